@@ -1,0 +1,252 @@
+"""The metadata that travels inside the ONNX file, and the names of the graph's inputs and outputs.
+
+Training writes a `Bundle`, the runtime reads it; nothing else is agreed between the two halves.
+It is stored as JSON under one key of the model's ``metadata_props``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar
+
+import msgspec
+
+from .errors import ModelError
+
+SCHEMA_VERSION = 1
+METADATA_KEY = "vae_detect"
+
+# Graph inputs. Every one but X has a default in the file (an initializer of the same name).
+X = "x"
+THRESHOLD = "threshold"
+NOISE = "noise"
+KNOTS = "calibration_knots"
+INVERSE_WIDTHS = "calibration_inverse_widths"
+LOG_STEPS = "calibration_log_steps"
+
+# Graph outputs.
+SCORE = "score"
+P_VALUE = "p_value"
+IS_ANOMALY = "is_anomaly"
+RECONSTRUCTION_ERROR = "reconstruction_error"
+ELBO = "elbo"
+KL = "kl"
+CONTRIBUTION = "contribution"
+RECONSTRUCTION = "reconstruction"
+LATENT = "latent"
+MEAN = "mean"
+LOG_VARIANCE = "log_variance"
+SCALE = "scale"
+
+T = TypeVar("T")
+
+Kind = Literal["rows", "windows"]
+
+
+class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One feature: its name in the header, and its unit ("" where the header names none)."""
+
+    name: str
+    unit: str = ""
+
+
+class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The threshold, what it promises, and the table from scores to p-values.
+
+    The graph computes log10 p(s) by linear interpolation between the knots and holds the ends.
+    """
+
+    far: float
+    """Promised false-alarm rate alpha: the share of normal rows that score above `threshold`."""
+    threshold: float
+    """A row is anomalous when its score exceeds this; exactly representable in float32."""
+    n: int
+    """Number of held-out normal scores."""
+    effective_n: float
+    """`n` reduced by the clustering of exceedances in ordered data; equals `n` for exchangeable rows."""
+    far_low: float
+    """5 % quantile of the realised false-alarm rate that this calibration size allows."""
+    far_high: float
+    """95 % quantile of the same."""
+    method: Literal["conformal", "extrapolated"]
+    """"extrapolated" when `far` is below what `n` rows support and a peaks-over-threshold fit stands in."""
+    resolution: float
+    """1 / (n + 1): p-values below it come from the fitted tail, not from observed rows."""
+    knot_scores: tuple[float, ...]
+    """Strictly increasing scores, float32."""
+    knot_log10_p: tuple[float, ...]
+    """log10 of the p-value at each knot, non-increasing, float32."""
+
+    def describe(self) -> str:
+        """The threshold, its promise and its honest range, in sentences for the terminal."""
+        worth = "" if self.effective_n == self.n else f" (worth {self.effective_n:.0f} independent ones)"
+        text = (
+            f"Threshold {self.threshold:.6g} from {self.n} held-out normal scores{worth}: promised false-alarm rate "
+            f"{self.far:.3g}, really between {self.far_low:.2g} and {self.far_high:.2g} in 9 cases of 10."
+        )
+        if self.method == "conformal":
+            return text
+        return f"{text} The rate is extrapolated: {self.n} scores show nothing rarer than {self.resolution:.2g}."
+
+
+class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Inputs with the answers that the trained network gave; replayed wherever the file is loaded.
+
+    `x` is nested like the graph input, in raw units.
+    """
+
+    x: list[list[float | list[float]]]
+    score: list[float]
+    p_value: list[float]
+    is_anomaly: list[bool]
+
+
+class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How far ONNX Runtime was from the trained network at export.
+
+    `max_relative_error` is over the scores of `rows` rows, in batches of the sizes `batches`.
+    """
+
+    max_relative_error: float
+    verdict_flips: int
+    rows: int
+    batches: tuple[int, ...]
+
+
+class Parts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """sha256 of the encoder and decoder files that belong to a scorer."""
+
+    encoder_sha256: str
+    decoder_sha256: str
+
+
+class DataFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the detector was trained on. `sha256` is of the file as it was read."""
+
+    sha256: str
+    rows: int
+    train: int
+    validation: int
+    calibration: int
+    period_s: float | None = None
+    time_column: str | None = None
+
+
+class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything about a detector but its weights."""
+
+    schema_version: int
+    export_id: str
+    """Shared by the scorer, its encoder and its decoder; made from the weights and settings."""
+    recipe: str
+    kind: Kind
+    columns: tuple[Column, ...]
+    window: int
+    """Rows per input; 1 for kind "rows"."""
+    stride: int
+    """Rows between training windows. Scoring gives a result for every row."""
+    latent: int
+    likelihood: str
+    score: str
+    """What the score is, in words."""
+    calibration: Calibration
+    golden: Golden
+    parity: Parity
+    parts: Parts
+    data: DataFacts
+    settings: dict[str, str | int | float | bool | None | list[int]]
+    """The training settings, for the record."""
+    versions: dict[str, str]
+    """Versions of the libraries that trained and exported."""
+    licence: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names in the order of the graph input."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input without the batch axis: (features,) or (window, features)."""
+        return (len(self.columns),) if self.kind == "rows" else (self.window, len(self.columns))
+
+    def to_json(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Metadata of an encoder or decoder file: which detector it belongs to."""
+
+    schema_version: int
+    export_id: str
+    part: Literal["encoder", "decoder"]
+
+    def to_json(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+
+class _Versioned(msgspec.Struct):
+    schema_version: int
+    part: str = "scorer"
+
+
+def read_bundle(text: str | None, source: str) -> Bundle:
+    """The `Bundle` in a scorer's metadata.
+
+    Raises
+    ------
+    ModelError
+        naming `source`, when there is none, it is of another schema version, or a field is wrong
+    """
+    if text is None:
+        raise ModelError(
+            f"{source}: no vae-detect metadata in this ONNX file; expected a file written by 'vae-detect train'"
+        )
+    _check_version(text, source)
+    bundle = _decode(text, Bundle, source)
+    _check(bundle, source)
+    return bundle
+
+
+def read_part(text: str | None, source: str) -> Part:
+    """The `Part` in an encoder's or decoder's metadata; raises like `read_bundle`."""
+    if text is None:
+        raise ModelError(f"{source}: no vae-detect metadata in this ONNX file; expected one written beside a scorer")
+    return _decode(text, Part, source)
+
+
+def _check_version(text: str, source: str) -> None:
+    found = _decode(text, _Versioned, source)
+    if found.part != "scorer":
+        raise ModelError(f"{source}: this is the {found.part} of a detector; name its scorer instead (NAME.onnx)")
+    if found.schema_version != SCHEMA_VERSION:
+        raise ModelError(
+            f"{source}: metadata schema {found.schema_version}, this version reads schema {SCHEMA_VERSION}; "
+            + ("upgrade vae-detect" if found.schema_version > SCHEMA_VERSION else "train and export the model again")
+        )
+
+
+def _decode(text: str, kind: type[T], source: str) -> T:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.MsgspecError as error:
+        raise ModelError(f"{source}: damaged vae-detect metadata: {error}") from None
+
+
+def _check(bundle: Bundle, source: str) -> None:
+    calibration, golden = bundle.calibration, bundle.golden
+    problems = [
+        (not bundle.columns, "no columns"),
+        (len(set(bundle.names)) != len(bundle.names), "a column name is repeated"),
+        (bundle.window < 1 or (bundle.kind == "rows" and bundle.window != 1), f"window {bundle.window}"),
+        (not 0 < calibration.far < 1, f"false-alarm rate {calibration.far}"),
+        (calibration.knot_log10_p[:1] != (0.0,), "the p-value table does not begin at 1"),
+        (len(calibration.knot_scores) != len(calibration.knot_log10_p), "calibration knots of unequal length"),
+        (not golden.x, "no golden rows"),
+        (
+            not len(golden.x) == len(golden.score) == len(golden.p_value) == len(golden.is_anomaly),
+            "golden rows of unequal length",
+        ),
+    ]
+    for wrong, what in problems:
+        if wrong:
+            raise ModelError(f"{source}: damaged vae-detect metadata: {what}")

@@ -1,0 +1,56 @@
+"""What can go wrong, as a caller would want to catch it.
+
+VaeDetectError
+├── InputError            data or settings that cannot be used: rows, columns, files, options (also a ValueError)
+├── ModelError            a file that is not a sound detector: graph, metadata, golden rows (also a ValueError)
+├── ProviderError         an execution provider that was asked for cannot be had (also a RuntimeError)
+├── MissingExtraError     a package of an optional extra is absent, or two exclude each other (also an ImportError)
+└── ParityError           the exported graph does not compute what the trained network computes (also a RuntimeError)
+
+Each message says what was wanted, what was found and what to do; the command line prints it as one line.
+"""
+
+EXIT_ANOMALY = 1
+EXIT_USAGE = 2
+EXIT_ENVIRONMENT = 3
+
+
+class VaeDetectError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+    exit_code = EXIT_USAGE
+
+
+class InputError(VaeDetectError, ValueError):
+    """Data or settings cannot be used.
+
+    Parameters
+    ----------
+    message : what was wrong and what was expected
+    row, column : where, when one cell is to blame; rows count from 0 after the header
+    """
+
+    def __init__(self, message: str, *, row: int | None = None, column: str | None = None) -> None:
+        super().__init__(message)
+        self.row = row
+        self.column = column
+
+
+class ModelError(VaeDetectError, ValueError):
+    """A file is not a detector that this version can trust."""
+
+
+class ProviderError(VaeDetectError, RuntimeError):
+    """An execution provider was asked for by name and cannot be had."""
+
+    exit_code = EXIT_ENVIRONMENT
+
+
+class MissingExtraError(VaeDetectError, ImportError):
+    """A package that this task needs is not installed, or two installed ones exclude each other."""
+
+    exit_code = EXIT_ENVIRONMENT
+
+
+class ParityError(VaeDetectError, RuntimeError):
+    """The exported graph and the trained network disagree; nothing was written."""

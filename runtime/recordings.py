@@ -1,0 +1,128 @@
+"""Rows of a recording, in order, to results in order: windows, gaps, bad rows. Files, stdin and HTTP all come here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .detector import Detector, Explanation, Scores
+from .tables import Rows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+OK, WARMING, GAP, BAD, OVERFLOW = "ok", "warming", "gap", "bad", "overflow"
+STATUSES = (OK, WARMING, GAP, BAD, OVERFLOW)
+"""ok: scored. warming: the recording is still shorter than a window. gap: the window holds a bad row or a jump in
+time. bad: a cell of this row is no finite number. overflow: the score exceeds float32."""
+
+_GAP_PERIODS = 1.5
+"""A step in time of more than this many periods is a gap; less is jitter."""
+
+
+class Results(NamedTuple):
+    """Results of consecutive rows, one element a row; `scores` is NaN wherever `status` is not ok."""
+
+    first: int
+    scores: Scores
+    status: list[str]
+    reason: list[str]
+    explanation: Explanation | None
+
+    def row(self, index: int) -> dict[str, Any]:
+        """One row's result with None for what does not exist, ready for strict JSON."""
+        result: dict[str, Any] = {"row": self.first + index}
+        scored = self.status[index] == OK
+        for name in ("score", "severity", "p_value", "is_anomaly"):
+            result[name] = getattr(self.scores, name)[index].item() if scored else None
+        result["status"] = self.status[index]
+        result["reason"] = self.reason[index] or None
+        return result
+
+
+class Recording:
+    """Scores a recording that arrives in chunks of any size; the chunking changes no result.
+
+    A window is scored at its newest row. It must hold `window` rows that follow each other: after a bad row or a
+    jump in time it fills anew, nothing is interpolated.
+    """
+
+    def __init__(self, detector: Detector, *, explain: bool = False) -> None:
+        self._detector = detector
+        self._explain = explain
+        self._window = detector.bundle.window
+        self._period_s = detector.bundle.data.period_s
+        self._tail = np.empty((0, len(detector.bundle.columns)), np.float32)
+        self._run = 0  # rows that follow each other, up to the newest
+        self._why = ""  # why the run was broken; "" at the start of the recording
+        self._last_time = np.nan
+
+    def push(self, rows: Rows) -> Results:
+        """Results for the next rows of the recording."""
+        n = len(rows.values)
+        status, reason, full = self._statuses(rows)
+        joined = np.concatenate([self._tail, rows.values])
+        self._tail = joined[max(0, len(joined) - self._window + 1) :]
+        scored = self._detector.score(self._inputs(joined, n)[full])
+        scores = _spread(scored, full, n)
+        explanation = self._explanations(joined, n, full) if self._explain else None
+        for index in np.flatnonzero(full)[~scored.scored]:
+            status[index] = OVERFLOW
+            reason[index] = "the score exceeds float32"
+        return Results(rows.first, scores, status, reason, explanation)
+
+    def _statuses(self, rows: Rows) -> tuple[list[str], list[str], NDArray[np.bool_]]:
+        status, reason = [OK] * len(rows.values), [""] * len(rows.values)
+        jumps = self._jumps(rows.times)
+        for index in range(len(rows.values)):
+            number = rows.first + index
+            if index in rows.bad:
+                self._run, self._why = 0, f"row {number} in the window is bad"
+                status[index], reason[index] = BAD, str(rows.bad[index])
+                continue
+            if index in jumps:
+                self._run, self._why = 0, f"time jumps by {jumps[index]:.6g} s before row {number}"
+            self._run += 1
+            if self._run < self._window:
+                missing = self._window - self._run
+                status[index] = GAP if self._why else WARMING
+                reason[index] = f"{self._why or 'the recording begins'}; {missing} more rows fill the window"
+        full = np.array([one == OK for one in status], np.bool_)
+        return status, reason, full
+
+    def _jumps(self, times: NDArray[np.float64] | None) -> dict[int, float]:
+        if times is None or self._period_s is None or self._window == 1 or not len(times):
+            return {}
+        steps = np.diff(times, prepend=self._last_time)
+        self._last_time = times[-1]
+        # NaN, an unreadable time, compares False both times: it neither proves nor hides a gap.
+        jumped = (steps > _GAP_PERIODS * self._period_s) | (steps <= 0)
+        return {int(index): float(steps[index]) for index in np.flatnonzero(jumped)}
+
+    def _inputs(self, joined: NDArray[np.float32], n: int) -> NDArray[np.float32]:
+        """One input for each of the last `n` rows; inputs that reach before the recording are NaN."""
+        if self._detector.bundle.kind == "rows":
+            return joined
+        missing = n + self._window - 1 - len(joined)
+        padded = np.pad(joined, ((max(missing, 0), 0), (0, 0)), constant_values=np.nan)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, self._window, axis=0)  # (n, features, window)
+        return windows.transpose(0, 2, 1)
+
+    def _explanations(self, joined: NDArray[np.float32], n: int, full: NDArray[np.bool_]) -> Explanation:
+        """Per row and column: the contribution summed over the window, and the value expected at the newest row."""
+        contribution, expected = self._detector.explain(self._inputs(joined, n)[full])
+        if contribution.ndim == 3:
+            contribution, expected = contribution.sum(axis=1), expected[:, -1]
+        return Explanation(_fill(contribution, full, n), _fill(expected, full, n))
+
+
+def _spread(scores: Scores, full: NDArray[np.bool_], n: int) -> Scores:
+    return scores if full.all() else Scores(*(_fill(values, full, n) for values in scores))
+
+
+def _fill(values: NDArray[Any], full: NDArray[np.bool_], n: int) -> NDArray[Any]:
+    """`values` at the rows where `full`; NaN, or False for booleans, elsewhere."""
+    out = np.full((n, *values.shape[1:]), False if values.dtype == np.bool_ else np.nan, values.dtype)
+    out[full] = values
+    return out

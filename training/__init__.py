@@ -1,0 +1,1 @@
+"""The heavy half: PyTorch trains, calibrates and exports what the runtime scores."""

@@ -6,6 +6,7 @@ It is stored as JSON under one key of the model's ``metadata_props``.
 
 from __future__ import annotations
 
+import textwrap
 from typing import Literal, TypeVar
 
 import msgspec
@@ -43,10 +44,16 @@ Kind = Literal["rows", "windows"]
 
 
 class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One feature: its name in the header, and its unit ("" where the header names none)."""
+    """One feature."""
 
     name: str
-    unit: str = ""
+    """As in the header."""
+    unit: str
+    """From square brackets at the end of the header, "" where there are none."""
+    center: float
+    """What the graph subtracts: the mean of the training rows, in raw units."""
+    scale: float
+    """What the graph divides by: the standard deviation of the training rows, in raw units."""
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,10 +85,11 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def describe(self) -> str:
         """The threshold, its promise and its honest range, in sentences for the terminal."""
+        low = f"{self.far_low:.2g}" if self.far_low > self.far / 1000 else "0"
         worth = "" if self.effective_n == self.n else f" (worth {self.effective_n:.0f} independent ones)"
         text = (
             f"Threshold {self.threshold:.6g} from {self.n} held-out normal scores{worth}: promised false-alarm rate "
-            f"{self.far:.3g}, really between {self.far_low:.2g} and {self.far_high:.2g} in 9 cases of 10."
+            f"{self.far:.3g}, really between {low} and {self.far_high:.2g} in 9 cases of 10."
         )
         if self.method == "conformal":
             return text
@@ -153,7 +161,7 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     parity: Parity
     parts: Parts
     data: DataFacts
-    settings: dict[str, str | int | float | bool | None | list[int]]
+    settings: dict[str, str | int | float | bool | list[int] | None]
     """The training settings, for the record."""
     versions: dict[str, str]
     """Versions of the libraries that trained and exported."""
@@ -171,6 +179,41 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     def to_json(self) -> str:
         return msgspec.json.encode(self).decode()
+
+    def facts_json(self) -> str:
+        """Everything but the golden rows and the p-value table, for people and programs that ask what this is."""
+        facts = msgspec.to_builtins(self)
+        del facts["golden"]
+        for name in ("knot_scores", "knot_log10_p"):
+            del facts["calibration"][name]
+        return msgspec.json.format(msgspec.json.encode(facts), indent=2).decode()
+
+    def describe(self) -> str:
+        """What the detector is, in a screen of text."""
+        data = self.data
+        window = f", windows of {self.window} rows, scored at the newest" if self.kind == "windows" else ""
+        period = f", a row every {data.period_s:g} s" if data.period_s else ""
+        time_column = f", time stamps in {data.time_column!r}" if data.time_column else ""
+        width = max(len(column.name) for column in self.columns)
+        columns = [
+            f"  {column.name:{width}}  {column.center:>12.6g} +- {column.scale:<10.4g} {column.unit}".rstrip()
+            for column in self.columns
+        ]
+        lines = [
+            f"recipe       {self.recipe}, {self.likelihood} likelihood, {self.latent} latent dimensions{window}",
+            f"score        {self.score}",
+            textwrap.fill(self.calibration.describe(), 110, initial_indent="threshold    ", subsequent_indent=13 * " "),
+            f"data         {data.rows} rows{period}{time_column}, sha256 {data.sha256[:16]}",
+            f"split        {data.train} train, {data.validation} validation, {data.calibration} calibration",
+            f"parity       scores within {self.parity.max_relative_error:.1e} of PyTorch's, "
+            f"{self.parity.verdict_flips} verdict flips; {len(self.golden.score)} golden rows reproduced here",
+            f"export       {self.export_id}, schema {self.schema_version}, "
+            + ", ".join(f"{name} {version}" for name, version in self.versions.items()),
+            *([f"licence      {self.licence}"] if self.licence else []),
+            f"columns      {len(self.columns)}, mean +- standard deviation while training",
+            *columns,
+        ]
+        return "\n".join(lines)
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -128,7 +128,7 @@ class Detector:
         batch = self._as_batch(x)
         score, p_value, is_anomaly = self._run(_VERDICT, batch)
         scored = np.isfinite(score)
-        # NaN and infinity in a feature come out as a score that is not finite, so checking the input again is not needed.
+        # NaN and infinity in a feature make the score NaN or infinite: no second look at the input is needed.
         score = np.where(scored, score, np.float32(np.nan))
         p_value = np.where(scored, p_value, np.float32(np.nan))
         severity = (np.log10(p_value, dtype=np.float64) / self._log10_far).astype(np.float32)
@@ -266,7 +266,7 @@ class Detector:
             )
         if replayed.is_anomaly.tolist() != golden.is_anomaly:
             raise ModelError(f"{self.path}: a golden row has another verdict on {self.provider} than recorded")
-        self.score_one(golden.x[0])
+        self.score_one(np.asarray(golden.x[0]))
 
 
 class _BoundRow:

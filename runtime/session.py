@@ -8,8 +8,6 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .bundle import METADATA_KEY
 from .errors import InputError, MissingExtraError, ModelError, ProviderError
 
@@ -33,8 +31,8 @@ _FALLBACKS = {"tensorrt": ("cuda", "cpu"), "cuda": ("cpu",), "openvino": ("cpu",
 """Providers that take the nodes which the one asked for does not implement."""
 
 _HINTS = {
-    "cuda": "pip install 'vae-detect[gpu]' (after uninstalling onnxruntime) on a machine with an NVIDIA driver",
-    "tensorrt": "pip install 'vae-detect[tensorrt]' (after uninstalling onnxruntime) on a machine with an NVIDIA driver",
+    "cuda": "pip install 'vae-detect[gpu]' (after uninstalling onnxruntime), with an NVIDIA driver",
+    "tensorrt": "pip install 'vae-detect[tensorrt]' (after uninstalling onnxruntime), with an NVIDIA driver",
     "openvino": "pip install onnxruntime-openvino (after uninstalling onnxruntime)",
 }
 
@@ -174,7 +172,8 @@ def _choose(ort: Any, provider: str) -> list[str]:
         raise InputError(f"provider {provider!r} is unknown; expected auto, {', '.join(PROVIDERS)}")
     if PROVIDERS[chosen] not in available:
         raise ProviderError(
-            f"provider {chosen} was asked for, this build of ONNX Runtime has {', '.join(_short(available))}: {_HINTS[chosen]}"
+            f"provider {chosen} was asked for, this build of ONNX Runtime has {', '.join(_short(available))}: "
+            + _HINTS[chosen]
         )
     if chosen in ("cuda", "tensorrt") and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # finds CUDA and cuDNN where pip put them

@@ -6,13 +6,13 @@ import csv
 import gzip
 import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -179,6 +179,25 @@ def bad_reason(cell: str) -> str:
     return "" if _is_float32(number) else f"holds {shown}, beyond the range of float32 (3.4e38)"
 
 
+def json_row(values: Sequence[float] | Mapping[str, Any], columns: Sequence[str]) -> list[float] | BadCell:
+    """One row from a JSON list in column order or an object by column name (extra names are ignored)."""
+    if not isinstance(values, Mapping):
+        if len(values) != len(columns):
+            return BadCell("", f"has {len(values)} values, expected {len(columns)}")
+        values = dict(zip(columns, values, strict=True))
+    row = []
+    for name in columns:
+        if name not in values:
+            return BadCell(name, "is missing")
+        value = values[name]
+        if isinstance(value, bool) or not isinstance(value, float | int):
+            return BadCell(name, f"holds {str(value)[:40]!r}, expected a number")
+        if not _is_float32(value):
+            return BadCell(name, f"holds {value:g}, beyond the range of float32 (3.4e38)")
+        row.append(float(value))
+    return row
+
+
 def parse_time(text: str) -> float:
     """Seconds since 1970 from ISO 8601 (no zone means UTC) or a number of seconds; NaN when it is neither."""
     try:
@@ -205,8 +224,8 @@ def open_text(path: Path) -> Iterator[IO[str]]:
             for start, what in _FOREIGN.items():
                 if magic.startswith(start):
                     raise InputError(f"{path}: this is {what}, expected CSV in UTF-8")
-            plain = gzip.open(raw) if magic[:2] == b"\x1f\x8b" else raw
-            with io.TextIOWrapper(plain, encoding="utf-8-sig", newline="") as text:  # type: ignore[type-var]
+            plain = gzip.GzipFile(fileobj=raw) if magic[:2] == b"\x1f\x8b" else raw
+            with io.TextIOWrapper(plain, encoding="utf-8-sig", newline="") as text:
                 yield text
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None

@@ -8,6 +8,7 @@ over calibration sets; with one set the realised rate varies, and `far_low`..`fa
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -72,7 +73,7 @@ def calibrate(scores: ArrayLike, *, far: float, dependence_rows: int = 0) -> Cal
         # Never below a score that normal data has shown already, whatever the fit says.
         threshold = max(float(_up32(tail.quantile(far))), float(ascending[-1]))
         low, high = _extrapolated_range(tail, far, effective_n)
-    method = "conformal" if allowed >= 1 else "extrapolated"
+    method: Literal["conformal", "extrapolated"] = "conformal" if allowed >= 1 else "extrapolated"
     knots, log10_p = (tuple(values.tolist()) for values in _knots(ascending, far, threshold, tail))
     return Calibration(far, threshold, n, effective_n, low, high, method, 1 / (n + 1), knots, log10_p)
 

@@ -49,7 +49,7 @@ class Table(NamedTuple):
     """
 
     values: NDArray[np.float32]
-    columns: tuple[Column, ...]
+    names: tuple[str, ...]
     time_column: str | None
     segment: NDArray[np.int64]
     period_s: float | None
@@ -99,9 +99,8 @@ def load_table(path: Path, selection: Selection, form: TableFormat) -> Table:
     kept = np.ones(len(values), np.bool_)
     kept[list(bad)] = False
     segment, period_s = _segments(kept, times)
-    columns = tuple(Column(name, _unit(name)) for name in names)
     digest = sha256(path.read_bytes()).hexdigest()
-    return Table(values[kept], columns, time_column, segment[kept], period_s, notes, digest)
+    return Table(values[kept], tuple(names), time_column, segment[kept], period_s, notes, digest)
 
 
 def find_time_column(header: Sequence[str], sample: Sequence[Sequence[str]], named: str | None) -> str | None:
@@ -163,11 +162,6 @@ def _segments(kept: NDArray[np.bool_], times: NDArray[np.float64] | None) -> tup
     return np.cumsum(breaks), period_s
 
 
-def _unit(name: str) -> str:
-    found = _UNIT.search(name)
-    return found.group(1).strip() if found else ""
-
-
 def split(table: Table, *, window: int, stride: int, ordered: bool, seed: int) -> Split:
     """Inputs for training, validation and calibration, none of which shares a row with another part.
 
@@ -205,7 +199,7 @@ def fit_scaling(table: Table, rows: NDArray[np.int64], *, standardise: bool) -> 
     center, scale = values.mean(axis=0), values.std(axis=0)
     constant = scale <= 1e-6 * np.maximum(np.abs(center), 1e-30)
     scale = np.where(constant, np.where(center == 0, 1.0, np.abs(center)), scale)
-    names = [column.name for column, flat in zip(table.columns, constant, strict=True) if flat]
+    names = [name for name, flat in zip(table.names, constant, strict=True) if flat]
     notes = [f"constant while training, kept so that a change shows: {', '.join(names)}"] if names else []
     if not standardise:
         center, scale = np.zeros_like(center), np.ones_like(scale)
@@ -215,3 +209,9 @@ def fit_scaling(table: Table, rows: NDArray[np.int64], *, standardise: bool) -> 
 def covered_rows(starts: NDArray[np.int64], window: int) -> NDArray[np.int64]:
     """The rows that inputs starting at `starts` touch, each once."""
     return np.unique(starts[:, None] + np.arange(window))
+
+
+def describe_columns(names: Sequence[str], scaling: Scaling) -> tuple[Column, ...]:
+    """The columns as the metadata has them; a unit stands in square brackets at the end of a header."""
+    units = [found.group(1).strip() if (found := _UNIT.search(name)) else "" for name in names]
+    return tuple(map(Column, names, units, scaling.center.tolist(), scaling.scale.tolist()))

@@ -297,7 +297,7 @@ def certify(model: Autoencoder, scorer: onnx.ModelProto, x: NDArray[np.float32],
         worst = max(worst, _difference(reference, found))
     if not worst <= PARITY_TOLERANCE:
         raise ParityError(
-            f"ONNX Runtime's scores differ from torch's by {worst:.2g} relative, at most {PARITY_TOLERANCE:g} is allowed"
+            f"ONNX Runtime's scores differ from torch's by {worst:.2g} relative, more than {PARITY_TOLERANCE:g}"
         )
     return Parity(max_relative_error=worst, verdict_flips=0, rows=len(rows), batches=PARITY_BATCHES)
 

@@ -11,20 +11,43 @@ negative log-likelihood itself:
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 SCALE_BOUNDS = (0.05, 2.0)
-"""Bounds of the learned scale, in standard deviations of the feature. The lower one keeps a feature that is
-reconstructed almost perfectly from owning the score; a fixed scale of 1 made the ELBO worse than plain squared error."""
+"""Bounds of the learned scale, in standard deviations of the feature. The lower one keeps a feature
+that is reconstructed almost perfectly from owning the score; a fixed scale of 1 made the ELBO worse than plain squared
+error."""
 
 LOGIT_BOUND = 10.0
 """Bound of the Bernoulli's logits: no probability is further from 0 or 1 than 4.5e-5."""
 
 
-class _ScaleFamily(nn.Module):
+class Likelihood(nn.Module, ABC):
+    """p(x | z) of standardised features, from the decoder's output."""
+
+    @abstractmethod
+    def deviance(self, x: Tensor, output: Tensor) -> Tensor:
+        """Half deviance of each feature, >= 0, shaped like `x` and `output` broadcast."""
+
+    @abstractmethod
+    def log_normaliser(self) -> Tensor:
+        """What to add to the summed deviance for the negative log-likelihood of one row: a scalar, nats."""
+
+    @abstractmethod
+    def scale(self) -> Tensor:
+        """The learned scale per feature, standardised: (features,)."""
+
+    @abstractmethod
+    def mean(self, output: Tensor) -> Tensor:
+        """E[x | z], standardised, shaped like `output`."""
+
+
+class _ScaleFamily(Likelihood):
     """A location-scale family with one learned log-scale per feature, squashed into `SCALE_BOUNDS`."""
 
     def __init__(self, features: int) -> None:
@@ -43,7 +66,6 @@ class _ScaleFamily(nn.Module):
         return torch.exp(self.log_scale())
 
     def mean(self, output: Tensor) -> Tensor:
-        """E[x | z] from the decoder's output, standardised."""
         return output
 
 
@@ -71,7 +93,7 @@ class Laplace(_ScaleFamily):
         return (self.log_scale() + math.log(2)).sum()
 
 
-class Bernoulli(nn.Module):
+class Bernoulli(Likelihood):
     """-log Bernoulli(x; p) = softplus(l) - x l with p = sigmoid(l), for x in {0, 1}.
 
     A value outside [0, 1] has no probability at all. So that the score keeps rising there, each unit of distance
@@ -84,8 +106,7 @@ class Bernoulli(nn.Module):
         self.one: Tensor
 
     def scale(self) -> Tensor:
-        """No scale is learned: 1, in raw units."""
-        return self.one
+        return self.one  # nothing to learn: the mean says it all
 
     def logits(self, output: Tensor) -> Tensor:
         return torch.clamp(output, -LOGIT_BOUND, LOGIT_BOUND)
@@ -103,7 +124,7 @@ class Bernoulli(nn.Module):
         return 0.0 * self.one.sum()
 
 
-LIKELIHOODS = {"gaussian": Gaussian, "laplace": Laplace, "bernoulli": Bernoulli}
+LIKELIHOODS: dict[str, Callable[[int], Likelihood]] = {"gaussian": Gaussian, "laplace": Laplace, "bernoulli": Bernoulli}
 
 
 def kl_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:

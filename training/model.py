@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from .data import Scaling
-from .likelihoods import LIKELIHOODS, kl_standard_normal
+from .likelihoods import LIKELIHOODS, Likelihood, kl_standard_normal
 from .networks import mlp
 from .recipes import RECIPES, TrainConfig
 
 LOG_VARIANCE_BOUNDS = (-10.0, 4.0)
-"""Bounds of the posterior's log-variance: a code is never sharper than 0.7 % of the prior's width, nor wider than 7 times it."""
+"""Bounds of the posterior's log-variance: from 0.7 % of the prior's width to 7 times it."""
 
 OUTLIER_BOUND = 20.0
 """While training, targets are clamped to this many standard deviations, so that no single cell owns a step."""
@@ -38,7 +38,7 @@ class Terms(NamedTuple):
 
     @property
     def elbo(self) -> Tensor:
-        """E_q[log p(x | z)] - KL(q || p), nats per input, of the standardised features (Kingma and Welling 2014, eq. 3)."""
+        """E_q[log p(x | z)] - KL(q || p) of the standardised input, nats (Kingma and Welling 2014, eq. 3): (batch,)."""
         return -self.log_normaliser - self.score
 
     @property
@@ -71,7 +71,7 @@ class Autoencoder(nn.Module):
         width = config.window * features
         self.encoder = mlp([width, *config.hidden, config.latent * (2 if self.is_gaussian else 1)])
         self.decoder = mlp([config.latent, *reversed(config.hidden), width])
-        self.likelihood = LIKELIHOODS[config.likelihood](features)
+        self.likelihood: Likelihood = LIKELIHOODS[config.likelihood](features)
         self.noise = noise_points(config.points, config.latent) if self.is_gaussian else None
 
     def standardise(self, x: Tensor) -> Tensor:
@@ -88,7 +88,9 @@ class Autoencoder(nn.Module):
     def decode(self, latent: Tensor) -> Tensor:
         """The decoder's output, standardised and shaped like a batch of inputs."""
         output: Tensor = self.decoder(latent)
-        return output if self.kind == "rows" else output.unflatten(-1, (self.window, self.features))
+        if self.kind == "windows":
+            output = output.unflatten(-1, (self.window, self.features))
+        return output
 
     def to_raw(self, output: Tensor) -> Tensor:
         """E[x | z] in raw units from the decoder's output."""
@@ -127,7 +129,7 @@ class Autoencoder(nn.Module):
         )
 
     def training_terms(self, standardised: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Mean negative log-likelihood and mean KL of a batch, nats per input, at one noise draw (batch, latent) each."""
+        """Mean negative log-likelihood and KL of a batch, nats per input, at one noise draw (batch, latent)."""
         mean, log_variance = self.encode(standardised)
         latent = mean
         if log_variance is not None and noise is not None:
@@ -145,8 +147,10 @@ def noise_points(points: int, latent: int) -> Tensor:
     """
     if points == 1:
         return torch.zeros(1, latent)
-    uniform = torch.quasirandom.SobolEngine(latent, scramble=True, seed=0).draw(points, dtype=torch.float64)
-    return torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6)).float()[:, None]
+    engine = torch.quasirandom.SobolEngine(latent, scramble=True, seed=0)
+    uniform: Tensor = engine.draw(points, dtype=torch.float64)
+    points_normal: Tensor = torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6))
+    return points_normal.float()[:, None]
 
 
 def example_input(model: Autoencoder, batch: int) -> Tensor:

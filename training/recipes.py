@@ -21,7 +21,7 @@ class Recipe:
 
     summary: str
     latent: Literal["point", "gaussian"]
-    """"point": the code is a vector. "gaussian": the code has a diagonal Gaussian posterior and a standard normal prior."""
+    """"point": the code is a vector. "gaussian": it has a diagonal Gaussian posterior and a standard normal prior."""
     score: str
     """What the exported score is, in words."""
 

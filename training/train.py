@@ -21,7 +21,7 @@ from ..runtime.errors import InputError, MissingExtraError
 from ..runtime.session import Session
 from ..runtime.tables import TableFormat
 from .calibration import calibrate, min_calibration_rows
-from .data import Scaling, Selection, Split, Table, covered_rows, fit_scaling, load_table, split
+from .data import Scaling, Selection, Split, Table, covered_rows, describe_columns, fit_scaling, load_table, split
 from .export import (
     Defaults,
     Files,
@@ -35,7 +35,6 @@ from .export import (
     write_files,
 )
 from .fit import Epoch, fit
-
 from .model import Autoencoder
 from .rates import parse_far
 from .recipes import RECIPES, TrainConfig
@@ -123,7 +122,17 @@ def train(
     scores = reference_scores(model, inputs)
     calibration = calibrate(scores, far=alpha, dependence_rows=max(config.window, EVENT_ROWS) if ordered else 0)
     say(calibration.describe())
-    bundle = export(model, inputs, scores, calibration, files, config, table, parts, licence)
+    bundle = export(
+        model,
+        inputs=inputs,
+        scores=scores,
+        calibration=calibration,
+        files=files,
+        config=config,
+        table=table,
+        parts=parts,
+        licence=licence,
+    )
     say(f"parity with ONNX Runtime: scores within {bundle.parity.max_relative_error:.1e}, no verdict flips")
     checkpoint.unlink(missing_ok=True)
     return Outcome(files, bundle, history)
@@ -136,6 +145,7 @@ def gather(values: NDArray[np.float32], starts: NDArray[np.int64], config: Train
 
 def export(
     model: Autoencoder,
+    *,
     inputs: NDArray[np.float32],
     scores: NDArray[np.float32],
     calibration: Calibration,
@@ -154,16 +164,14 @@ def export(
     parity = certify(model, graphs.scorer, np.concatenate([golden_x, inputs[:1024]]), calibration.threshold)
     settings = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
     identity = export_id(graphs, json.dumps(settings, sort_keys=True))
-    encoder, decoder = (
-        finish_part(part_graph, Part(schema_version=SCHEMA_VERSION, export_id=identity, part=name))
-        for part_graph, name in ((graphs.encoder, "encoder"), (graphs.decoder, "decoder"))
-    )
+    encoder = finish_part(graphs.encoder, Part(schema_version=SCHEMA_VERSION, export_id=identity, part="encoder"))
+    decoder = finish_part(graphs.decoder, Part(schema_version=SCHEMA_VERSION, export_id=identity, part="decoder"))
     bundle = Bundle(
         schema_version=SCHEMA_VERSION,
         export_id=identity,
         recipe=config.recipe,
         kind=config.kind,
-        columns=table.columns,
+        columns=describe_columns(table.names, Scaling(model.center.numpy(), model.raw_scale.numpy())),
         window=config.window,
         stride=config.stride,
         latent=config.latent,
@@ -239,18 +247,16 @@ def _refuse_too_few(parts: Split, alpha: float, rows: int) -> None:
 
 
 def _refuse_not_binary(table: Table) -> None:
-    for index, column in enumerate(table.columns):
+    for index, name in enumerate(table.names):
         values = table.values[:, index]
         strange = values[(values != 0) & (values != 1)]
         if len(strange):
-            raise InputError(
-                f"likelihood bernoulli is for columns of 0 and 1; column {column.name!r} holds {strange[0]:g}"
-            )
+            raise InputError(f"likelihood bernoulli is for columns of 0 and 1; column {name!r} holds {strange[0]:g}")
 
 
 def _sizes(table: Table, parts: Split, config: TrainConfig) -> str:
     what = "rows" if config.kind == "rows" else f"windows of {config.window} rows"
     return (
-        f"{len(table.values)} rows of {len(table.columns)} columns: {len(parts.train)} {what} to train, "
+        f"{len(table.values)} rows of {len(table.names)} columns: {len(parts.train)} {what} to train, "
         f"{len(parts.validation)} to validate, {len(parts.calibration)} to calibrate"
     )

@@ -1,0 +1,468 @@
+"""The command line: parse, call one library function, print. Data goes to stdout, talk to stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vae_detect import __version__
+from vae_detect.runtime.errors import EXIT_ANOMALY, InputError, MissingExtraError, VaeDetectError
+
+if TYPE_CHECKING:
+    from vae_detect.runtime.batch import Summary
+    from vae_detect.runtime.detector import Detector
+    from vae_detect.runtime.tables import TableFormat
+
+EPILOG = (
+    "Exit codes: 0 fine; 1 anomalies found, with --fail-on-anomaly; 2 bad usage or input; 3 something is not installed."
+)
+
+
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VaeDetectError as error:
+            _say(f"Error: {error}")
+            ctx.exit(error.exit_code)
+
+
+@contextmanager
+def _needs(extra: str) -> Iterator[None]:
+    """Turns a missing third-party package into one sentence that names the extra to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("vae_detect"):
+            raise
+        raise MissingExtraError(
+            f"this command needs {error.name}, which is not installed: pip install 'vae-detect[{extra}]'"
+        ) from None
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+@click.group(
+    cls=_Commands, epilog=EPILOG, context_settings={"auto_envvar_prefix": "VAE_DETECT", "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="vae-detect")
+def commands() -> None:
+    """Anomaly detection with autoencoders: train on a workstation, score on the box next to the machine.
+
+    Every option can also be set in the environment, as VAE_DETECT_COMMAND_OPTION: VAE_DETECT_SERVE_PORT=9000.
+    """
+
+
+def main() -> None:
+    """Entry point of ``vae-detect`` and ``python -m vae_detect``."""
+    try:
+        commands(prog_name="vae-detect")
+    except BrokenPipeError:
+        # The reader (`| head`) has gone: no more to say, and nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def _model_options(command: Any) -> Any:
+    for option in reversed(
+        [
+            click.option(
+                "--model", "-m", required=True, type=click.Path(path_type=Path), help="The scorer file, NAME.onnx."
+            ),
+            click.option(
+                "--provider",
+                default="auto",
+                show_default=True,
+                type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "openvino"]),
+                help="Where to run; anything but auto must be available.",
+            ),
+            click.option(
+                "--threads",
+                default=1,
+                show_default=True,
+                type=click.IntRange(1),
+                help="Threads within one run of the model.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def _table_options(command: Any) -> Any:
+    for option in reversed(
+        [
+            click.option("--delimiter", default=",", show_default=True, help="What separates cells."),
+            click.option(
+                "--decimal", default=".", show_default=True, type=click.Choice([".", ","]), help="The decimal mark."
+            ),
+            click.option("--no-header", is_flag=True, help="The file has no header; columns stand in training order."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def _form(delimiter: str, decimal: str, no_header: bool) -> TableFormat:
+    from vae_detect.runtime.tables import TableFormat
+
+    return TableFormat("\t" if delimiter in ("\\t", "tab") else delimiter, decimal, not no_header)
+
+
+def _load(model: Path, provider: str, threads: int) -> Detector:
+    from vae_detect.runtime.detector import Detector
+
+    return Detector.load(model, provider=provider, threads=threads)
+
+
+def _names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in value.split(",")) if value else ()
+
+
+@commands.command()
+@click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("more_assignments", nargs=-1, metavar="[NAME=VALUE]...")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The scorer to write, NAME.onnx; NAME.encoder.onnx and NAME.decoder.onnx go beside it.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["rows", "windows"]),
+    help="Rows on their own, or windows of successive rows scored at the newest.  [default: rows]",
+)
+@click.option("--window", type=click.IntRange(2), help="Rows in a window.  [default: 16 with --kind windows]")
+@click.option("--stride", type=click.IntRange(1), help="Rows between the starts of training windows.  [default: 1]")
+@click.option("--recipe", help="Family of autoencoder: ae or vae.  [default: vae]")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A training setting, like latent=8 or hidden=64,32; see docs/training.md. More may follow it, or stand alone.",
+)
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Settings from a TOML file; --set wins over it.",
+)
+@click.option(
+    "--columns", callback=_names, metavar="A,B,...", help="Columns to learn from.  [default: every numeric one]"
+)
+@click.option("--exclude", callback=_names, metavar="A,B,...", help="Columns to leave out.")
+@click.option("--time-column", metavar="NAME", help="The time stamps.  [default: recognised by name or content]")
+@click.option(
+    "--far", default="0.01", show_default=True, help="Promised false-alarm rate: 0.001 or 0.1% of rows, or 1/day."
+)
+@click.option("--rate", metavar="RATE", help="Rows per time, like 10Hz or 1/min, for --far 1/day without time stamps.")
+@click.option(
+    "--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train."
+)
+@click.option("--licence", default="", help="Licence of the model, kept in the file.")
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint that a stopped run left beside --out.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
+@_table_options
+def train(
+    data: Path,
+    more_assignments: tuple[str, ...],
+    out: Path,
+    kind: str | None,
+    window: int | None,
+    stride: int | None,
+    recipe: str | None,
+    assignments: tuple[str, ...],
+    config: Path | None,
+    columns: tuple[str, ...],
+    exclude: tuple[str, ...],
+    time_column: str | None,
+    far: str,
+    rate: str | None,
+    device: str,
+    licence: str,
+    resume: bool,
+    as_json: bool,
+    **form: Any,
+) -> None:
+    """Learn from DATA, a CSV of normal operation, and export a detector.
+
+    \b
+    vae-detect train normal.csv --out exported/vae.onnx
+    vae-detect train normal.csv --kind windows --window 32 --far 1/day --out pump.onnx
+    """
+    with _needs("train"):
+        from tqdm import tqdm
+
+        from vae_detect.training.data import Selection
+        from vae_detect.training.fit import Epoch
+        from vae_detect.training.rates import parse_rate
+        from vae_detect.training.recipes import TrainConfig, read_settings
+        from vae_detect.training.train import train as run
+    settings = read_settings(config, (*assignments, *more_assignments))
+    flags = {"kind": kind, "window": window, "stride": stride, "recipe": recipe}
+    settings.update({name: value for name, value in flags.items() if value is not None})
+    if settings.get("kind") == "windows":
+        settings.setdefault("window", 16)
+    chosen = TrainConfig().override(settings)
+    bar = tqdm(total=chosen.epochs, unit="epoch", disable=None, file=sys.stderr)
+
+    def report(epoch: Epoch) -> None:
+        bar.update(epoch.number - bar.n)
+        bar.set_postfix(
+            loss=f"{epoch.loss:.3f}",
+            reconstruction=f"{epoch.reconstruction:.3f}",
+            kl=f"{epoch.kl:.3f}",
+            validation=f"{epoch.validation:.3f}",
+        )
+
+    with bar:
+        outcome = run(
+            data,
+            out,
+            chosen,
+            selection=Selection(columns, exclude, time_column),
+            form=_form(**form),
+            far=far,
+            rate_hz=parse_rate(rate) if rate else None,
+            device=device,
+            licence=licence,
+            resume=resume,
+            say=lambda text: bar.write(text, file=sys.stderr),
+            report=report,
+        )
+    if as_json:
+        click.echo(outcome.bundle.facts_json())
+    else:
+        for path in outcome.files:
+            click.echo(path)
+
+
+@commands.command()
+@click.argument("data", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+@_model_options
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="CSV to write.  [default: standard output]"
+)
+@click.option("--force", is_flag=True, help="Replace --out when it exists.")
+@click.option(
+    "--on-bad-row",
+    default="flag",
+    show_default=True,
+    type=click.Choice(["flag", "fail"]),
+    help="Answer a bad row with its reason and go on, or stop at the first.",
+)
+@click.option("--fail-on-anomaly", is_flag=True, help="Exit with 1 when a row is anomalous.")
+@_table_options
+def score(
+    data: Path,
+    model: Path,
+    provider: str,
+    threads: int,
+    out: Path | None,
+    force: bool,
+    on_bad_row: str,
+    fail_on_anomaly: bool,
+    **form: Any,
+) -> None:
+    """Score DATA: a CSV to a CSV, or - to score standard input line by line.
+
+    A CSV gives row,score,severity,p_value,is_anomaly,status,reason with a line for every row, in order. Standard
+    input takes a CSV or JSON lines and answers each line with a JSON line, at once.
+
+    \b
+    vae-detect score recording.csv --model exported/vae.onnx --out scores.csv
+    tail -f live.csv | vae-detect score - --model exported/vae.onnx
+    """
+    detector = _load(model, provider, threads)
+    if str(data) == "-":
+        if out is not None:
+            raise click.UsageError("--out is for files; standard input is answered on standard output")
+        found = _score_stdin(detector, _form(**form), on_bad_row == "fail")
+    else:
+        summary = _score_csv(detector, data, out, _form(**form), force=force, stop_on_bad=on_bad_row == "fail")
+        _say(summary.describe())
+        found = summary.anomalies > 0
+    if found and fail_on_anomaly:
+        sys.exit(EXIT_ANOMALY)
+
+
+def _score_csv(
+    detector: Detector, data: Path, out: Path | None, form: TableFormat, *, force: bool, stop_on_bad: bool
+) -> Summary:
+    from vae_detect.runtime.batch import ignored_columns, score_file, write_scores, written_aside
+
+    ignored = ignored_columns(detector, data, form)
+    if ignored:
+        _say(f"columns of {data} that the model does not use: {', '.join(ignored)}")
+    results = score_file(detector, data, form, stop_on_bad=stop_on_bad)
+    if out is None:
+        return write_scores(results, sys.stdout)
+    with written_aside(out, force=force) as file:
+        return write_scores(results, file)
+
+
+def _score_stdin(detector: Detector, form: TableFormat, stop_on_bad: bool) -> bool:
+    import msgspec
+
+    from vae_detect.runtime.recordings import BAD
+    from vae_detect.runtime.streams import score_lines
+
+    found = False
+    for result in score_lines(detector, sys.stdin.buffer, form):
+        if stop_on_bad and result["status"] == BAD:
+            raise InputError(f"standard input: row {result['row']}, {result['reason']}", row=result["row"])
+        sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
+        sys.stdout.flush()
+        found = found or bool(result["is_anomaly"])
+    return found
+
+
+@commands.command()
+@_model_options
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
+)
+def serve(model: Path, provider: str, threads: int, host: str, port: int) -> None:
+    """Serve a detector over HTTP: POST /score, GET /model /healthz /readyz /metrics.
+
+    \b
+    vae-detect serve --model exported/vae.onnx
+    curl -d '[1450, 172.1, 0.33, 3.3, 33.1, 19.4, 40.2, 1.9]' 'http://127.0.0.1:8000/score?explain=1'
+    """
+    with _needs("serve"):
+        from vae_detect.runtime.service import serve as run
+    run(lambda: _load(model, provider, threads), host=host, port=port, announce=_say)
+
+
+@commands.command()
+@click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="Where the service listens.")
+@click.option("--timeout", default=5.0, show_default=True, type=click.FloatRange(0.1), help="Seconds to wait.")
+def health(url: str, timeout: float) -> None:
+    """Exit with 0 when a running service is ready, for container health checks."""
+    from vae_detect.runtime.service import check
+
+    problem = check(url, timeout)
+    if problem:
+        raise InputError(problem)
+    click.echo("ready")
+
+
+@commands.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Everything but the golden rows, as JSON.")
+def inspect(model: Path, as_json: bool) -> None:
+    """Show what the detector MODEL is."""
+    bundle = _load(model, "cpu", 1).bundle
+    click.echo(bundle.facts_json() if as_json else bundle.describe())
+
+
+@commands.command()
+@click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@_model_options
+@click.option("--labels", required=True, help="Column of DATA with 0 and 1, or a CSV file with one such column.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@_table_options
+def evaluate(data: Path, model: Path, provider: str, threads: int, labels: str, as_json: bool, **form: Any) -> None:
+    """Measure a detector on DATA, a labelled CSV, beside a z-score and chance.
+
+    \b
+    vae-detect evaluate faults.csv --labels label --model exported/vae.onnx
+    """
+    with _needs("train"):
+        import msgspec
+
+        from vae_detect.training.evaluation import evaluate as run
+    evaluation = run(_load(model, provider, threads), data, labels, _form(**form))
+    click.echo(msgspec.json.encode(evaluation) if as_json else evaluation.describe())
+
+
+@commands.command()
+@click.option("--duration", default="1d", show_default=True, help="Length of the recording, like 90s, 15m, 2h or 7d.")
+@click.option("--period", default="10s", show_default=True, help="Time between rows.")
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Another seed is another history of the same station.",
+)
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="NAME@START+DURATION[*SEVERITY]",
+    help="A fault, like cavitation@2h+20m. Repeatable; --fault list names them.",
+)
+@click.option("--labels", is_flag=True, help="Add a column label, 1 while a fault is active.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="CSV to write.  [default: standard output]"
+)
+@click.option("--force", is_flag=True, help="Replace --out when it exists.")
+@click.option("--live", is_flag=True, help="Print each row when its time has come.")
+@click.option(
+    "--speed",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="With --live, how many times faster than real.",
+)
+def simulate(
+    duration: str,
+    period: str,
+    seed: int,
+    faults: tuple[str, ...],
+    labels: bool,
+    out: Path | None,
+    force: bool,
+    live: bool,
+    speed: float,
+) -> None:
+    """Simulate a pump station: normal operation, and faults by name and time, as CSV.
+
+    \b
+    vae-detect simulate --duration 7d --period 1m --out normal.csv
+    vae-detect simulate --duration 1h --fault leak@30m+10m --live --speed 60
+    """
+    from vae_detect.runtime.batch import written_aside
+    from vae_detect.runtime.simulation import FAULTS, Fault, csv_lines, parse_duration
+    from vae_detect.runtime.simulation import simulate as run
+
+    if "list" in faults:
+        for name, text in FAULTS.items():
+            click.echo(f"{name:16} {text}")
+        return
+    recording = run(
+        duration_s=parse_duration(duration),
+        period_s=parse_duration(period),
+        seed=seed,
+        faults=[Fault.parse(text) for text in faults],
+    )
+    lines = csv_lines(recording, labels=labels)
+    if out is not None:
+        with written_aside(out, force=force) as file:
+            file.writelines(lines)
+    elif live:
+        _print_live(lines, parse_duration(period) / speed)
+    else:
+        sys.stdout.writelines(lines)
+        sys.stdout.flush()
+
+
+def _print_live(lines: Iterator[str], period_s: float) -> None:
+    start = time.monotonic()
+    for number, line in enumerate(lines):
+        # The header comes at once; rows keep to the clock, so that slow readers do not make the rate drift.
+        time.sleep(max(0.0, start + (number - 1) * period_s - time.monotonic()) if number else 0.0)
+        sys.stdout.write(line)
+        sys.stdout.flush()

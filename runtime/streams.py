@@ -1,0 +1,124 @@
+"""Lines in, one result per line out: CSV or JSON lines from a pipe."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from itertools import chain
+from typing import IO, TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from .detector import Detector
+from .errors import InputError
+from .recordings import Recording
+from .tables import BadCell, Layout, Rows, TableFormat, json_row, parse_time, read_header
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAX_LINE_BYTES = 1 << 20
+"""A longer line is answered as bad and skipped, so that a runaway sender cannot fill the memory."""
+
+_JSON_STARTS = (b"{", b"[")
+
+
+def score_lines(detector: Detector, lines: IO[bytes], form: TableFormat) -> Iterator[dict[str, Any]]:
+    """The result of each row as soon as its line is read; see `Results.row` for its fields.
+
+    The first line decides: a JSON object or list means JSON lines (lists in column order, objects by column name),
+    anything else is the header of a CSV (or its first row, when `form` has no header). Blank lines are passed over.
+
+    Raises
+    ------
+    InputError
+        when a CSV has no usable header; after that a bad line is a bad row, and the stream goes on
+    """
+    recording = Recording(detector)
+    source = _lines(lines)
+    first = next(source, None)
+    if first is None:
+        return
+    reader: _JsonLines | _CsvLines
+    if first.startswith(_JSON_STARTS):
+        reader = _JsonLines(detector)
+        pending = first
+    else:
+        reader = _CsvLines(detector, first if form.header else None, form)
+        pending = b"" if form.header else first
+    for number, line in enumerate(chain([pending] if pending else [], source)):
+        yield recording.push(reader.parse(number, line)).row(0)
+
+
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Lines that are not blank, without their end; one that is too long comes cut to `MAX_LINE_BYTES` + 1."""
+    is_first = True
+    while line := stream.readline(MAX_LINE_BYTES + 1):
+        rest = line
+        while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
+            rest = stream.readline(MAX_LINE_BYTES + 1)
+        if is_first:
+            line, is_first = line.removeprefix(b"\xef\xbb\xbf"), False
+        if line.strip():
+            yield line.strip() if len(line) <= MAX_LINE_BYTES else line
+
+
+class _CsvLines:
+    def __init__(self, detector: Detector, header: bytes | None, form: TableFormat) -> None:
+        facts = detector.bundle
+        self._form = form
+        names = None
+        if header is not None:
+            cells = self._cells(header)
+            if isinstance(cells, BadCell):
+                raise InputError(f"standard input: the header {cells.reason}")
+            names = read_header(iter([cells]), "standard input")
+        self._layout = Layout(
+            names, facts.names, time_column=facts.data.time_column, form=form, source="standard input"
+        )
+
+    def parse(self, number: int, line: bytes) -> Rows:
+        cells = self._cells(line)
+        return (
+            _bad_row(number, len(self._layout.columns), cells)
+            if isinstance(cells, BadCell)
+            else self._layout.parse(number, [cells])
+        )
+
+    def _cells(self, line: bytes) -> list[str] | BadCell:
+        if len(line) > MAX_LINE_BYTES:
+            return _TOO_LONG
+        try:
+            return next(csv.reader([line.decode()], delimiter=self._form.delimiter, strict=True))
+        except (UnicodeDecodeError, csv.Error) as error:
+            return BadCell("", f"is no line of CSV: {error}")
+
+
+class _JsonLines:
+    def __init__(self, detector: Detector) -> None:
+        self._names = detector.bundle.names
+        self._time_column = detector.bundle.data.time_column
+        self._decoder = msgspec.json.Decoder(list[float] | dict[str, float | str | bool | None])
+
+    def parse(self, number: int, line: bytes) -> Rows:
+        if len(line) > MAX_LINE_BYTES:
+            return _bad_row(number, len(self._names), _TOO_LONG)
+        try:
+            decoded = self._decoder.decode(line)
+        except msgspec.MsgspecError as error:
+            return _bad_row(number, len(self._names), BadCell("", f"is no JSON list or object of numbers: {error}"))
+        times = None
+        if isinstance(decoded, dict) and self._time_column in decoded:
+            times = np.array([parse_time(str(decoded[self._time_column]))])
+        row = json_row(decoded, self._names)
+        if isinstance(row, BadCell):
+            return _bad_row(number, len(self._names), row, times)
+        return Rows(number, np.array([row], np.float32), {}, times)
+
+
+_TOO_LONG = BadCell("", f"is longer than {MAX_LINE_BYTES} bytes")
+
+
+def _bad_row(number: int, columns: int, why: BadCell, times: NDArray[np.float64] | None = None) -> Rows:
+    return Rows(number, np.full((1, columns), np.nan, np.float32), {0: why}, times)

@@ -82,7 +82,7 @@ class Detector:
         self._threads = threading.local()
         self._parts: dict[str, Session] = {}
         self._parts_lock = threading.Lock()
-        self._log10_far = math.log10(bundle.calibration.far)
+        self._log10_far = np.float32(math.log10(bundle.calibration.far))
 
     @classmethod
     def load(cls, path: str | Path, *, provider: str = "auto", threads: int = 1) -> Detector:
@@ -129,10 +129,11 @@ class Detector:
         score, p_value, is_anomaly = self._run(_VERDICT, batch)
         scored = np.isfinite(score)
         # NaN and infinity in a feature make the score NaN or infinite: no second look at the input is needed.
-        score = np.where(scored, score, np.float32(np.nan))
-        p_value = np.where(scored, p_value, np.float32(np.nan))
-        severity = (np.log10(p_value, dtype=np.float64) / self._log10_far).astype(np.float32)
-        return Scores(score, severity, p_value, is_anomaly & scored, scored)
+        if not scored.all():
+            score[~scored] = p_value[~scored] = np.nan
+            is_anomaly[~scored] = False
+        severity = np.log10(p_value) / self._log10_far
+        return Scores(score, severity, p_value, is_anomaly, scored)
 
     def score_one(self, row: Sequence[float] | NDArray[Any]) -> Verdict:
         """The verdict on one row, shape (features,), or one window, shape (window, features).
@@ -152,7 +153,7 @@ class Detector:
         if not math.isfinite(score):
             raise self._unscorable(bound.x[0])
         p_value = bound.p_value.item()
-        return Verdict(score, math.log10(p_value) / self._log10_far, p_value, bound.is_anomaly.item())
+        return Verdict(score, float(math.log10(p_value) / self._log10_far), p_value, bound.is_anomaly.item())
 
     def explain(self, x: ArrayLike) -> Explanation:
         """Contributions and expected values for the same input as `score`."""

@@ -123,7 +123,7 @@ class RowReader:
             decoded = _DECODER.decode(body)
             rows = self._lists(decoded, body)
             values = np.array(rows, dtype=np.float64)
-        except (ValueError, KeyError, RecursionError) as error:  # ValueError: msgspec's errors, ragged rows, bad UTF-8
+        except (ValueError, TypeError, KeyError, RecursionError) as error:  # ragged rows, and all that msgspec raises
             raise self._diagnosis(body, f"the body is not valid JSON: {error}"[:200]) from None
         if len(values) > MAX_ROWS:
             raise RefusedError(413, f"the body holds {len(values)} rows, expected at most {MAX_ROWS}", rows=len(rows))
@@ -219,7 +219,7 @@ def _kind(value: Any) -> str:
     if isinstance(value, str):
         return f"holds {value if len(value) <= _SHOWN else value[: _SHOWN - 3] + '...'!r}"
     if isinstance(value, float):
-        return f"holds {value:.9g}" if math.isfinite(value) else "holds no finite number"
+        return f"holds {value:.9g}" if math.isfinite(value) else "holds a number"
     return "holds an object" if type(value) is _Pairs else "holds a list"
 
 
@@ -229,4 +229,4 @@ def _reason(cell: Any) -> str:
         return f"{_kind(cell)}, expected a number"
     if math.isnan(cell):
         return "holds NaN, expected a finite number"
-    return "" if abs(cell) <= _FLOAT32_MAX else f"{_kind(cell)}, expected at most 3.4e38, the range of float32"
+    return "" if abs(cell) <= _FLOAT32_MAX else f"{_kind(cell)} beyond the range of float32 (3.4e38)"

@@ -89,6 +89,9 @@ class Service:
         except RefusedError as refused:
             self.metrics.refused(refused.rows)
             response = self._error(refused.status, str(refused))
+        except Exception:
+            self.metrics.request(500)
+            raise
         self.metrics.request(response.status_code)
         return response
 
@@ -135,10 +138,11 @@ class Service:
             return self._error(503, f"not ready: {self.not_ready}")
         values = self._reader.read(await self._bodies.read(request.scope["headers"], request.stream()))
         recording = Recording(detector, explain=explain)
-        parts: list[bytes] = []
+        parts = [b'{"model":', msgspec.json.encode(detector.bundle.export_id), b',"results":[']
         measured: list[tuple[Results, float]] = []
         for first in range(0, len(values), _CHUNK_ROWS):
             if first:
+                parts.append(b",")
                 await asyncio.sleep(0)
             rows = Rows(first, values[first : first + _CHUNK_ROWS], {}, None)
             started = perf_counter()
@@ -149,8 +153,7 @@ class Service:
             parts.append(_encode(results, rows, detector.bundle.names))
         for results, seconds in measured:
             self.metrics.observe(results, seconds)
-        model = msgspec.json.encode(detector.bundle.export_id)
-        return self._reply(b'{"model":%s,"results":[%s]}' % (model, b",".join(parts)))
+        return self._reply(b"".join((*parts, b"]}")))
 
     def _reply(
         self,
@@ -195,11 +198,7 @@ def create_app(service: Service, lifespan: Callable[[Starlette], Any] | None = N
 
 def model_facts(detector: Detector) -> dict[str, Any]:
     """What GET /model tells: the metadata without golden rows and calibration knots, and the provider in use."""
-    facts: dict[str, Any] = msgspec.to_builtins(detector.bundle)
-    for name in ("golden", "parts", "settings"):
-        del facts[name]
-    for name in ("knot_scores", "knot_log10_p"):
-        del facts["calibration"][name]
+    facts: dict[str, Any] = json.loads(detector.bundle.facts_json())
     return {**facts, "provider": detector.provider}
 
 
@@ -264,7 +263,7 @@ class _Run:
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=STOP_S,
         )
-        self.server = _Server(config, self._stop)
+        self.server = _Server(config, lambda: self._loop.call_soon_threadsafe(self._stop))
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -306,7 +305,7 @@ class _Server(uvicorn.Server):
     them; and it raises the signal again at the end, which would make the exit code -15.
     """
 
-    def __init__(self, config: uvicorn.Config, on_signal: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_signal: Callable[[], object]) -> None:
         super().__init__(config)
         self._on_signal = on_signal
 

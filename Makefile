@@ -1,0 +1,57 @@
+# `make` prints the targets. Everything is installed into .venv; nothing outside this folder is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --constraint constraints.txt
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check wheel bench exported clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.installed ## train, score and serve on simulated data, start to end
+	PATH="$(CURDIR)/$(BIN):$$PATH" python examples/demo.py
+
+test: $(VENV)/.installed ## run all tests
+	$(BIN)/pytest
+
+check: $(VENV)/.installed ## format, lint, types, Dockerfile
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/hadolint Dockerfile
+
+# The date of the last commit goes into the wheel, so that two builds of one commit are equal byte for byte.
+wheel: $(VENV)/.installed ## build the wheel and the source archive into dist/
+	SOURCE_DATE_EPOCH="$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || date +%s)}" \
+		$(BIN)/python -m build --no-isolation --outdir dist
+
+bench: $(VENV)/.installed-bench ## compare scoring with other libraries on this machine
+	$(BIN)/python benchmarks/scoring.py
+
+exported: $(VENV)/.installed ## train the detector under exported/ again
+	folder=$$(mktemp -d) && trap 'rm -r "$$folder"' EXIT \
+		&& $(BIN)/vae-detect simulate --duration 7d --period 30s --seed 1 --out "$$folder/normal.csv" \
+		&& $(BIN)/vae-detect train "$$folder/normal.csv" --out exported/vae.onnx --far 0.001 --licence Apache-2.0
+
+clean: ## remove .venv and everything that was built
+	rm -rf $(VENV) build dist demo src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "vae-detect needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." \
+			"Name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) --editable '.[dev]'
+	touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(INSTALL) --editable '.[bench]'
+	touch $@

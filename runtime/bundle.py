@@ -85,15 +85,19 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def describe(self) -> str:
         """The threshold, its promise and its honest range, in sentences for the terminal."""
-        low = f"{self.far_low:.2g}" if self.far_low > self.far / 1000 else "0"
         worth = "" if self.effective_n == self.n else f" (worth {self.effective_n:.0f} independent ones)"
         text = (
             f"Threshold {self.threshold:.6g} from {self.n} held-out normal scores{worth}: promised false-alarm rate "
-            f"{self.far:.3g}, really between {low} and {self.far_high:.2g} in 9 cases of 10."
+            f"{self.far:.3g}, really {describe_range(self.far_low, self.far_high)} in 9 cases of 10."
         )
         if self.method == "conformal":
             return text
         return f"{text} The rate is extrapolated: {self.n} scores show nothing rarer than {self.resolution:.2g}."
+
+
+def describe_range(low: float, high: float) -> str:
+    """A range of false-alarm rates for people, to whom 1e-15 is 0."""
+    return f"between {low:.2g} and {high:.2g}" if low > high / 1e4 else f"between 0 and {high:.2g}"
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -82,7 +82,7 @@ class Detector:
         self._threads = threading.local()
         self._parts: dict[str, Session] = {}
         self._parts_lock = threading.Lock()
-        self._log10_far = np.float32(math.log10(bundle.calibration.far))
+        self._log10_far = math.log10(bundle.calibration.far)
 
     @classmethod
     def load(cls, path: str | Path, *, provider: str = "auto", threads: int = 1) -> Detector:
@@ -153,7 +153,7 @@ class Detector:
         if not math.isfinite(score):
             raise self._unscorable(bound.x[0])
         p_value = bound.p_value.item()
-        return Verdict(score, float(math.log10(p_value) / self._log10_far), p_value, bound.is_anomaly.item())
+        return Verdict(score, math.log10(p_value) / self._log10_far, p_value, bound.is_anomaly.item())
 
     def explain(self, x: ArrayLike) -> Explanation:
         """Contributions and expected values for the same input as `score`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from importlib import import_module, metadata
 from pathlib import Path
@@ -54,6 +55,9 @@ def import_onnxruntime() -> Any:
             f"{' and '.join(found)} are both installed and overwrite each other: "
             f"pip uninstall {' '.join(found)}, then pip install 'vae-detect[cpu]' or 'vae-detect[gpu]'"
         )
+    # ONNX Runtime 1.29 and later otherwise keep a device id in the home folder and send usage data. It reads this once,
+    # when it is imported.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         return import_module("onnxruntime")
     except ImportError as error:

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from ..runtime.bundle import describe_range
 from ..runtime.detector import Detector
 from ..runtime.errors import InputError
 from ..runtime.recordings import Recording
@@ -83,7 +84,7 @@ class Evaluation(msgspec.Struct, frozen=True):
             f"  precision         {'no alarms' if precision is None else format(precision, '.3f')}",
             f"  recall            {at.recall:.3f}",
             f"  false-alarm rate  {at.false_alarm_rate:.4f}   promised {self.promised_false_alarm_rate:.3g}, "
-            f"range {low:.2g} to {high:.2g}",
+            f"realised rate {describe_range(low, high)} allowed",
         ]
         return "\n".join(lines + self._event_lines())
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vae_detect import __version__
-from vae_detect.runtime.errors import EXIT_ANOMALY, InputError, MissingExtraError, VaeDetectError
+from vae_detect.runtime.errors import EXIT_ANOMALY, EXIT_BROKEN_PIPE, InputError, MissingExtraError, VaeDetectError
 
 if TYPE_CHECKING:
     from vae_detect.runtime.batch import Summary
@@ -32,6 +32,10 @@ class _Commands(click.Group):
         except VaeDetectError as error:
             _say(f"Error: {error}")
             ctx.exit(error.exit_code)
+        except BrokenPipeError:
+            # The reader (`| head`) has gone: nobody to talk to, which must not fail again when Python flushes.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(EXIT_BROKEN_PIPE)
 
 
 @contextmanager
@@ -64,12 +68,7 @@ def commands() -> None:
 
 def main() -> None:
     """Entry point of ``vae-detect`` and ``python -m vae_detect``."""
-    try:
-        commands(prog_name="vae-detect")
-    except BrokenPipeError:
-        # The reader (`| head`) has gone: no more to say, and nobody to say it to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    commands(prog_name="vae-detect")
 
 
 def _model_options(command: Any) -> Any:
@@ -341,7 +340,7 @@ def serve(model: Path, provider: str, threads: int, host: str, port: int) -> Non
     curl -d '[1450, 172.1, 0.33, 3.3, 33.1, 19.4, 40.2, 1.9]' 'http://127.0.0.1:8000/score?explain=1'
     """
     with _needs("serve"):
-        from vae_detect.runtime.service import serve as run
+        from vae_detect.runtime.server import serve as run
     run(lambda: _load(model, provider, threads), host=host, port=port, announce=_say)
 
 
@@ -350,9 +349,9 @@ def serve(model: Path, provider: str, threads: int, host: str, port: int) -> Non
 @click.option("--timeout", default=5.0, show_default=True, type=click.FloatRange(0.1), help="Seconds to wait.")
 def health(url: str, timeout: float) -> None:
     """Exit with 0 when a running service is ready, for container health checks."""
-    from vae_detect.runtime.service import check
+    from vae_detect.runtime.server import check
 
-    problem = check(url, timeout)
+    problem = check(f"{url.rstrip('/')}/readyz", timeout)
     if problem:
         raise InputError(problem)
     click.echo("ready")

@@ -6,7 +6,7 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -82,10 +82,10 @@ def written_aside(path: Path, *, force: bool = False) -> Iterator[IO[str]]:
 
     Raises InputError when the file exists or cannot be written.
     """
-    if path.exists() and not force:
-        raise InputError(f"{path}: exists already; pass --force to replace it")
     aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
+        if path.exists() and not force:
+            raise InputError(f"{path}: exists already; pass --force to replace it")
         with aside.open("w", encoding="utf-8", newline="") as out:
             yield out
             out.flush()
@@ -94,7 +94,8 @@ def written_aside(path: Path, *, force: bool = False) -> Iterator[IO[str]]:
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()
 
 
 def ignored_columns(detector: Detector, path: Path, form: TableFormat) -> list[str]:

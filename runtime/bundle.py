@@ -206,7 +206,13 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         lines = [
             f"recipe       {self.recipe}, {self.likelihood} likelihood, {self.latent} latent dimensions{window}",
             f"score        {self.score}",
-            textwrap.fill(self.calibration.describe(), 110, initial_indent="threshold    ", subsequent_indent=13 * " "),
+            textwrap.fill(
+                self.calibration.describe(),
+                110,
+                initial_indent="threshold    ",
+                subsequent_indent=13 * " ",
+                break_on_hyphens=False,
+            ),
             f"data         {data.rows} rows{period}{time_column}, sha256 {data.sha256[:16]}",
             f"split        {data.train} train, {data.validation} validation, {data.calibration} calibration",
             f"parity       scores within {self.parity.max_relative_error:.1e} of PyTorch's, "

@@ -14,7 +14,7 @@ import numpy as np
 from . import bundle as graph
 from .bundle import Bundle, read_bundle, read_part
 from .errors import InputError, ModelError
-from .session import BoundRun, Session, read_model_file
+from .session import BoundRun, Session, first_line, read_model_file
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -143,11 +143,11 @@ class Detector:
         InputError
             when the shape does not fit, a value is not a finite float32, or the score overflows float32
         """
+        values = _float32(row, "the row is not numeric")
+        if values.shape != self.bundle.input_shape:
+            raise InputError(f"the row has shape {values.shape}, expected {self.bundle.input_shape}")
         bound = self._bound()
-        try:
-            bound.x[0] = row
-        except (ValueError, TypeError) as error:
-            raise InputError(f"expected one row of shape {self.bundle.input_shape}: {error}") from None
+        bound.x[0] = values
         bound.run()
         score = bound.score.item()
         if not math.isfinite(score):
@@ -167,7 +167,7 @@ class Detector:
 
     def decode(self, latent: ArrayLike) -> NDArray[np.float32]:
         """Reconstructions in raw units, shaped like a batch of inputs, from codes of shape (batch, latent)."""
-        codes = np.ascontiguousarray(latent, dtype=np.float32)
+        codes = _float32(latent, "codes are not a numeric array")
         if codes.ndim != 2 or codes.shape[1] != self.bundle.latent:
             raise InputError(f"codes have shape {codes.shape}, expected (batch, {self.bundle.latent})")
         return self._part("decoder").run([graph.RECONSTRUCTION], {graph.LATENT: codes})[0]
@@ -186,21 +186,22 @@ class Detector:
         """
         if graph.KL not in self._session.outputs:
             raise ModelError(f"recipe {self.bundle.recipe} has no prior to sample from; train recipe vae for that")
+        if n < 0:
+            raise InputError(f"n is {n}, expected 0 or more")
         codes = np.random.default_rng(seed).standard_normal((n, self.bundle.latent), dtype=np.float32)
         return self.decode(codes)
 
     def _as_batch(self, x: ArrayLike) -> NDArray[np.float32]:
-        try:
-            with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which is refused row by row
-                batch = np.ascontiguousarray(x, dtype=np.float32)
-        except (ValueError, TypeError) as error:
-            raise InputError(f"rows are not a numeric array: {error}") from None
+        batch = _float32(x, "rows are not a numeric array")
         if batch.shape[1:] != self.bundle.input_shape:
             expected = ", ".join(map(str, self.bundle.input_shape))
             raise InputError(f"rows have shape {batch.shape}, expected (batch, {expected})")
         return batch
 
     def _run(self, outputs: Sequence[str], batch: NDArray[np.float32]) -> list[NDArray[Any]]:
+        if not len(batch):  # the p-value table cannot broadcast against no rows
+            one = np.zeros((1, *self.bundle.input_shape), np.float32)
+            return [output[:0] for output in self._session.run(outputs, {graph.X: one})]
         if len(batch) <= CHUNK_ROWS:
             return self._session.run(outputs, {graph.X: batch})
         chunks = [
@@ -250,13 +251,21 @@ class Detector:
         ]
         if missing:
             raise ModelError(f"{self.path}: the graph has no output {missing[0]!r}")
-        shape = self._session.inputs.get(graph.X, [])[1:]
+        inputs = self._session.input_types
+        if inputs != {graph.X: "tensor(float)"}:
+            found = ", ".join(f"{name} of {kind}" for name, kind in inputs.items())
+            raise ModelError(f"{self.path}: the graph asks for {found}, expected {graph.X} of tensor(float) only")
+        shape = self._session.inputs[graph.X][1:]
         if tuple(shape) != self.bundle.input_shape:
             raise ModelError(f"{self.path}: the graph takes {shape}, its metadata says {list(self.bundle.input_shape)}")
 
     def _replay_golden(self) -> None:
         golden = self.bundle.golden
-        replayed = self.score(golden.x)
+        try:
+            replayed = self.score(golden.x)
+            self.score_one(np.asarray(golden.x[0]))
+        except Exception as error:  # the graph may fail in any way, and onnxruntime's classes share no base
+            raise ModelError(f"{self.path}: the golden rows cannot be scored: {first_line(error)}") from None
         recorded = np.asarray(golden.score)
         difference = np.abs(replayed.score - recorded) / np.maximum(np.abs(recorded), 1e-6)
         if not np.all(difference <= GOLDEN_TOLERANCE):  # not all(<=), so that NaN fails too
@@ -267,7 +276,22 @@ class Detector:
             )
         if replayed.is_anomaly.tolist() != golden.is_anomaly:
             raise ModelError(f"{self.path}: a golden row has another verdict on {self.provider} than recorded")
-        self.score_one(np.asarray(golden.x[0]))
+
+
+def _float32(x: ArrayLike, wrong: str) -> NDArray[np.float32]:
+    """`x` as contiguous float32; a number beyond it becomes infinity, which is refused row by row.
+
+    Raises InputError, beginning with `wrong`, for what is no numbers; numpy by itself would read "1_0" and dates.
+    """
+    try:
+        array = np.asarray(x)
+        has_text = array.dtype.kind == "O" and any(isinstance(value, str) for value in array.flat)
+        if has_text or array.dtype.kind not in "biufO":
+            raise TypeError(f"it holds {'text' if has_text else array.dtype}")
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(array, dtype=np.float32)
+    except (TypeError, OverflowError, ValueError) as error:
+        raise InputError(f"{wrong}: {error}") from None
 
 
 class _BoundRow:

@@ -56,7 +56,8 @@ class Recording:
         self._tail = np.empty((0, len(detector.bundle.columns)), np.float32)
         self._run = 0  # rows that follow each other, up to the newest
         self._why = ""  # why the run was broken; "" at the start of the recording
-        self._last_time = np.nan
+        self._last_time = np.nan  # the last readable time, and how many rows ago it was
+        self._last_time_ago = 1
 
     def push(self, rows: Rows) -> Results:
         """Results for the next rows of the recording."""
@@ -74,7 +75,7 @@ class Recording:
 
     def _statuses(self, rows: Rows) -> tuple[list[str], list[str], NDArray[np.bool_]]:
         status, reason = [OK] * len(rows.values), [""] * len(rows.values)
-        jumps = self._jumps(rows.times)
+        jumps = self._jumps(rows.times, len(rows.values))
         for index in range(len(rows.values)):
             number = rows.first + index
             if index in rows.bad:
@@ -91,14 +92,19 @@ class Recording:
         full = np.array([one == OK for one in status], np.bool_)
         return status, reason, full
 
-    def _jumps(self, times: NDArray[np.float64] | None) -> dict[int, float]:
-        if times is None or self._period_s is None or self._window == 1 or not len(times):
+    def _jumps(self, times: NDArray[np.float64] | None, n: int) -> dict[int, float]:
+        """By index, the steps in time that break a window. An unreadable time neither proves nor hides one."""
+        if self._period_s is None or self._window == 1:
             return {}
-        steps = np.diff(times, prepend=self._last_time)
-        self._last_time = times[-1]
-        # NaN, an unreadable time, compares False both times: it neither proves nor hides a gap.
-        jumped = (steps > _GAP_PERIODS * self._period_s) | (steps <= 0)
-        return {int(index): float(steps[index]) for index in np.flatnonzero(jumped)}
+        known = np.flatnonzero(np.isfinite(times)) if times is not None else np.empty(0, np.intp)
+        if times is None or not len(known):
+            self._last_time_ago += n
+            return {}
+        steps = np.diff(times[known], prepend=self._last_time)  # NaN, before the first time, compares False
+        rows = np.diff(known, prepend=-self._last_time_ago)
+        self._last_time, self._last_time_ago = times[known[-1]], n - int(known[-1])
+        jumped = (steps > (rows - 1 + _GAP_PERIODS) * self._period_s) | (steps <= 0)
+        return {int(known[index]): float(steps[index]) for index in np.flatnonzero(jumped)}
 
     def _inputs(self, joined: NDArray[np.float32], n: int) -> NDArray[np.float32]:
         """One input for each of the last `n` rows; inputs that reach before the recording are NaN."""

@@ -98,11 +98,11 @@ class Session:
     def __init__(self, model: bytes, *, source: str, provider: str = "auto", threads: int = 1) -> None:
         self.source = source
         ort = import_onnxruntime()
-        names = _choose(ort, provider)
+        names, options = _choose(ort, provider), _options(ort, threads)
         try:
-            self._session = ort.InferenceSession(model, _options(ort, threads), providers=names)
+            self._session = ort.InferenceSession(model, options, providers=names)
         except Exception as error:  # onnxruntime raises a dozen unrelated classes here, all derived from Exception only
-            raise ModelError(f"{source}: ONNX Runtime cannot load this file: {_first_line(error)}") from None
+            raise ModelError(f"{source}: ONNX Runtime cannot load this file: {first_line(error)}") from None
         self.provider = _used(self._session, provider)
         self.inputs: dict[str, list[int | str | None]] = {i.name: i.shape for i in self._session.get_inputs()}
         self.input_types: dict[str, str] = {i.name: i.type for i in self._session.get_inputs()}
@@ -149,8 +149,8 @@ def read_model_file(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file; expected a detector written by 'vae-detect train'") from None
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        raise ModelError(f"{path}: cannot be read: {getattr(error, 'strerror', error)}") from None
 
 
 def _options(ort: Any, threads: int) -> Any:
@@ -199,5 +199,6 @@ def _short(names: Sequence[str]) -> list[str]:
     return [known[name] for name in names if name in known]
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, for a message of one line."""
     return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

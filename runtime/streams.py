@@ -12,8 +12,9 @@ import numpy as np
 
 from .detector import Detector
 from .errors import InputError
+from .json_rows import RefusedError, RowReader
 from .recordings import Recording
-from .tables import BadCell, Layout, Rows, TableFormat, json_row, parse_time, read_header
+from .tables import BadCell, Layout, Rows, TableFormat, parse_time, read_header
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,12 +37,12 @@ def score_lines(detector: Detector, lines: IO[bytes], form: TableFormat) -> Iter
         when a CSV has no usable header; after that a bad line is a bad row, and the stream goes on
     """
     recording = Recording(detector)
-    source = _lines(lines)
+    source = _lines(lines, b" \t\r\n".replace(form.delimiter.encode(), b""))
     first = next(source, None)
     if first is None:
         return
     reader: _JsonLines | _CsvLines
-    if first.startswith(_JSON_STARTS):
+    if first.lstrip().startswith(_JSON_STARTS):
         reader = _JsonLines(detector)
         pending = first
     else:
@@ -51,8 +52,8 @@ def score_lines(detector: Detector, lines: IO[bytes], form: TableFormat) -> Iter
         yield recording.push(reader.parse(number, line)).row(0)
 
 
-def _lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Lines that are not blank, without their end; one that is too long comes cut to `MAX_LINE_BYTES` + 1."""
+def _lines(stream: IO[bytes], blanks: bytes) -> Iterator[bytes]:
+    """Lines of more than `blanks`, without these at their ends; one that is too long comes cut."""
     is_first = True
     while line := stream.readline(MAX_LINE_BYTES + 1):
         rest = line
@@ -60,8 +61,8 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes]:
             rest = stream.readline(MAX_LINE_BYTES + 1)
         if is_first:
             line, is_first = line.removeprefix(b"\xef\xbb\xbf"), False
-        if line.strip():
-            yield line.strip() if len(line) <= MAX_LINE_BYTES else line
+        if line.strip(blanks):
+            yield line.strip(blanks) if len(line) <= MAX_LINE_BYTES else line
 
 
 class _CsvLines:
@@ -97,24 +98,26 @@ class _CsvLines:
 
 class _JsonLines:
     def __init__(self, detector: Detector) -> None:
-        self._names = detector.bundle.names
-        self._time_column = detector.bundle.data.time_column
-        self._decoder = msgspec.json.Decoder(list[float] | dict[str, float | str | bool | None])
+        self._reader = RowReader(detector.bundle.names)
+        self._columns = len(detector.bundle.names)
+        # Only windows ask when a row was taken.
+        self._time_column = detector.bundle.data.time_column if detector.bundle.kind == "windows" else None
 
     def parse(self, number: int, line: bytes) -> Rows:
         if len(line) > MAX_LINE_BYTES:
-            return _bad_row(number, len(self._names), _TOO_LONG)
+            return _bad_row(number, self._columns, _TOO_LONG)
         try:
-            decoded = self._decoder.decode(line)
-        except msgspec.MsgspecError as error:
-            return _bad_row(number, len(self._names), BadCell("", f"is no JSON list or object of numbers: {error}"))
-        times = None
-        if isinstance(decoded, dict) and self._time_column in decoded:
-            times = np.array([parse_time(str(decoded[self._time_column]))])
-        row = json_row(decoded, self._names)
-        if isinstance(row, BadCell):
-            return _bad_row(number, len(self._names), row, times)
-        return Rows(number, np.array([row], np.float32), {}, times)
+            values = self._reader.read(line)
+        except RefusedError as error:
+            return _bad_row(number, self._columns, error.problem or BadCell("", str(error)))
+        if len(values) != 1:
+            return _bad_row(number, self._columns, BadCell("", f"holds {len(values)} rows, expected one a line"))
+        return Rows(number, values, {}, self._time(line))
+
+    def _time(self, line: bytes) -> NDArray[np.float64] | None:
+        if self._time_column is None or not line.startswith(b"{"):
+            return None
+        return np.array([parse_time(str(msgspec.json.decode(line).get(self._time_column, "")))])
 
 
 _TOO_LONG = BadCell("", f"is longer than {MAX_LINE_BYTES} bytes")

@@ -6,13 +6,14 @@ import csv
 import gzip
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -130,6 +131,7 @@ class Layout:
         return Rows(first, values, bad, self._times(lines))
 
     def _numbers(self, cells: list[str]) -> list[float] | BadCell:
+        written = cells
         if self.form.decimal == ",":
             cells = [cell.replace(".", "?").replace(",", ".") for cell in cells]
         joined = "".join(cells)
@@ -142,13 +144,12 @@ class Layout:
             else:
                 if all(map(_is_float32, numbers)):
                     return numbers
-        return self._first_bad(cells)
+        return self._first_bad(cells, written)
 
-    def _first_bad(self, cells: list[str]) -> BadCell:
-        for name, cell in zip(self.columns, cells, strict=True):
-            reason = bad_reason(cell)
-            if reason:
-                return BadCell(name, reason)
+    def _first_bad(self, cells: list[str], written: list[str]) -> BadCell:
+        for name, cell, shown in zip(self.columns, cells, written, strict=True):
+            if bad_reason(cell):
+                return BadCell(name, bad_reason(shown) or f"holds {shown.strip()!r}, expected a decimal comma")
         raise AssertionError("no bad cell in a row that did not parse")
 
     def _times(self, lines: Sequence[Sequence[str]]) -> NDArray[np.float64] | None:
@@ -164,12 +165,12 @@ def _is_float32(number: float) -> bool:
 
 def bad_reason(cell: str) -> str:
     """Why a cell is no finite float32 number, "" if it is one."""
-    text = cell.strip()
+    text = cell.strip(" \t\r\n")  # not all that strip() takes for a space is one to float()
     shown = repr(text if len(text) <= 40 else text[:37] + "...")
     if not text:
         return "is empty"
     try:
-        number = float(text)
+        number = float(cell)
     except ValueError:
         return f"holds {shown}, expected a number"
     if not text.isascii() or "_" in text:
@@ -179,29 +180,11 @@ def bad_reason(cell: str) -> str:
     return "" if _is_float32(number) else f"holds {shown}, beyond the range of float32 (3.4e38)"
 
 
-def json_row(values: Sequence[float] | Mapping[str, Any], columns: Sequence[str]) -> list[float] | BadCell:
-    """One row from a JSON list in column order or an object by column name (extra names are ignored)."""
-    if not isinstance(values, Mapping):
-        if len(values) != len(columns):
-            return BadCell("", f"has {len(values)} values, expected {len(columns)}")
-        values = dict(zip(columns, values, strict=True))
-    row = []
-    for name in columns:
-        if name not in values:
-            return BadCell(name, "is missing")
-        value = values[name]
-        if isinstance(value, bool) or not isinstance(value, float | int):
-            return BadCell(name, f"holds {str(value)[:40]!r}, expected a number")
-        if not _is_float32(value):
-            return BadCell(name, f"holds {value:g}, beyond the range of float32 (3.4e38)")
-        row.append(float(value))
-    return row
-
-
 def parse_time(text: str) -> float:
     """Seconds since 1970 from ISO 8601 (no zone means UTC) or a number of seconds; NaN when it is neither."""
     try:
-        return float(text) if text.isascii() and "_" not in text else math.nan
+        seconds = float(text) if text.isascii() and "_" not in text else math.nan
+        return seconds if math.isfinite(seconds) else math.nan
     except ValueError:
         pass
     try:
@@ -228,8 +211,8 @@ def open_text(path: Path) -> Iterator[IO[str]]:
             with io.TextIOWrapper(plain, encoding="utf-8-sig", newline="") as text:
                 yield text
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
-    except (gzip.BadGzipFile, EOFError) as error:
+        raise InputError(f"{path}: not UTF-8 text: {error.reason}") from None  # its position is within a buffer
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise InputError(f"{path}: damaged gzip file: {error}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
@@ -240,7 +223,7 @@ def cells(lines: Iterable[str], form: TableFormat, source: str) -> Iterator[list
     reader = csv.reader(lines, delimiter=form.delimiter, strict=True)
     try:
         for row in reader:
-            if row:
+            if row and not (len(row) == 1 and row[0].isspace()):
                 yield row
     except csv.Error as error:
         raise InputError(f"{source}, line {reader.line_num}: {error}") from None

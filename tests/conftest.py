@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 from pathlib import Path
+from typing import Any, NoReturn
 
+import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
 
 from vae_detect.runtime.detector import Detector
+from vae_detect.runtime.metrics import Metrics
+from vae_detect.runtime.service import Service, create_app
 from vae_detect.runtime.simulation import csv_lines, simulate
 
 ROOT = Path(__file__).parent.parent
@@ -62,3 +70,64 @@ def real_data() -> Path:
     if not (path / "tabular").is_dir():
         pytest.skip(f"the real data sets are not in {path}; set VAE_DETECT_DATA")
     return path
+
+
+class Client:
+    """Asks an application without a socket; every JSON answer is checked to be strict."""
+
+    def __init__(self, detector: Detector | None) -> None:
+        self.service = Service(Metrics(CollectorRegistry()))
+        self._app = create_app(self.service)
+        if detector is not None:
+            self.service.use(detector)
+
+    def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        async def once() -> httpx.Response:
+            transport = httpx.ASGITransport(self._app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                return await client.request(method, path, **options)
+
+        response = asyncio.run(once())
+        if response.headers["content-type"] == "application/json":
+            strict(response.text)
+        return response
+
+    def score(self, body: Any, query: str = "") -> httpx.Response:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.ask("POST", f"/score{query}", content=content)
+
+    def results(self, body: Any, query: str = "") -> list[dict[str, Any]]:
+        response = self.score(body, query)
+        assert response.status_code == 200, response.text
+        found: list[dict[str, Any]] = response.json()["results"]
+        return found
+
+    def series(self) -> dict[str, float]:
+        return parse(self.ask("GET", "/metrics").text)
+
+
+def strict(text: str) -> Any:
+    def refuse(literal: str) -> NoReturn:
+        raise AssertionError(f"{literal} is not strict JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def parse(exposition: str) -> dict[str, float]:
+    return {
+        f"{sample.name}{sorted(sample.labels.items())}": sample.value
+        for family in text_string_to_metric_families(exposition)
+        for sample in family.samples
+    }
+
+
+@pytest.fixture
+def client(detector: Detector) -> Client:
+    return Client(detector)
+
+
+@pytest.fixture
+def row(normal_rows: NDArray[np.float32]) -> list[float]:
+    """One normal row."""
+    values: list[float] = normal_rows[0].tolist()
+    return values

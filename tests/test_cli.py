@@ -1,0 +1,408 @@
+"""The product as people use it: the installed command, on files and pipes, with right and wrong input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+from vae_detect.runtime.detector import Detector
+from vae_detect.runtime.simulation import COLUMNS
+
+ROOT = Path(__file__).parent.parent
+MODEL = str(ROOT / "exported" / "vae.onnx")
+COMMAND = str(Path(sys.executable).parent / "vae-detect")
+
+
+def run(*arguments: str | Path, stdin: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, **env},
+    )
+
+
+def refused(result: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    """One understandable refusal: this exit code, these words, no traceback, nothing on standard output."""
+    assert result.returncode == code, result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    for word in words:
+        assert word in result.stderr
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def rows_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two hours with a cavitation in the second, labelled."""
+    path = tmp_path_factory.mktemp("rows") / "rows.csv"
+    made = run("simulate", "--duration", "2h", "--period", "30s", "--seed", "5", "--labels", "--fault",
+               "cavitation@1h+30m", "--out", path)  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model trained by the command, few epochs."""
+    out = tmp_path_factory.mktemp("trained") / "pump.onnx"
+    made = run("train", normal_csv, "--out", out, "--set", "hidden=16", "latent=3", "epochs=4", "--far", "0.02")
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.split() == [str(out.with_name(f"pump{part}.onnx")) for part in ("", ".encoder", ".decoder")]
+    return out
+
+
+def test_help_names_every_command() -> None:
+    text = run("--help").stdout
+    for name in ("train", "score", "serve", "inspect", "evaluate", "simulate", "health"):
+        assert name in text
+        assert run(name, "--help").returncode == 0
+
+
+def test_version() -> None:
+    assert run("--version").stdout.startswith("vae-detect, version ")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys, vae_detect.cli; print({'numpy', 'onnxruntime', 'torch', 'uvicorn'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_train_says_what_it_did(trained: Path, normal_csv: Path, tmp_path: Path) -> None:
+    again = run(
+        "train",
+        normal_csv,
+        "--out",
+        tmp_path / "pump.onnx",
+        "hidden=16",
+        "latent=3",
+        "epochs=4",
+        "--far",
+        "2%",
+        "--json",
+    )
+    assert "time stamps: column 'timestamp'" in again.stderr
+    assert "1440 rows of 8 columns" in again.stderr
+    assert "promised false-alarm rate 0.02" in again.stderr
+    facts = json.loads(again.stdout)
+    assert facts["settings"]["hidden"] == [16]
+    assert facts["calibration"]["far"] == 0.02
+    assert not list(tmp_path.glob("*.checkpoint"))
+    # Settings and data are the same, so the files are the same, byte for byte.
+    for part in ("", ".encoder", ".decoder"):
+        assert (tmp_path / f"pump{part}.onnx").read_bytes() == trained.with_name(f"pump{part}.onnx").read_bytes()
+
+
+def test_training_goes_on_after_kill_9(normal_csv: Path, tmp_path: Path) -> None:
+    settings = ["hidden=16", "latent=3", "epochs=40", "patience=40", "--far", "0.02"]
+    whole, killed = tmp_path / "whole.onnx", tmp_path / "killed.onnx"
+    assert run("train", normal_csv, "--out", whole, *settings).returncode == 0
+    process = subprocess.Popen(
+        [COMMAND, "train", str(normal_csv), "--out", str(killed), *settings],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not killed.with_suffix(".checkpoint").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert not killed.exists()
+    resumed = run("train", normal_csv, "--out", killed, *settings, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert killed.read_bytes() == whole.read_bytes()
+
+
+def test_train_windows_and_ae(normal_csv: Path, tmp_path: Path) -> None:
+    config = tmp_path / "train.toml"
+    config.write_text('recipe = "ae"\nhidden = [16]\nlatent = 2\nepochs = 9\n')
+    made = run("train", normal_csv, "--out", tmp_path / "w.onnx", "--kind", "windows", "--window", "4", "--stride", "2",
+               "--config", config, "--set", "epochs=2", "--far", "0.05", "--exclude", "vibration_mm_s")  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    facts = json.loads(run("inspect", tmp_path / "w.onnx", "--json").stdout)
+    assert (facts["recipe"], facts["kind"], facts["window"], facts["stride"]) == ("ae", "windows", 4, 2)
+    assert (facts["settings"]["epochs"], facts["latent"], len(facts["columns"])) == (2, 2, 7)
+    assert "elbo" not in onnxruntime_outputs(tmp_path / "w.onnx")
+    scored = run("score", normal_csv, "--model", tmp_path / "w.onnx")
+    lines = list(csv.DictReader(scored.stdout.splitlines()))
+    assert [line["status"] for line in lines[:5]] == ["warming"] * 3 + ["ok"] * 2
+    assert len(lines) == 1440
+
+
+def onnxruntime_outputs(path: Path) -> list[str]:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return [output.name for output in onnxruntime.InferenceSession(path, options).get_outputs()]
+
+
+def test_inspect_shows_what_the_model_is() -> None:
+    shown = run("inspect", MODEL)
+    assert shown.returncode == 0
+    for words in (
+        "vae, gaussian likelihood",
+        "promised false-alarm rate 0.001",
+        "discharge_pressure_bar",
+        "0 verdict flips",
+    ):
+        assert words in shown.stdout
+
+
+def test_score_finds_the_fault(rows_csv: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scores.csv"
+    scored = run("score", rows_csv, "--model", MODEL, "--out", out)
+    assert scored.returncode == 0
+    assert "columns of" in scored.stderr
+    assert "label" in scored.stderr
+    assert "240 rows: 240 scored" in scored.stderr
+    lines = read_csv(out)
+    assert [int(line["row"]) for line in lines] == list(range(240))
+    alarms = np.array([line["is_anomaly"] == "1" for line in lines])
+    assert alarms[130:180].mean() > 0.9  # the fault is at its full size after a tenth of its time
+    assert alarms[:120].mean() < 0.05
+    assert run("score", rows_csv, "--model", MODEL, "--fail-on-anomaly").returncode == 1
+
+
+def test_score_keeps_an_existing_file(rows_csv: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scores.csv"
+    out.write_text("mine")
+    refused(run("score", rows_csv, "--model", MODEL, "--out", out), 2, "exists already", "--force")
+    assert out.read_text() == "mine"
+    assert run("score", rows_csv, "--model", MODEL, "--out", out, "--force").returncode == 0
+    assert out.read_text().startswith("row,score")
+
+
+def test_a_bad_row_is_flagged_or_fails(rows_csv: Path, tmp_path: Path) -> None:
+    lines = rows_csv.read_text().splitlines()
+    cells = lines[4].split(",")
+    cells[2] = "1,5".replace(",", "_")
+    bad = tmp_path / "bad.csv"
+    bad.write_text("\n".join([*lines[:4], ",".join(cells), *lines[5:]]))
+    clean = run("score", rows_csv, "--model", MODEL).stdout.splitlines()
+    found = run("score", bad, "--model", MODEL).stdout.splitlines()
+    assert found[4].startswith("3,,,,,bad,")
+    assert "flow_m3h" in found[4]
+    assert "1_5" in found[4]
+    assert found[:4] + found[5:] == clean[:4] + clean[5:]
+    failed = run("score", bad, "--model", MODEL, "--on-bad-row", "fail", "--out", tmp_path / "scores.csv")
+    refused(failed, 2, "row 3", "flow_m3h")
+    assert not (tmp_path / "scores.csv").exists()
+
+
+def test_evaluate_prints_figures(rows_csv: Path) -> None:
+    shown = run("evaluate", rows_csv, "--labels", "label", "--model", MODEL)
+    for words in ("ROC-AUC", "z-score", "random", "promised 0.001", "1 of 1"):
+        assert words in shown.stdout
+    figures = json.loads(run("evaluate", rows_csv, "--labels", "label", "--model", MODEL, "--json").stdout)
+    assert figures["detector"]["roc_auc"] > 0.9
+    assert figures["events"]["found"] == 1
+    refused(run("evaluate", rows_csv, "--labels", "truth", "--model", MODEL), 2, "'truth'", "missing")
+
+
+def test_one_row_scores_the_same_everywhere(rows_csv: Path, tmp_path: Path) -> None:
+    """Bit for bit from Python, a file, a pipe, HTTP and a session without vae_detect; 1e-5 within any batch."""
+    line = rows_csv.read_text().splitlines()[150]
+    row = np.array([float(cell) for cell in line.split(",")[1:9]], np.float32)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    bare = onnxruntime.InferenceSession(MODEL, options)
+    expected = bare.run(["score"], {"x": row[None]})[0][0]
+    detector = Detector.load(MODEL)
+    one = tmp_path / "one.csv"
+    one.write_text(",".join(COLUMNS) + "\n" + ",".join(map(str, row)) + "\n")
+    from_file = csv.DictReader(run("score", one, "--model", MODEL).stdout.splitlines())
+    from_pipe = json.loads(run("score", "-", "--model", MODEL, stdin=json.dumps(row.tolist()) + "\n").stdout)
+    with Serving("--model", MODEL) as url:
+        from_http = post(url, row)
+    scores = {
+        "score_one": detector.score_one(row).score,
+        "again": detector.score_one(row).score,
+        "score": detector.score(row[None]).score[0],
+        "file": next(from_file)["score"],
+        "pipe": from_pipe["score"],
+        "http": from_http["results"][0]["score"],
+    }
+    assert {name: np.float32(score) for name, score in scores.items()} == dict.fromkeys(scores, expected)
+    in_a_file = list(csv.DictReader(run("score", rows_csv, "--model", MODEL).stdout.splitlines()))
+    assert float(in_a_file[149]["score"]) == pytest.approx(float(expected), rel=1e-5)
+
+
+class Serving:
+    """The service as a process, on a free port, stopped by SIGTERM; its exit code must be 0."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [COMMAND, "serve", "--port", "0", *arguments], stderr=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> str:
+        assert self.process.stderr is not None
+        line = self.process.stderr.readline()
+        assert " on http://" in line, line
+        return line.rsplit(" ", 1)[1].strip()
+
+    def __exit__(self, *_: object) -> None:
+        assert self.process.stderr is not None
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=15)
+        self.process.stderr.close()
+        assert code == 0
+
+
+def post(url: str, row: NDArray[np.float32]) -> dict[str, list[dict[str, object]]]:
+    with urllib.request.urlopen(f"{url}/score", data=json.dumps(row.tolist()).encode(), timeout=10) as reply:
+        answer: dict[str, list[dict[str, object]]] = json.load(reply)
+    return answer
+
+
+def test_serve_and_health() -> None:
+    with Serving("--model", MODEL) as url:
+        assert run("health", "--url", url).stdout == "ready\n"
+        busy = run("serve", "--model", MODEL, "--port", url.rsplit(":", 1)[1])
+        refused(busy, 2, "port", url.rsplit(":", 1)[1])
+    refused(run("health", "--url", url), 2, url)
+
+
+def test_stdin_answers_each_line_at_once() -> None:
+    process = subprocess.Popen(
+        [COMMAND, "score", "-", "--model", MODEL], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    send(process.stdin, ",".join(COLUMNS))
+    for number, cells in enumerate(
+        ["1270,138,0.344,2.77,25.9,13.0,31.4,1.54", "1270,138,0.344,oops,25.9,13.0,31.4,1.54"]
+    ):
+        send(process.stdin, cells)
+        answer = json.loads(process.stdout.readline())  # would block for ever if the line were held back
+        assert answer["row"] == number
+    assert answer["status"] == "bad"
+    assert "discharge_pressure_bar" in answer["reason"]
+    process.stdin.close()
+    assert process.wait(timeout=10) == 0
+    process.stdout.close()
+
+
+def send(stdin: IO[str], line: str) -> None:
+    stdin.write(line + "\n")
+    stdin.flush()
+
+
+def test_a_reader_that_leaves_ends_the_pipe_quietly(rows_csv: Path) -> None:
+    line = f"{COMMAND} simulate --duration 30d | {COMMAND} score - --model {MODEL} | head -n 1"
+    ended = subprocess.run(
+        ["bash", "-c", f"{line}; echo ${{PIPESTATUS[@]}}"], capture_output=True, text=True, check=True
+    )
+    first, codes = ended.stdout.splitlines()
+    assert json.loads(first)["row"] == 0
+    assert set(codes.split()[:2]) <= {"0", "141"}
+    assert "Traceback" not in ended.stderr
+    assert "Error" not in ended.stderr
+
+
+def test_options_come_from_the_environment_too(rows_csv: Path) -> None:
+    assert run("score", rows_csv, VAE_DETECT_SCORE_MODEL=MODEL).returncode == 0
+
+
+def test_simulate_live_keeps_the_clock() -> None:
+    start = time.monotonic()
+    made = run("simulate", "--duration", "40s", "--live", "--speed", "20")  # 4 rows, 0.5 s apart
+    assert made.returncode == 0
+    assert len(made.stdout.splitlines()) == 5
+    assert time.monotonic() - start >= 1.5
+    assert "cavitation" in run("simulate", "--fault", "list").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["score", "nowhere.csv", "--model", MODEL], 2, ["nowhere.csv"]),
+        (["score", str(ROOT / "LICENSE"), "--model", MODEL], 2, ["speed_rpm", "missing"]),
+        (["score", "-", "--model", "nowhere.onnx"], 2, ["nowhere.onnx", "no such file"]),
+        (["score", "-", "--model", __file__], 2, ["test_cli.py", "cannot load"]),
+        (["score", "-", "--model", MODEL.replace("vae.onnx", "vae.encoder.onnx")], 2, ["encoder", "scorer"]),
+        (["score", "-", "--model", MODEL, "--provider", "cuda"], 3, ["cuda", "vae-detect[gpu]"]),
+        (["score", "-", "--model", MODEL, "--provider", "tensorrt"], 3, ["tensorrt", "vae-detect[tensorrt]"]),
+        (["score", "-", "--model", MODEL, "--provider", "openvino"], 3, ["openvino"]),
+        (["score", "-", "--model", MODEL, "--provider", "tpu"], 2, ["tpu"]),
+        (["score", "-", "--model", MODEL, "--delimiter", ";;"], 2, ["delimiter"]),
+        (["serve", "--model", "nowhere.onnx", "--port", "0"], 2, ["nowhere.onnx"]),
+        (["serve", "--model", MODEL, "--host", "999.1.1.1"], 2, ["999.1.1.1"]),
+        (["serve", "--model", MODEL, "--port", "99999"], 2, ["99999"]),
+        (["inspect", "nowhere.onnx"], 2, ["nowhere.onnx"]),
+        (["simulate", "--fault", "flood@1h+1h"], 2, ["flood", "cavitation"]),
+        (["simulate", "--duration", "soon"], 2, ["soon"]),
+        (["train", str(ROOT / "LICENSE"), "--out", "x.onnx"], 2, ["no numeric column"]),
+        (["train", __file__, "--out", "x.pt"], 2, [".onnx"]),
+        (["train", __file__, "--out", "x.onnx", "--set", "layers=3"], 2, ["layers", "hidden"]),
+        (["train", __file__, "--out", "x.onnx", "--set", "latent=many"], 2, ["latent", "many", "whole number"]),
+        (["train", __file__, "--out", "x.onnx", "--recipe", "transformer"], 2, ["transformer", "vae"]),
+        (["train", __file__, "--out", "x.onnx", "--far", "often"], 2, []),
+        (["train", __file__, "--out", "x.onnx", "--rate", "fast"], 2, ["fast", "10Hz"]),
+        (["paint"], 2, ["paint"]),
+    ],
+)
+def test_wrong_usage_is_one_clear_refusal(arguments: list[str], code: int, words: list[str]) -> None:
+    refused(run(*arguments, stdin=""), code, *words)
+
+
+def test_train_refuses_a_rate_that_the_data_cannot_support(normal_csv: Path, tmp_path: Path) -> None:
+    tried = run("train", normal_csv, "--out", tmp_path / "x.onnx", "--far", "1/week", "--rate", "1kHz")
+    refused(tried, 2)
+    tried = run("train", normal_csv, "--out", tmp_path / "x.onnx", "--far", "0.00001")
+    refused(tried, 2, "false-alarm rate", "calibration rows")
+    assert not list(tmp_path.iterdir())
+
+
+_BLOCK = """
+import sys, importlib.metadata as metadata
+blocked = sys.argv.pop(1)
+real = metadata.version
+def version(name):
+    if name.startswith(blocked):
+        raise metadata.PackageNotFoundError(name)
+    return real(name)
+metadata.version = version
+sys.modules[blocked] = None
+from vae_detect.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments", "extra"),
+    [
+        ("onnxruntime", ["inspect", MODEL], "vae-detect[cpu]"),
+        ("torch", ["train", __file__, "--out", "x.onnx"], "vae-detect[train]"),
+        ("uvicorn", ["serve", "--model", MODEL], "vae-detect[serve]"),
+        ("sklearn", ["evaluate", __file__, "--labels", "x", "--model", MODEL], "vae-detect[train]"),
+    ],
+)
+def test_a_missing_package_names_the_extra(package: str, arguments: list[str], extra: str) -> None:
+    command = [sys.executable, "-c", _BLOCK, package, *arguments]
+    refused(subprocess.run(command, capture_output=True, text=True, check=False), 3, extra)
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)

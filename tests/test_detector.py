@@ -1,0 +1,567 @@
+"""The detector against a bare onnxruntime session, against numpy, and against itself."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import ArrayLike, NDArray
+
+from vae_detect.runtime.detector import CHUNK_ROWS, Detector, Scores
+from vae_detect.runtime.errors import InputError, ModelError
+
+MODEL = Path(__file__).parent.parent / "exported" / "vae.onnx"
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+Floats = NDArray[np.float32]
+
+
+def bare(path: Path) -> onnxruntime.InferenceSession:
+    """A session as any user of ONNX Runtime would open it, one thread like ours."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def spread(rows: Floats, n: int, seed: int = 0) -> Floats:
+    """`n` rows: normal ones, each moved by up to six standard deviations, so that scores span the whole range."""
+    generator = np.random.default_rng(seed)
+    chosen = rows[generator.integers(len(rows), size=n)]
+    moved = chosen + generator.uniform(0, 6, (n, 1)) * rows.std(0) * generator.standard_normal(chosen.shape)
+    return moved.astype(np.float32)
+
+
+def windows_of(rows: Floats, window: int) -> Floats:
+    return np.stack([rows[i : i + window] for i in range(len(rows) - window + 1)])
+
+
+def one_by_one(detector: Detector, rows: Floats) -> list[tuple[float, ...]]:
+    return [detector.score_one(row) for row in rows]
+
+
+# --- scores ----------------------------------------------------------------------------------------------------------
+
+
+def test_scores_are_those_of_a_bare_session_bit_for_bit(
+    detector: Detector, windows_detector: Detector, normal_rows: Floats
+) -> None:
+    rows = spread(normal_rows, 500)
+    for each, x in ((detector, rows), (windows_detector, windows_of(rows, 4))):
+        score, p_value, is_anomaly = bare(each.path).run(["score", "p_value", "is_anomaly"], {"x": x})
+        found = each.score(x)
+        assert found.score.tobytes() == score.tobytes()
+        assert found.p_value.tobytes() == p_value.tobytes()
+        assert found.is_anomaly.tobytes() == is_anomaly.tobytes()
+        assert found.scored.all()
+        assert 0 < is_anomaly.mean() < 1  # both verdicts are among them
+
+
+def test_score_one_is_a_bare_session_on_one_row_bit_for_bit(
+    detector: Detector, windows_detector: Detector, normal_rows: Floats
+) -> None:
+    rows = spread(normal_rows, 60)
+    for each, inputs in ((detector, rows), (windows_detector, windows_of(rows, 4))):
+        session = bare(each.path)
+        for x in inputs:
+            score, p_value, is_anomaly = session.run(["score", "p_value", "is_anomaly"], {"x": x[None]})
+            verdict = each.score_one(x)
+            assert (verdict.score, verdict.p_value, verdict.is_anomaly) == (score[0], p_value[0], is_anomaly[0])
+            assert each.score_one(x) == verdict
+            assert each.score_one(x.tolist()) == verdict
+        assert type(verdict.score) is type(verdict.severity) is type(verdict.p_value) is float
+        assert type(verdict.is_anomaly) is bool
+
+
+def test_severity_by_hand(detector: Detector, normal_rows: Floats) -> None:
+    # far = 0.001: log10 alpha = -3, so that a p-value of 10^-6 has severity 2
+    assert detector.bundle.calibration.far == 0.001
+    found = detector.score(spread(normal_rows, 200))
+    np.testing.assert_allclose(found.severity, -np.log10(found.p_value.astype(np.float64)) / 3, rtol=1e-5, atol=1e-7)
+    verdict = detector.score_one(normal_rows[0])
+    assert verdict.severity == pytest.approx(-math.log10(verdict.p_value) / 3, rel=1e-12)
+
+
+def test_the_verdict_is_score_above_threshold(detector: Detector, normal_rows: Floats) -> None:
+    found = detector.score(spread(normal_rows, 2000))
+    assert np.array_equal(found.is_anomaly, found.score > np.float32(detector.bundle.calibration.threshold))
+    # the severity says the same, up to the rounding of log10 at the boundary
+    clear = np.abs(found.severity - 1) > 1e-4
+    assert np.array_equal(found.is_anomaly[clear], found.severity[clear] > 1)
+
+
+def test_p_value_is_the_interpolated_table(detector: Detector, windows_detector: Detector, normal_rows: Floats) -> None:
+    rows = spread(normal_rows, 2000)
+    for each, x in ((detector, rows), (windows_detector, windows_of(rows, 4))):
+        found = each.score(x)
+        table = each.bundle.calibration
+        expected = np.interp(found.score.astype(np.float64), table.knot_scores, table.knot_log10_p)
+        np.testing.assert_allclose(np.log10(found.p_value.astype(np.float64)), expected, rtol=1e-4, atol=1e-6)
+        order = np.argsort(found.score)
+        assert np.all(np.diff(found.p_value[order]) <= found.p_value[order][:-1] * 1e-6)
+
+
+@settings(deadline=None, max_examples=25)
+@given(sizes=st.lists(st.integers(0, 300), min_size=1, max_size=6), seed=st.integers(0, 5))
+def test_batch_size_and_order_change_no_score(
+    detector: Detector, normal_rows: Floats, sizes: list[int], seed: int
+) -> None:
+    rows = spread(normal_rows, sum(sizes), seed)
+    whole = detector.score(rows)
+    ends = np.cumsum(sizes)[:-1]
+    in_parts = np.concatenate([detector.score(part).score for part in np.split(rows, ends)])
+    np.testing.assert_allclose(in_parts, whole.score, rtol=1e-5)
+    order = np.random.default_rng(seed).permutation(len(rows))
+    np.testing.assert_allclose(detector.score(rows[order]).score, whole.score[order], rtol=1e-5)
+
+
+@settings(deadline=None, max_examples=15)
+@given(n=st.integers(CHUNK_ROWS - 2, 2 * CHUNK_ROWS + 2) | st.just(2 * CHUNK_ROWS))
+def test_large_batches_are_scored_in_chunks(detector: Detector, normal_rows: Floats, n: int) -> None:
+    rows = spread(normal_rows, n)
+    found = detector.score(rows)
+    assert all(values.shape == (n,) for values in found)
+    expected = bare(MODEL).run(["score"], {"x": rows})[0]
+    np.testing.assert_allclose(found.score, expected, rtol=1e-5)
+    contribution, expected_values = detector.explain(rows)
+    assert contribution.shape == expected_values.shape == (n, 8)
+
+
+def test_one_by_one_equals_the_batch(detector: Detector, normal_rows: Floats) -> None:
+    rows = spread(normal_rows, 200)
+    singles = np.array(one_by_one(detector, rows))
+    found = detector.score(rows)
+    np.testing.assert_allclose(singles[:, 0], found.score, rtol=1e-5)
+    np.testing.assert_allclose(singles[:, 2], found.p_value, rtol=1e-3)
+    assert np.array_equal(singles[:, 3].astype(bool), found.is_anomaly)
+
+
+def test_threads_do_not_disturb_each_other(detector: Detector, normal_rows: Floats) -> None:
+    parts = np.split(spread(normal_rows, 1600), 8)
+    expected = [one_by_one(detector, part) for part in parts]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda part: one_by_one(detector, part), parts)) == expected
+
+
+def test_more_threads_within_a_run_give_the_same_scores(detector: Detector, normal_rows: Floats) -> None:
+    two = Detector.load(MODEL, provider="cpu", threads=2)
+    rows = spread(normal_rows, 600)
+    np.testing.assert_allclose(two.score(rows).score, detector.score(rows).score, rtol=1e-5)
+
+
+# --- rows that cannot be scored --------------------------------------------------------------------------------------
+
+BAD = [math.nan, math.inf, -math.inf, 1e39, -1e39, 1e300, FLOAT32_MAX, -FLOAT32_MAX, 3.4e38]
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_bad_row_is_flagged_and_its_neighbours_keep_their_bits(
+    detector: Detector, normal_rows: Floats, bad: float
+) -> None:
+    clean = spread(normal_rows, 40).astype(np.float64)
+    expected = detector.score(clean)
+    for where in (0, 17, 39):
+        for column in range(8):
+            dirty = clean.copy()
+            dirty[where, column] = bad
+            found = detector.score(dirty)
+            assert not found.scored[where]
+            assert not found.is_anomaly[where]
+            assert np.isnan([found.score[where], found.severity[where], found.p_value[where]]).all()
+            for mine, theirs in zip(found, expected, strict=True):
+                assert np.delete(mine, where).tobytes() == np.delete(theirs, where).tobytes()
+
+
+def test_an_unscorable_window_is_flagged(windows_detector: Detector, normal_rows: Floats) -> None:
+    x = windows_of(normal_rows[:20], 4).astype(np.float64)
+    expected = windows_detector.score(x)
+    x[5, 3, 2] = math.nan
+    found = windows_detector.score(x)
+    assert np.flatnonzero(~found.scored).tolist() == [5]
+    assert np.delete(found.score, 5).tobytes() == np.delete(expected.score, 5).tobytes()
+    with pytest.raises(InputError, match="column 'suction_pressure_bar' is not a finite float32 number"):
+        windows_detector.score_one(x[5])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e39, -1e300])
+def test_score_one_names_the_bad_column(detector: Detector, normal_rows: Floats, bad: float) -> None:
+    row = normal_rows[0].astype(np.float64)
+    before = detector.score_one(row)
+    row[3] = bad
+    for given_as in (row, row.tolist()):
+        with pytest.raises(InputError, match="column 'discharge_pressure_bar' is not a finite float32") as caught:
+            detector.score_one(given_as)
+        assert caught.value.column == "discharge_pressure_bar"
+    assert detector.score_one(normal_rows[0]) == before
+
+
+def test_score_one_names_the_largest_column_when_the_score_overflows(detector: Detector, normal_rows: Floats) -> None:
+    row = normal_rows[0].copy()
+    row[[1, 5]] = 1e30, -3.4e38
+    with pytest.raises(InputError, match="the score overflows float32; the largest value is in column 'power_kw'"):
+        detector.score_one(row)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        5.0,
+        [],
+        [1.0] * 8,
+        np.zeros((2, 7)),
+        np.zeros((2, 9)),
+        np.zeros((1, 2, 8)),
+        [[1.0] * 8, [1.0] * 7],
+        [["1"] * 8],
+        [["1_0"] * 8],
+        [["x"] * 8],
+        np.array([["1"] * 8], dtype=object),
+        np.full((1, 8), "2026-01-01", dtype="M8[s]"),
+        np.full((1, 8), 1j),
+        [[10**400] * 8],
+        [[{}] * 8],
+    ],
+)
+def test_what_is_no_batch_of_rows_is_refused(detector: Detector, x: Any) -> None:
+    for method in (detector.score, detector.explain, detector.encode, detector.reconstruct):
+        with pytest.raises(InputError, match=r"^rows (have shape .*, expected \(batch, 8\)|are not a numeric array)"):
+            method(x)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [5.0, [], [5.0], [1.0] * 7, [1.0] * 9, [[1.0] * 8], np.zeros((8, 1)), ["1"] * 8, "12345678", None, [10**400] * 8],
+)
+def test_what_is_no_row_is_refused(detector: Detector, row: Any) -> None:
+    with pytest.raises(InputError, match=r"^the row (has shape .*, expected \(8,\)|is not numeric)"):
+        detector.score_one(row)
+
+
+def test_a_row_is_no_window(windows_detector: Detector, normal_rows: Floats) -> None:
+    with pytest.raises(InputError, match=r"the row has shape \(8,\), expected \(4, 8\)"):
+        windows_detector.score_one(normal_rows[0])
+    with pytest.raises(InputError, match=r"rows have shape \(4, 8\), expected \(batch, 4, 8\)"):
+        windows_detector.score(normal_rows[:4])
+
+
+def test_an_empty_batch_gives_empty_results(detector: Detector, windows_detector: Detector) -> None:
+    for each in (detector, windows_detector):
+        x = np.empty((0, *each.bundle.input_shape))
+        found = each.score(x)
+        assert [values.shape for values in found] == [(0,)] * 5
+        assert [values.dtype.kind for values in found] == ["f", "f", "f", "b", "b"]
+        assert each.explain(x).contribution.shape == each.reconstruct(x).shape == x.shape
+        assert each.encode(x).shape == (0, each.bundle.latent)
+        assert each.decode(np.empty((0, each.bundle.latent))).shape == x.shape
+
+
+def test_missing_values_in_an_object_array_are_flagged(detector: Detector, normal_rows: Floats) -> None:
+    rows = normal_rows[:3].astype(object)
+    rows[1, 4] = None
+    assert detector.score(rows).scored.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int32])
+def test_any_numeric_type_and_layout_is_read(detector: Detector, normal_rows: Floats, dtype: type[Any]) -> None:
+    rows = normal_rows[:50].astype(dtype)
+    expected = detector.score(rows.astype(np.float32)).score.tobytes()
+    assert detector.score(rows).score.tobytes() == expected
+    assert detector.score(np.asfortranarray(rows)).score.tobytes() == expected
+    assert detector.score(np.repeat(rows, 2, axis=0)[::2]).score.tobytes() == expected
+
+
+def test_scoring_leaves_the_input_as_it_was(detector: Detector, normal_rows: Floats) -> None:
+    rows = spread(normal_rows, 50)
+    rows[3] = np.nan
+    before = rows.tobytes()
+    detector.score(rows)
+    detector.explain(rows)
+    assert rows.tobytes() == before
+
+
+# --- what the score is made of ---------------------------------------------------------------------------------------
+
+
+def numpy_score(each: Detector, x: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Score and KL of the encoder's and decoder's files, and -log normaliser, in float64 numpy.
+
+    (x - r)^2 / (2 s^2) summed, plus 1/2 sum(mu^2 + sigma^2 - log sigma^2 - 1); the density is of the standardised x.
+    """
+    encoder = bare(each.path.with_name(f"{each.path.stem}.encoder.onnx"))
+    decoder = bare(each.path.with_name(f"{each.path.stem}.decoder.onnx"))
+    mean, log_variance = (output.astype(np.float64) for output in encoder.run(["mean", "log_variance"], {"x": x}))
+    latent = mean.astype(np.float32)
+    reconstruction, scale = (
+        output.astype(np.float64) for output in decoder.run(["reconstruction", "scale"], {"latent": latent})
+    )
+    axes = tuple(range(1, x.ndim))
+    error = ((x - reconstruction) ** 2 / (2 * scale**2)).sum(axes)
+    kl = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1).sum(1)
+    raw_scale = np.array([column.scale for column in each.bundle.columns])
+    log_normaliser = (np.log(scale / raw_scale) + 0.5 * math.log(2 * math.pi)).sum(axes)
+    return error + kl, kl, log_normaliser
+
+
+@pytest.mark.parametrize("kind", ["rows", "windows"])
+def test_the_score_is_the_negative_elbo_of_encoder_and_decoder(
+    detector: Detector, windows_detector: Detector, normal_rows: Floats, kind: str
+) -> None:
+    rows = spread(normal_rows, 300)
+    each, x = (detector, rows) if kind == "rows" else (windows_detector, windows_of(rows, 4))
+    score, kl, log_normaliser = numpy_score(each, x)
+    np.testing.assert_allclose(each.score(x).score, score, rtol=1e-4)
+    elbo, graph_kl = bare(each.path).run(["elbo", "kl"], {"x": x})
+    np.testing.assert_allclose(graph_kl, kl, rtol=1e-4)
+    np.testing.assert_allclose(elbo, -score - log_normaliser, rtol=1e-4, atol=1e-3)
+
+
+def test_contributions_sum_to_the_reconstruction_error(
+    detector: Detector, windows_detector: Detector, normal_rows: Floats
+) -> None:
+    rows = spread(normal_rows, 300)
+    for each, x in ((detector, rows), (windows_detector, windows_of(rows, 4))):
+        contribution, expected = each.explain(x)
+        assert contribution.shape == expected.shape == x.shape
+        assert (contribution >= 0).all()
+        error, kl = bare(each.path).run(["reconstruction_error", "kl"], {"x": x})
+        total = contribution.astype(np.float64).sum(tuple(range(1, x.ndim)))
+        np.testing.assert_allclose(total, error, rtol=1e-5)
+        np.testing.assert_allclose(total + kl, each.score(x).score, rtol=1e-5)
+
+
+def test_expected_is_the_decoded_code(detector: Detector, windows_detector: Detector, normal_rows: Floats) -> None:
+    rows = spread(normal_rows, 100)
+    for each, x in ((detector, rows), (windows_detector, windows_of(rows, 4))):
+        expected = each.explain(x).expected
+        assert each.reconstruct(x).tobytes() == expected.tobytes()
+        codes = each.encode(x)
+        assert codes.shape == (len(x), each.bundle.latent)
+        np.testing.assert_allclose(each.decode(codes), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_moved_feature_contributes_most(detector: Detector, normal_rows: Floats) -> None:
+    rows = normal_rows[:50].copy()
+    rows[:, 7] += 30 * normal_rows[:, 7].std()  # vibration
+    assert (detector.explain(rows).contribution.argmax(1) == 7).mean() > 0.9
+    assert detector.score(rows).is_anomaly.all()
+
+
+def test_the_threshold_can_be_overridden_in_a_bare_session(normal_rows: Floats) -> None:
+    session = bare(MODEL)
+    score = session.run(["score"], {"x": normal_rows})[0]
+    middle = np.float32(np.median(score))
+    same, verdict = session.run(["score", "is_anomaly"], {"x": normal_rows, "threshold": middle})
+    assert same.tobytes() == score.tobytes()
+    assert np.array_equal(verdict, score > middle)
+    assert verdict.any()
+    assert not verdict.all()
+
+
+def test_the_noise_can_be_overridden_in_a_bare_session(normal_rows: Floats) -> None:
+    session = bare(MODEL)
+    x = normal_rows[:20]
+    score, kl = session.run(["score", "kl"], {"x": x})
+    zeros = np.zeros((1, 8), np.float32)  # the posterior's mean, which is the default
+    assert session.run(["score"], {"x": x, "noise": zeros})[0].tobytes() == score.tobytes()
+    noise = np.full((1, 8), 0.5, np.float32)
+    moved, moved_kl = session.run(["score", "kl"], {"x": x, "noise": noise})
+    assert moved_kl.tobytes() == kl.tobytes()
+    mean, log_variance = bare(MODEL.with_name("vae.encoder.onnx")).run(["mean", "log_variance"], {"x": x})
+    codes = mean + np.exp(log_variance / 2) * noise
+    r, scale = bare(MODEL.with_name("vae.decoder.onnx")).run(["reconstruction", "scale"], {"latent": codes})
+    error = ((x.astype(np.float64) - r) ** 2 / (2 * scale.astype(np.float64) ** 2)).sum(1)
+    np.testing.assert_allclose(moved, error + kl, rtol=1e-4)
+
+
+# --- codes and samples -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("codes", [[1.0] * 8, np.zeros((2, 7)), np.zeros((2, 2, 8)), [["1"] * 8], 3.0])
+def test_what_is_no_batch_of_codes_is_refused(detector: Detector, codes: ArrayLike) -> None:
+    with pytest.raises(InputError, match=r"^codes (have shape .*, expected \(batch, 8\)|are not a numeric array)"):
+        detector.decode(codes)
+
+
+def test_samples_are_seeded_and_look_like_the_training_rows(detector: Detector, windows_detector: Detector) -> None:
+    rows = detector.sample(4000, seed=3)
+    assert rows.shape == (4000, 8)
+    assert rows.dtype == np.float32
+    assert detector.sample(4000, seed=3).tobytes() == rows.tobytes()
+    assert detector.sample(4000, seed=4).tobytes() != rows.tobytes()
+    center = np.array([column.center for column in detector.bundle.columns])
+    scale = np.array([column.scale for column in detector.bundle.columns])
+    assert (np.abs(rows.mean(0) - center) < 0.5 * scale).all()
+    assert detector.score(rows).is_anomaly.mean() < 0.05
+    assert windows_detector.sample(5).shape == (5, 4, 8)
+    assert detector.sample(0).shape == (0, 8)
+    with pytest.raises(InputError, match="n is -1, expected 0 or more"):
+        detector.sample(-1)
+
+
+# --- files that cannot be trusted ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """The committed detector's three files, to be damaged."""
+    for part in ("", ".encoder", ".decoder"):
+        shutil.copy(MODEL.with_name(f"vae{part}.onnx"), tmp_path / f"pump{part}.onnx")
+    return tmp_path / "pump.onnx"
+
+
+def change_facts(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    model = onnx.load(path)
+    [entry] = [prop for prop in model.metadata_props if prop.key == "vae_detect"]
+    facts = json.loads(entry.value)
+    change(facts)
+    entry.value = json.dumps(facts)
+    onnx.save(model, path)
+
+
+def change_weight(path: Path, name: str, change: Callable[[Floats], object]) -> None:
+    model = onnx.load(path)
+    [weight] = [tensor for tensor in model.graph.initializer if tensor.name == name]
+    values = onnx.numpy_helper.to_array(weight).copy()
+    change(values)
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, name))
+    onnx.save(model, path)
+
+
+def test_an_untouched_copy_loads(copied: Path, detector: Detector, normal_rows: Floats) -> None:
+    change_facts(copied, lambda _: None)
+    found = Detector.load(str(copied), provider="cpu")
+    assert found.score(normal_rows).score.tobytes() == detector.score(normal_rows).score.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda golden: golden["score"].__setitem__(2, golden["score"][2] * 1.001), r"golden row 2 scores .* on cpu"),
+        (lambda golden: golden["score"].__setitem__(7, 1e30), "golden row 7 scores .* cannot be trusted"),
+        (lambda golden: golden["x"][1].__setitem__(4, golden["x"][1][4] + 10), "golden row 1 scores"),
+        (lambda golden: golden["x"][0].__setitem__(0, 1e39), "the golden rows cannot be scored: column 'speed_rpm'"),
+        (lambda golden: golden["x"][3].__setitem__(0, 1e39), "golden row 3 scores nan"),
+        (lambda golden: golden["x"][3].pop(), "the golden rows cannot be scored: rows are not a numeric array"),
+        (
+            lambda golden: [row.pop() for row in golden["x"]],
+            r"the golden rows cannot be scored: rows have shape \(8, 7",
+        ),
+        (lambda golden: golden["is_anomaly"].__setitem__(0, not golden["is_anomaly"][0]), "has another verdict on cpu"),
+    ],
+)
+def test_golden_rows_that_are_not_reproduced_refuse_the_file(
+    copied: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    change_facts(copied, lambda facts: change(facts["golden"]))
+    with pytest.raises(ModelError, match=message) as caught:
+        Detector.load(copied, provider="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_difference_below_the_tolerance_is_accepted(copied: Path) -> None:
+    change_facts(copied, lambda facts: facts["golden"]["score"].__setitem__(2, facts["golden"]["score"][2] * 1.00005))
+    Detector.load(copied, provider="cpu")
+
+
+@pytest.mark.parametrize("value", [0.5, math.nan, math.inf])
+@pytest.mark.parametrize("name", ["model.encoder.0.bias", "model.decoder.4.weight", "model.center"])
+def test_a_changed_weight_refuses_the_file(copied: Path, name: str, value: float) -> None:
+    change_weight(copied, name, lambda values: values.__iadd__(value))
+    with pytest.raises(ModelError, match=r"golden row"):
+        Detector.load(copied, provider="cpu")
+
+
+def test_a_changed_threshold_in_the_graph_refuses_the_file(copied: Path) -> None:
+    change_weight(copied, "threshold", lambda values: values.fill(0))
+    with pytest.raises(ModelError, match="another verdict"):
+        Detector.load(copied, provider="cpu")
+
+
+def rename_output(model: onnx.ModelProto) -> None:
+    [output] = [output for output in model.graph.output if output.name == "contribution"]
+    model.graph.output.remove(output)
+
+
+def require_threshold(model: onnx.ModelProto) -> None:
+    [tensor] = [tensor for tensor in model.graph.initializer if tensor.name == "threshold"]
+    model.graph.initializer.remove(tensor)
+
+
+def take_double(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
+        node.input[:] = ["x32" if name == "x" else name for name in node.input]
+    model.graph.node.insert(0, onnx.helper.make_node("Cast", ["x"], ["x32"], to=onnx.TensorProto.FLOAT))
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+
+
+def forget_width(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "features"
+
+
+def drop_metadata(model: onnx.ModelProto) -> None:
+    del model.metadata_props[:]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (rename_output, "the graph has no output 'contribution'"),
+        (require_threshold, r"asks for x of tensor\(float\), threshold of tensor\(float\), expected x of"),
+        (take_double, r"asks for x of tensor\(double\), expected x of tensor\(float\) only"),
+        (forget_width, r"the graph takes \['features'\], its metadata says \[8\]"),
+        (drop_metadata, "no vae-detect metadata in this ONNX file"),
+    ],
+)
+def test_another_graph_is_refused(copied: Path, change: Callable[[onnx.ModelProto], None], message: str) -> None:
+    model = onnx.load(copied)
+    change(model)
+    onnx.save(model, copied)
+    with pytest.raises(ModelError, match=message):
+        Detector.load(copied, provider="cpu")
+
+
+def test_a_part_is_not_loaded_as_a_detector(copied: Path) -> None:
+    for part in ("encoder", "decoder"):
+        with pytest.raises(ModelError, match=f"this is the {part} of a detector; name its scorer instead"):
+            Detector.load(copied.with_name(f"pump.{part}.onnx"), provider="cpu")
+
+
+def test_parts_of_another_export_are_refused(copied: Path, windows_model: Path, normal_rows: Floats) -> None:
+    shutil.copy(windows_model.with_name("windows.encoder.onnx"), copied.with_name("pump.encoder.onnx"))
+    found = Detector.load(copied, provider="cpu")
+    with pytest.raises(ModelError, match=r"encoder of export \w+, expected encoder of 8fc8d16868be44c3"):
+        found.encode(normal_rows)
+    shutil.copy(MODEL.with_name("vae.encoder.onnx"), copied.with_name("pump.decoder.onnx"))
+    with pytest.raises(ModelError, match="encoder of export 8fc8d16868be44c3, expected decoder of 8fc8d16868be44c3"):
+        found.decode(np.zeros((1, 8)))
+
+
+def test_changed_and_missing_parts_are_refused(copied: Path, normal_rows: Floats) -> None:
+    found = Detector.load(copied, provider="cpu")
+    change_weight(copied.with_name("pump.encoder.onnx"), "model.encoder.0.bias", lambda values: values.__iadd__(1))
+    with pytest.raises(ModelError, match="the file was changed after export"):
+        found.encode(normal_rows)
+    copied.with_name("pump.decoder.onnx").unlink()
+    with pytest.raises(ModelError, match=r"pump\.decoder\.onnx: no such file"):
+        found.sample(1)
+
+
+def test_files_damaged_after_loading_change_nothing(copied: Path, normal_rows: Floats) -> None:
+    found = Detector.load(copied, provider="cpu")
+    before: Scores = found.score(normal_rows)
+    codes = found.encode(normal_rows)
+    for path in (copied, copied.with_name("pump.encoder.onnx")):
+        with path.open("r+b") as file:
+            file.truncate(100)
+    assert found.score(normal_rows).score.tobytes() == before.score.tobytes()
+    assert found.encode(normal_rows).tobytes() == codes.tobytes()
+    assert found.score_one(normal_rows[0]) == Detector.load(MODEL, provider="cpu").score_one(normal_rows[0])

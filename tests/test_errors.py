@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from vae_detect.runtime.errors import (
+    EXIT_ENVIRONMENT,
+    EXIT_USAGE,
+    InputError,
+    MissingExtraError,
+    ModelError,
+    ParityError,
+    ProviderError,
+    VaeDetectError,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "builtin", "exit_code"),
+    [
+        (InputError, ValueError, EXIT_USAGE),
+        (ModelError, ValueError, EXIT_USAGE),
+        (ProviderError, RuntimeError, EXIT_ENVIRONMENT),
+        (MissingExtraError, ImportError, EXIT_ENVIRONMENT),
+        (ParityError, RuntimeError, EXIT_USAGE),
+    ],
+)
+def test_every_error_is_ours_and_a_builtin(
+    error: type[VaeDetectError], builtin: type[Exception], exit_code: int
+) -> None:
+    assert issubclass(error, VaeDetectError)
+    assert issubclass(error, builtin)
+    assert error.exit_code == exit_code
+    assert str(error("what to do")) == "what to do"
+
+
+def test_an_input_error_keeps_where_it_was() -> None:
+    error = InputError("no number", row=3, column="flow")
+    assert (str(error), error.row, error.column) == ("no number", 3, "flow")
+    assert (InputError("x").row, InputError("x").column) == (None, None)

@@ -1,0 +1,136 @@
+"""JSON rows: read in the model's order, or refused with row and column."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vae_detect.runtime.json_rows import MAX_ROWS, MAX_VALUES, RefusedError, RowReader
+
+READER = RowReader(["a", "b [m3/h]", 'c "x" \\ \u00e9'])
+KEY = b'"c \\"x\\" \\\\ \xc3\xa9"'
+MAX = 3.4028234663852886e38
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"[1, 2, 3]", [[1, 2, 3]]),
+        (b"[[1, 2, 3]]", [[1, 2, 3]]),
+        (b"[[1, 2.5, -3e-2], [4, 5, 6]]", [[1, 2.5, -0.03], [4, 5, 6]]),
+        (b'{"b [m3/h]": 2, ' + KEY + b': 3, "a": 1}', [[1, 2, 3]]),
+        (b'[{"a": 1, "b [m3/h]": 2, ' + KEY + b": 3}, [4, 5, 6]]", [[1, 2, 3], [4, 5, 6]]),
+        (b'[[4, 5, 6], {"\\u0061": 1, "b [m3/h]": 2, ' + KEY + b": 3}]", [[4, 5, 6], [1, 2, 3]]),
+        (b'{"a": 1, "b [m3/h]": 2, ' + KEY + b': 3, "id": "a", "on": true, "x": null, "y": [[{}]]}', [[1, 2, 3]]),
+        (b" [1,\n2,\t3]\r\n", [[1, 2, 3]]),
+        (b"[1e-999, -0, 18446744073709551616]", [[0, 0, 2**64]]),
+        (b"[3.4028234663852886e38, -3.4028234663852886e38, 0]", [[MAX, -MAX, 0]]),
+    ],
+)
+def test_rows_are_read_in_the_order_of_the_columns(body: bytes, expected: list[list[float]]) -> None:
+    values = READER.read(body)
+    assert values.dtype == np.float32
+    assert np.array_equal(values, np.array(expected, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("body", "rows", "message"),
+    [
+        (b"", 0, "the body is not valid JSON: Expecting value at character 0"),
+        (b"[1, 2", 0, "not valid JSON"),
+        (b"[1, 2, 3] x", 0, "not valid JSON"),
+        (b"[1, 2, 3,]", 0, "not valid JSON"),
+        (b"[01, 2, 3]", 0, "not valid JSON"),
+        (b"[+1, 2, 3]", 0, "not valid JSON"),
+        (b"\xef\xbb\xbf[1, 2, 3]", 0, "not valid JSON"),
+        (b'{"a": 1, "b": "\xff"}', 0, "not UTF-8"),
+        ("[1, 2, 3]".encode("utf-16"), 0, "not UTF-8"),
+        (b"[" * 100_000, 0, "nested too deeply"),
+        (b"1", 0, "the body holds 1, expected a row"),
+        (b"null", 0, "the body holds null, expected a row"),
+        (b"true", 0, "the body holds true, expected a row"),
+        (b'"' + b"x" * 1000 + b'"', 0, "the body holds '" + "x" * 37 + "...', expected a row"),
+        (b"[]", 0, "the body is empty"),
+        (b"{}", 0, "the body is empty"),
+        (b"[[]]", 1, "row 0 has 0 values, expected 3"),
+        (b"[[], []]", 2, "row 0 has 0 values, expected 3"),
+        (b"[1, 2]", 1, "row 0 has 2 values, expected 3"),
+        (b"[[1, 2, 3], [1, 2, 3, 4]]", 2, "row 1 has 4 values, expected 3"),
+        (b"[[1, 2, 3], 4]", 2, "row 1 holds 4, expected a list or an object"),
+        (b"[4, [1, 2, 3]]", 2, "row 0 holds 4, expected a list or an object"),
+        (b'[[1, 2, 3], "x"]', 2, "row 1 holds 'x', expected a list or an object"),
+        (b"[[[1, 2, 3]]]", 1, "row 0 has 1 values, expected 3"),
+        (b"[[1, 2, 3], [1, [2], 3]]", 2, "row 1, column 'b [m3/h]': holds a list, expected a number"),
+        (b"[1, {}, 3]", 3, "row 0 holds 1, expected a list or an object"),
+        (b"[1, null, 3]", 1, "row 0, column 'b [m3/h]': holds null, expected a number"),
+        (b"[1, true, 3]", 1, "row 0, column 'b [m3/h]': holds true, expected a number"),
+        (b'[1, "2", 3]', 1, "row 0, column 'b [m3/h]': holds '2', expected a number"),
+        (b"[1, NaN, 3]", 1, "row 0, column 'b [m3/h]': holds NaN, expected a finite number"),
+        (b"[1, -Infinity, 3]", 1, "row 0, column 'b [m3/h]': holds a number beyond the range of float32"),
+        (b"[1, 1e999, 3]", 1, "row 0, column 'b [m3/h]': holds a number beyond the range of float32"),
+        (b"[1, " + b"9" * 5000 + b", 3]", 1, "row 0, column 'b [m3/h]': holds a number beyond the range of float32"),
+        (b"[3.4028235e38, 2, 3]", 1, "row 0, column 'a': holds 3.4028235e+38 beyond the range of float32"),
+        (b'{"a": 1, "b [m3/h]": 2}', 1, "is missing"),
+        (b"[{}]", 1, "row 0, column 'a': is missing"),
+        (b'[[1, 2, 3], {"a": 1}]', 2, "row 1, column 'b [m3/h]': is missing"),
+        (b'{"a": 1, "a": 1, "b [m3/h]": 2, ' + KEY + b": 3}", 1, "column 'a': stands in the object more than once"),
+        (b'{"a": 1, "\\u0061": 1, "b [m3/h]": 2, ' + KEY + b": 3}", 1, "stands in the object more than once"),
+        (b'{"a": {}, "b [m3/h]": 2, ' + KEY + b": 3}", 1, "row 0, column 'a': holds an object, expected a number"),
+        (b'{"a": "\\ud800", "b [m3/h]": 2, ' + KEY + b": 3}", 1, "row 0, column 'a': holds '\\ud800'"),
+        (b'{"a": 1, "b [m3/h]": 2, ' + KEY + b': 3, "z": NaN}', 1, "not valid JSON"),
+    ],
+)
+def test_one_bad_cell_refuses_the_request(body: bytes, rows: int, message: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        READER.read(body)
+    assert message in str(refused.value)
+    assert (refused.value.status, refused.value.rows) == (400, rows)
+
+
+def test_a_repeated_column_is_found_though_another_object_lacks_one() -> None:
+    # Two keys "a" in all for two objects: counting alone does not find this.
+    reader = RowReader(["a", "b"])
+    with pytest.raises(RefusedError, match="row 1, column 'a': is missing"):
+        reader.read(b'[{"a": 1, "b": 2}, {"b": 2, "x": "a"}]')
+    with pytest.raises(RefusedError, match="row 0, column 'a': stands in the object more than once"):
+        reader.read(b'[{"a": 1, "a": 9, "b": 2}, {"b": 2}]')
+    assert reader.read(b'{"a": 1, "b": 2, "x": "a"}').tolist() == [[1, 2]]
+
+
+def test_limits_hold_one_below_and_one_above() -> None:
+    one = RowReader(["a"])
+    assert len(one.read(b"[" + b",".join([b"[1]"] * MAX_ROWS) + b"]")) == MAX_ROWS
+    with pytest.raises(RefusedError, match="100001 rows") as refused:
+        one.read(b"[" + b",".join([b"[1]"] * (MAX_ROWS + 1)) + b"]")
+    assert (refused.value.status, refused.value.rows) == (413, MAX_ROWS + 1)
+    wide = RowReader([f"c{i}" for i in range(MAX_VALUES)])
+    assert wide.read(b"[" + b",".join([b"1"] * MAX_VALUES) + b"]").shape == (1, MAX_VALUES)
+    with pytest.raises(RefusedError, match="more than 1000000 values"):
+        one.read(b"[" + b"[]," * MAX_VALUES + b"[]]")
+
+
+@given(st.binary(max_size=40) | st.text('[]{},:"\\ab0123456789.eE+-ntrufalsN \u00e9', max_size=40).map(str.encode))
+def test_any_bytes_are_rows_or_refused(body: bytes) -> None:
+    reader = RowReader(["a", "b"])
+    problem, values = "", np.zeros((1, 2), np.float32)
+    try:
+        values = reader.read(body)
+    except RefusedError as refused:
+        problem = f"{refused.status} {refused}"
+    assert not problem or problem.startswith("400 ")
+    assert len(problem) < 500
+    assert values.shape[1] == 2
+    assert np.isfinite(values).all()
+
+
+@given(
+    st.lists(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=2, max_size=2), min_size=1)
+)
+def test_lists_and_objects_read_the_same(rows: list[list[float]]) -> None:
+    reader = RowReader(["a", "b"])
+    lists = reader.read(str(rows).encode())
+    objects = reader.read(str([{"b": b, "a": a} for a, b in rows]).replace("'", '"').encode())
+    assert np.array_equal(lists, np.array(rows, np.float32))
+    assert np.array_equal(objects, lists)

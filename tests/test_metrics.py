@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+from timeit import timeit
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from vae_detect.runtime.detector import Detector, Scores
+from vae_detect.runtime.metrics import CODES, Metrics
+from vae_detect.runtime.recordings import Results
+
+EXPECTED = {
+    "vae_detect_rows_received_total",
+    "vae_detect_rows_scored_total",
+    *(f"vae_detect_rows_flagged_total{{{reason}}}" for reason in ("warming", "gap", "bad", "overflow")),
+    "vae_detect_rows_refused_total",
+    "vae_detect_anomalies_total",
+    *(f"vae_detect_requests_total{{{code}}}" for code in CODES),
+    "vae_detect_score_threshold_ratio_count",
+    "vae_detect_score_threshold_ratio_sum",
+    "vae_detect_inference_seconds_count",
+    "vae_detect_inference_seconds_sum",
+    "vae_detect_batch_rows_count",
+    "vae_detect_batch_rows_sum",
+}
+
+
+def series(metrics: Metrics) -> dict[str, float]:
+    """Every sample by its name and its label values."""
+    found = {}
+    for family in text_string_to_metric_families(metrics.exposition().decode()):
+        assert family.documentation
+        for sample in family.samples:
+            labels = ",".join(value for _, value in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return found
+
+
+def results(scores: list[float], threshold: float, statuses: list[str] | None = None) -> Results:
+    """A batch with these scores, NaN where the status is not ok."""
+    score = np.array(scores, np.float32)
+    scored = np.isfinite(score)
+    statuses = statuses or ["ok"] * len(scores)
+    batch = Scores(score, score, score, scored & (score > np.float32(threshold)), scored)
+    return Results(0, batch, statuses, [""] * len(scores), None)
+
+
+@pytest.fixture
+def metrics(detector: Detector) -> Metrics:
+    made = Metrics(CollectorRegistry())
+    made.model_loaded(detector)
+    return made
+
+
+def test_every_series_is_there_at_zero_before_the_first_event() -> None:
+    fresh = series(Metrics(CollectorRegistry()))
+    assert {name: fresh[name] for name in EXPECTED} == dict.fromkeys(EXPECTED, 0.0)
+    assert fresh["vae_detect_ready"] == 0
+    assert math.isnan(fresh["vae_detect_threshold"])
+    assert fresh["process_open_fds"] > 0
+    assert len(fresh) < 100
+
+
+def test_a_loaded_model_shows_its_promise(metrics: Metrics, detector: Detector) -> None:
+    found = series(metrics)
+    bundle = detector.bundle
+    assert found["vae_detect_ready"] == 1
+    assert found["vae_detect_threshold"] == bundle.calibration.threshold
+    assert found["vae_detect_expected_false_alarm_ratio"] == bundle.calibration.far
+    assert found[f"vae_detect_model_info{{{bundle.export_id},rows,cpu,{bundle.recipe}}}"] == 1
+    assert any(name.startswith("vae_detect_build_info{") for name in found)
+
+
+def test_received_is_scored_and_flagged_and_refused(metrics: Metrics) -> None:
+    metrics.observe(results([1.0, math.nan, math.nan, 2.0], 9, ["ok", "warming", "gap", "ok"]), 0.25)
+    metrics.observe(results([1.0], 9), 0.5)
+    metrics.refused(7)
+    metrics.request(200)
+    found = series(metrics)
+    assert found["vae_detect_rows_received_total"] == 12
+    assert found["vae_detect_rows_scored_total"] == 3
+    assert found["vae_detect_rows_flagged_total{warming}"] == 1
+    assert found["vae_detect_rows_flagged_total{gap}"] == 1
+    assert found["vae_detect_rows_refused_total"] == 7
+    assert found["vae_detect_requests_total{200}"] == 1
+    assert found["vae_detect_inference_seconds_sum"] == 0.75
+    assert found["vae_detect_batch_rows_sum"] == 5
+    assert found["vae_detect_batch_rows_bucket{4.0}"] == 2
+    assert found["vae_detect_score_threshold_ratio_count"] == 3
+
+
+@pytest.mark.parametrize("size", [1, 6])
+def test_the_bucket_at_one_is_the_verdict(metrics: Metrics, detector: Detector, size: int) -> None:
+    threshold = np.float32(detector.bundle.calibration.threshold)
+    around = [0.0, threshold / 2, np.nextafter(threshold, np.float32(0)), threshold]
+    above = [np.nextafter(threshold, np.float32(1e9)), threshold * 1000]
+    scores = [float(score) for score in (*around, *above)]
+    for start in range(0, len(scores), size):
+        metrics.observe(results(scores[start : start + size], float(threshold)), 1e-4)
+    found = series(metrics)
+    assert found["vae_detect_anomalies_total"] == 2
+    assert found["vae_detect_score_threshold_ratio_bucket{1.0}"] == 4
+    assert found["vae_detect_score_threshold_ratio_bucket{100.0}"] == 5
+    assert found["vae_detect_score_threshold_ratio_bucket{+Inf}"] == 6
+    assert found["vae_detect_score_threshold_ratio_sum"] == pytest.approx(sum(scores) / float(threshold))
+
+
+def test_a_status_without_a_series_is_a_bug_not_a_new_series(metrics: Metrics) -> None:
+    with pytest.raises(KeyError):
+        metrics.request(418)
+
+
+def test_two_services_in_one_process_share_nothing() -> None:
+    first, second = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
+    first.refused(1)
+    assert series(second)["vae_detect_rows_refused_total"] == 0
+
+
+def test_a_batch_is_counted_in_time_that_does_not_grow_with_observe_calls(metrics: Metrics) -> None:
+    batch = results([1.0] * 1024, 9)
+    # One observe() a row takes 900 us for this batch.
+    assert timeit(lambda: metrics.observe(batch, 1e-4), number=200) / 200 < 300e-6
+
+
+def test_promtool_finds_nothing(metrics: Metrics) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed (Debian package prometheus)")
+    lint = subprocess.run(
+        [promtool, "check", "metrics"], input=metrics.exposition(), capture_output=True, check=False, timeout=10
+    )
+    assert (lint.returncode, lint.stdout, lint.stderr) == (0, b"", b"")

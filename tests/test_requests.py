@@ -1,0 +1,92 @@
+"""Request bodies, within limits of size, time and memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from vae_detect.runtime import requests
+from vae_detect.runtime.json_rows import RefusedError
+from vae_detect.runtime.requests import MAX_BODY, BodyReader
+
+
+async def sent(*chunks: bytes) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+async def stalled(arrived: asyncio.Event) -> AsyncIterator[bytes]:
+    yield b"["
+    arrived.set()
+    await asyncio.Event().wait()
+
+
+def test_a_body_is_joined_from_its_chunks() -> None:
+    assert asyncio.run(BodyReader().read([(b"content-encoding", b"Identity")], sent(b"[1,", b"", b"2]"))) == b"[1,2]"
+
+
+def test_a_body_at_the_limit_is_read_and_one_above_refused() -> None:
+    half = b" " * (MAX_BODY // 2)
+    assert len(asyncio.run(BodyReader().read([], sent(half, half)))) == MAX_BODY
+    with pytest.raises(RefusedError, match="larger than 16 MiB") as refused:
+        asyncio.run(BodyReader().read([], sent(half, half, b" ")))
+    assert refused.value.status == 413
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        ((b"content-length", str(MAX_BODY + 1).encode()), 413),
+        ((b"content-length", b"9" * 5000), 413),
+        ((b"content-encoding", b"gzip"), 415),
+    ],
+)
+def test_a_header_refuses_a_body_before_it_is_read(header: tuple[bytes, bytes], status: int) -> None:
+    async def unread() -> AsyncIterator[bytes]:
+        raise AssertionError("the body was read")
+        yield b""
+
+    with pytest.raises(RefusedError) as refused:
+        asyncio.run(BodyReader().read([header], unread()))
+    assert refused.value.status == status
+
+
+def test_unfinished_bodies_together_are_bounded_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "MAX_BUFFERED", 3)
+
+    async def run() -> bytes:
+        reader, arrived = BodyReader(), asyncio.Event()
+        first = asyncio.create_task(reader.read([], stalled(arrived)))
+        await arrived.wait()
+        with pytest.raises(RefusedError, match="too many") as refused:
+            await reader.read([], sent(b"[1]"))
+        assert refused.value.status == 503
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        return await reader.read([], sent(b"[1]"))
+
+    assert asyncio.run(run()) == b"[1]"
+
+
+def test_a_body_that_never_ends_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "BODY_S", 0.01)
+    with pytest.raises(RefusedError) as refused:
+        asyncio.run(BodyReader().read([], stalled(asyncio.Event())))
+    assert refused.value.status == 408
+
+
+def test_a_stopping_service_hurries_bodies_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "CLOSING_S", 0.01)
+
+    async def run() -> None:
+        reader, arrived = BodyReader(), asyncio.Event()
+        reading = asyncio.create_task(reader.read([], stalled(arrived)))
+        await arrived.wait()
+        reader.close_soon()
+        with pytest.raises(RefusedError, match="in time"):
+            await reading
+
+    asyncio.run(run())

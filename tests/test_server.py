@@ -1,0 +1,245 @@
+"""A real server in a process of its own: addresses, signals, malformed HTTP, a real Prometheus."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import MODEL, ROOT, Client, parse
+
+from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.server import check, serve
+
+SERVE = """
+import sys
+from vae_detect.runtime.detector import Detector
+from vae_detect.runtime.errors import VaeDetectError
+from vae_detect.runtime.server import serve
+try:
+    serve(
+        lambda: Detector.load(sys.argv[1], provider="cpu"),
+        host=sys.argv[2], port=int(sys.argv[3]), announce=lambda text: print(text, flush=True),
+    )
+except VaeDetectError as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
+@contextlib.contextmanager
+def process(model: Path = MODEL, host: str = "127.0.0.1", port: int = 0) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", SERVE, str(model), host, str(port)]
+    env = {"PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+def url_of(running: subprocess.Popen[str]) -> str:
+    """Where it serves, once it says so."""
+    assert running.stdout is not None
+    line = running.stdout.readline()
+    assert line.startswith("serving "), line + running.communicate()[1]
+    return line.split()[-1]
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[str]:
+    with process() as running:
+        yield url_of(running)
+
+
+def connect(url: str) -> socket.socket:
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=10)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Everything until the other side closes."""
+    received = b""
+    with contextlib.suppress(ConnectionResetError):
+        while chunk := connection.recv(65536):
+            received += chunk
+    return received
+
+
+def test_a_server_answers_like_the_application(live: str, client: Client, row: list[float]) -> None:
+    assert httpx.post(f"{live}/score", json=row).json() == client.score(row).json()
+    assert "server" not in httpx.get(f"{live}/healthz").headers
+    assert check(f"{live}/readyz", 5) is None
+    assert check(f"{live}/nothing", 5) == f"{live}/nothing: no such path; GET / lists the endpoints"
+    assert "refused" in str(check("http://127.0.0.1:1/readyz", 5))
+    assert check("nonsense", 5) is not None
+
+
+def test_a_server_refuses_malformed_http(live: str, row: list[float]) -> None:
+    before = httpx.post(f"{live}/score", json=row).json()
+    for request in (
+        b"\x00\x01\x02\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /score HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"POST /score HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n[1]",
+        b"POST /score HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"x" * 200_000,
+        b"GET /" + b"x" * 200_000,
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 65_536 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"A: 1\r\n" * 50_000,
+    ):
+        with connect(live) as connection:
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(request)
+            assert not read_all(connection).startswith((b"HTTP/1.1 2", b"HTTP/1.1 5"))
+    with connect(live) as connection:
+        connection.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
+    with connect(live) as connection:  # leaves in the middle of its body
+        connection.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n[1,")
+    assert httpx.post(f"{live}/score", json=row).json() == before
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_server_well(row: list[float], stop: signal.Signals) -> None:
+    with process() as running, contextlib.ExitStack() as held:
+        url = url_of(running)
+        keeping = held.enter_context(httpx.Client(base_url=url))
+        assert keeping.post("/score", json=row).status_code == 200
+        silent = held.enter_context(connect(url))
+        body = json.dumps(row).encode()
+        slow = held.enter_context(connect(url))
+        slow.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:9])
+        # An answer on another connection shows that the slow request was admitted before the signal.
+        assert httpx.get(f"{url}/healthz").status_code == 200
+        running.send_signal(stop)
+        deadline = time.monotonic() + 5
+        while keeping.get("/readyz").status_code != 503:
+            assert time.monotonic() < deadline
+        slow.sendall(body[9:])
+        assert read_all(slow).startswith(b"HTTP/1.1 200 OK")
+        assert read_all(silent) == b""
+        _, errors = running.communicate(timeout=10)
+        assert (running.returncode, errors) == (0, "")
+
+
+def test_a_stop_cuts_no_request_off(row: list[float]) -> None:
+    def work(url: str) -> tuple[int, int]:
+        """Scores until it is told to close; gives back how many were answered and the last status."""
+        with httpx.Client(base_url=url) as keeping:
+            for answered in range(1, 100_000):
+                response = keeping.post("/score", json=row)
+                if response.status_code != 200 or response.headers.get("connection") == "close":
+                    return answered, response.status_code
+        raise AssertionError("the server does not stop")
+
+    with process() as running, ThreadPoolExecutor(4) as pool:
+        url = url_of(running)
+        working = [pool.submit(work, url) for _ in range(4)]
+        for _ in range(20):
+            assert httpx.post(f"{url}/score", json=row).status_code == 200
+        running.send_signal(signal.SIGTERM)
+        assert [one.result(timeout=10)[1] for one in working] == [200] * 4
+        _, errors = running.communicate(timeout=10)
+        assert (running.returncode, errors) == (0, "")
+
+
+def test_a_server_stops_though_a_body_never_ends() -> None:
+    with process() as running:
+        url = url_of(running)
+        with connect(url) as stuck:
+            stuck.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n[1,")
+            assert httpx.get(f"{url}/healthz").status_code == 200  # by now the request is admitted
+            running.send_signal(signal.SIGTERM)
+            assert read_all(stuck).startswith(b"HTTP/1.1 408 ")
+        _, errors = running.communicate(timeout=10)
+        assert (running.returncode, errors) == (0, "")
+
+
+def test_a_bad_model_stops_the_server_with_its_error(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(MODEL.read_bytes()[:1000])
+    with process(broken) as running:
+        _, errors = running.communicate(timeout=10)
+    assert running.returncode == 1
+    assert errors.startswith(f"ModelError: {broken}")
+    assert errors.count("\n") == 1
+
+
+def test_an_address_that_cannot_be_had_is_one_error(live: str) -> None:
+    taken = int(live.rpartition(":")[2])
+    for host, port, reason in (
+        ("127.0.0.1", taken, "Address already in use"),
+        ("no.such.host.invalid", 0, "Name or service not known|failure in name resolution"),
+        ("192.0.2.1", 0, "Cannot assign"),
+        ("a" * 70, 0, ""),
+        ("127.0.0.1", 65536, "expected 0 to 65535"),
+    ):
+        with pytest.raises(InputError, match=f"{port}.*({reason})"):
+            serve(lambda: pytest.fail("loaded"), host=host, port=port, announce=print)
+
+
+def test_a_missing_package_names_the_extra() -> None:
+    code = "import sys; sys.modules['uvicorn'] = None; import vae_detect.runtime.server"
+    env = {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
+    assert "MissingExtraError: the HTTP service needs uvicorn: pip install 'vae-detect[serve]'" in done.stderr
+
+
+def test_an_open_address_is_warned_about_and_ipv6_is_served() -> None:
+    with process(host="::") as running:
+        assert running.stdout is not None
+        assert running.stdout.readline().startswith("warning: :: can be reached from other machines")
+        url = url_of(running)
+        assert url.startswith("http://[::]:")
+        assert httpx.get(url.replace("[::]", "[::1]") + "/healthz").status_code == 200
+
+
+def test_prometheus_scrapes_what_was_scored(live: str, row: list[float], tmp_path: Path) -> None:
+    prometheus, promtool = shutil.which("prometheus"), shutil.which("promtool")
+    if prometheus is None or promtool is None:
+        pytest.skip("the Prometheus server is not installed (Debian package prometheus)")
+    httpx.post(f"{live}/score", json=[row] * 10)
+    exposition = httpx.get(f"{live}/metrics").text
+    lint = subprocess.run([promtool, "check", "metrics"], input=exposition, capture_output=True, text=True, check=False)
+    assert (lint.returncode, lint.stdout, lint.stderr) == (0, "", "")
+    scored = parse(exposition)["vae_detect_rows_scored_total[]"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    config = tmp_path / "prometheus.yml"
+    target = live.removeprefix("http://")
+    config.write_text(
+        "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
+        f"scrape_configs: [{{job_name: vae-detect, static_configs: [{{targets: ['{target}']}}]}}]\n"
+    )
+    command = [prometheus, f"--config.file={config}", f"--storage.tsdb.path={tmp_path}/data"]
+    with subprocess.Popen([*command, f"--web.listen-address={address}"], stderr=subprocess.DEVNULL) as running:
+        try:
+            assert ask_prometheus(address, "vae_detect_rows_scored_total") == scored
+            assert ask_prometheus(address, "vae_detect_ready") == 1
+        finally:
+            running.kill()
+
+
+def ask_prometheus(address: str, query: str) -> float:
+    """The value that Prometheus has for this query, as soon as it has one."""
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            with urllib.request.urlopen(f"http://{address}/api/v1/query?query={query}", timeout=5) as reply:
+                found = json.load(reply)["data"]["result"]
+            if found:
+                return float(found[0]["value"][1])
+        time.sleep(0.05)
+    raise AssertionError(f"Prometheus has no {query} after 15 s")

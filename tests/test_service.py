@@ -1,0 +1,301 @@
+"""The HTTP application without a socket: answers, refusals, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NoReturn
+
+import httpx
+import numpy as np
+import pytest
+from conftest import MODEL, Client
+from numpy.typing import NDArray
+
+from vae_detect.runtime.detector import Detector
+from vae_detect.runtime.json_rows import RowReader
+from vae_detect.runtime.requests import MAX_BODY
+from vae_detect.runtime.service import create_app
+
+
+def test_a_row_gets_the_verdict_of_the_detector(client: Client, detector: Detector, row: list[float]) -> None:
+    response = client.score(row)
+    expected = detector.score([row])
+    assert response.headers["content-type"] == "application/json"
+    assert response.json() == {
+        "model": detector.bundle.export_id,
+        "results": [
+            {
+                "row": 0,
+                "score": expected.score[0].item(),
+                "severity": expected.severity[0].item(),
+                "p_value": expected.p_value[0].item(),
+                "is_anomaly": bool(expected.is_anomaly[0]),
+                "status": "ok",
+                "reason": None,
+            }
+        ],
+    }
+
+
+def test_golden_rows_keep_their_scores_over_http(client: Client, detector: Detector) -> None:
+    golden = detector.bundle.golden
+    results = client.results(golden.x)
+    assert [result["score"] for result in results] == pytest.approx(golden.score, rel=1e-4)
+    assert [result["is_anomaly"] for result in results] == golden.is_anomaly
+
+
+def test_many_rows_score_like_one_by_one(client: Client, normal_rows: NDArray[np.float32]) -> None:
+    rows = normal_rows[:50].tolist()
+    together = client.results(rows)
+    alone = [client.results(row)[0] for row in rows]
+    assert [result["row"] for result in together] == list(range(50))
+    assert [result["score"] for result in together] == pytest.approx([one["score"] for one in alone], rel=1e-5)
+    assert client.results(rows[7]) == [alone[7]]
+
+
+def test_a_large_request_is_scored_in_order_over_its_chunks(
+    client: Client, detector: Detector, normal_rows: NDArray[np.float32]
+) -> None:
+    rows = np.tile(normal_rows, (4, 1))
+    results = client.results(rows.tolist())
+    assert [result["row"] for result in results] == list(range(len(rows)))
+    assert [result["score"] for result in results] == pytest.approx(detector.score(rows).score.tolist(), rel=1e-5)
+
+
+def test_objects_score_like_lists_in_any_order(client: Client, detector: Detector, row: list[float]) -> None:
+    names = detector.bundle.names
+    there = dict(zip(names, row, strict=True))
+    back = {"timestamp": "2024-01-01", **dict(reversed(there.items())), "ok": True, "note": None}
+    results = client.results([row, there, back])
+    assert len({(result["score"], result["p_value"]) for result in results}) == 1
+    assert client.results(there)[0]["score"] == client.results(row)[0]["score"]
+    del back[names[3]]
+    refused = client.score([row, back])
+    assert refused.status_code == 400
+    assert refused.json() == {"error": f"row 1, column {names[3]!r}: is missing"}
+
+
+@pytest.mark.parametrize("query", ["?explain=1", "?explain=true"])
+def test_explain_names_the_largest_contributions(
+    client: Client, detector: Detector, row: list[float], query: str
+) -> None:
+    strange = list(row)
+    strange[6] += 30  # the bearing is hot
+    plain, told = client.results([row, strange]), client.results([row, strange], query)
+    contributions = [result.pop("contributions") for result in told]
+    assert told == plain
+    explanation = detector.explain([row, strange])
+    for index, found in enumerate(contributions):
+        sizes = [one["contribution"] for one in found]
+        assert sizes == sorted(explanation.contribution[index].tolist(), reverse=True)[:5]
+    top = contributions[1][0]
+    assert top["column"] == detector.bundle.names[6]
+    assert top["actual"] == np.float32(strange[6])
+    assert top["expected"] == pytest.approx(explanation.expected[1, 6], rel=1e-5)
+
+
+@pytest.mark.parametrize("query", ["?explain=5", "?explain=", "?explain=0", "?explain", "?explian=1", "?" + "x" * 5000])
+def test_other_queries_are_refused(client: Client, row: list[float], query: str) -> None:
+    response = client.score(row, query)
+    assert response.status_code == 400
+    assert len(response.content) < 200
+
+
+def test_a_windows_model_takes_the_request_as_a_recording(windows_detector: Detector, normal_csv: Path) -> None:
+    client = Client(windows_detector)
+    lines = normal_csv.read_text().splitlines()[1:11]
+    rows = [[float(cell) for cell in line.split(",")[1:]] for line in lines]
+    results = client.results(rows)
+    assert [result["status"] for result in results] == ["warming"] * 3 + ["ok"] * 7
+    assert results[0]["score"] is None
+    assert "fill the window" in results[0]["reason"]
+    assert results[3]["score"] == pytest.approx(windows_detector.score([rows[:4]]).score[0], rel=1e-5)
+    told = client.results(rows, "?explain=1")
+    assert ["contributions" in result for result in told] == [False] * 3 + [True] * 7
+    assert told[9]["contributions"][0]["actual"] in np.array(rows[9], np.float32)
+    series = client.series()
+    assert series["vae_detect_rows_flagged_total[('reason', 'warming')]"] == 6
+    assert series["vae_detect_rows_scored_total[]"] == 14
+
+
+def test_a_score_that_overflows_refuses_the_request(client: Client, row: list[float], detector: Detector) -> None:
+    for value in (3.4e38, -3.4e38):
+        response = client.score([row, [value] * 8])
+        assert response.status_code == 400
+        assert response.json()["error"].startswith(f"row 1, column {detector.bundle.names[0]!r}: the score exceeds")
+
+
+def hostile(row: list[float]) -> list[bytes]:
+    """Bodies that must not be scored: broken JSON, then sound JSON around one bad cell, then odd rows."""
+    cells = [
+        "null", "true", "false", '""', '"1"', '"1,5"', '"0x1A"', '"NaN"', "NaN", "nan", "Infinity", "-Infinity", "inf",
+        "1e999", "-1e999", "3.5e38", "9" * 60, "9" * 5000, "1e", "1.", ".5", "+1", "01", "0x1A", "1_0", "1,5", "\u0661",
+        "[1]", "[]", "{}", '{"a": 1}', "undefined", "'1'", '"\\ud800"', '"\\u0000"', '"' + "x" * 9000 + '"', "--1",
+    ]  # fmt: skip
+    good = ", ".join(map(repr, row[1:]))
+    whole = f"[1, {good}]"
+    wholes = [
+        "", " ", "\n", "\x00", "{", "[", "]", "}", "[[", "[}", '"', "null", "true", "12", '"text"', "[]", "{}", "[[]]",
+        "[{}]", "[null]", '["a"]', "[" * 100_000, "[" * 500 + "]" * 500, '{"a":' * 100_000, f"[[{whole}]]", f"[{good}]",
+        f"[1, {good}, 2]", f"[{whole}, [{good}]]", f"[{whole}, 3]", whole[:-1], f"[1, {good},]", f"{whole} []",
+        f"{whole}x", f"// no\n{whole}", f"data={whole}", '{"speed_rpm": 1, "speed_rpm": 2}', "<xml/>", f"\ufeff{whole}",
+        "\U0001f600", "[" + ",".join(["[1]"] * 1000) + "]", "a,b\n1,2\n", "[" + "1," * 100_000 + "1]",
+        json.dumps(dict(enumerate(row))),
+    ]  # fmt: skip
+    raw = [b"\xff\xfe", b"\x80", b"[\xc3\x28]", whole.encode("utf-16"), b"\x1f\x8b\x08\x00", bytes(range(256))]
+    return [*(f"[{whole}, [{cell}, {good}]]".encode() for cell in cells), *map(str.encode, wholes), *raw]
+
+
+def test_hostile_bodies_are_refused_and_change_no_score(client: Client, row: list[float]) -> None:
+    before = client.results(row)
+    bodies = hostile(row)
+    assert len(bodies) >= 60
+    for body in bodies:
+        response = client.score(body)
+        assert response.status_code == 400, body[:80]
+        assert list(response.json()) == ["error"], body[:80]
+        assert len(response.content) < 1000, body[:80]
+        assert "x" * 65 not in response.text
+    assert client.results(row) == before
+
+
+def test_refused_rows_name_row_and_column(client: Client, row: list[float], detector: Detector) -> None:
+    response = client.score([row, row, row, [*row[:1], "much", *row[2:]]])
+    name = detector.bundle.names[1]
+    assert response.json() == {"error": f"row 3, column {name!r}: holds 'much', expected a number"}
+
+
+def test_bodies_beyond_the_limit_are_refused_with_and_without_a_length(client: Client) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(MAX_BODY // 2**20 + 1):
+            yield b" " * 2**20
+
+    assert client.ask("POST", "/score", content=chunks()).status_code == 413
+    assert client.score(b" " * (MAX_BODY + 1)).status_code == 413
+    assert client.score(b" " * MAX_BODY).status_code == 400
+    assert client.score([[1]] * 100_001).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/nothing", {}, 404),
+        ("POST", "/score/", {}, 404),
+        ("GET", "/../etc/passwd", {}, 404),
+        ("GET", "/metrics/%00", {}, 404),
+        ("POST", "/" + "x" * 10_000, {}, 404),
+        ("GET", "/score", {}, 405),
+        ("PUT", "/score", {}, 405),
+        ("DELETE", "/model", {}, 405),
+        ("BREW", "/healthz", {}, 405),
+        ("POST", "/score", {"content-encoding": "gzip"}, 415),
+        ("POST", "/score", {"content-encoding": "identity, br"}, 415),
+    ],
+)
+def test_wrong_requests_get_a_short_json_error(
+    client: Client, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    response = client.ask(method, path, headers=headers, content=b"[1]" if method == "POST" else None)
+    assert response.status_code == status
+    assert list(response.json()) == ["error"]
+    assert len(response.content) < 200
+    assert "xxx" not in response.text
+
+
+def test_405_names_the_allowed_method(client: Client) -> None:
+    assert client.ask("GET", "/score").headers["allow"] == "POST"
+
+
+def test_the_model_tells_its_promise_and_no_rows(client: Client, detector: Detector) -> None:
+    facts = client.ask("GET", "/model").json()
+    calibration = detector.bundle.calibration
+    assert facts["export_id"] == detector.bundle.export_id
+    assert [column["name"] for column in facts["columns"]] == list(detector.bundle.names)
+    assert facts["provider"] == "cpu"
+    assert facts["calibration"]["threshold"] == calibration.threshold
+    assert facts["calibration"]["far_high"] == calibration.far_high
+    assert "golden" not in facts
+    assert "knot_scores" not in facts["calibration"]
+    assert str(MODEL.parent) not in json.dumps(facts)
+
+
+def test_the_index_lists_every_route(client: Client) -> None:
+    endpoints = client.ask("GET", "/").json()["endpoints"]
+    assert list(endpoints) == ["POST /score", "GET /model", "GET /healthz", "GET /readyz", "GET /metrics"]
+    for endpoint in endpoints:
+        method, path = endpoint.split()
+        assert client.ask(method, path).status_code in (200, 400)
+
+
+def test_alive_but_not_ready_until_a_model_is_there(detector: Detector, row: list[float]) -> None:
+    client = Client(None)
+    assert client.ask("GET", "/healthz").status_code == 200
+    for method, path in (("GET", "/readyz"), ("GET", "/model"), ("POST", "/score")):
+        response = client.ask(method, path)
+        assert response.status_code == 503
+        assert response.headers["retry-after"] == "1"
+        assert response.json() == {"error": "not ready: the model is being loaded"}
+    assert client.series()["vae_detect_ready[]"] == 0
+    client.service.use(detector)
+    assert client.ask("GET", "/readyz").json() == {"status": "ready"}
+    assert client.results(row)
+
+
+def test_a_closing_service_is_not_ready_but_still_answers(client: Client, row: list[float]) -> None:
+    async def close() -> None:
+        client.service.close()
+
+    asyncio.run(close())
+    assert client.ask("GET", "/readyz").json() == {"error": "not ready: the service is stopping"}
+    assert client.series()["vae_detect_ready[]"] == 0
+    assert "connection" not in client.score(row).headers
+    client.service.keep_alive = False
+    response = client.score(row)
+    assert (response.status_code, response.headers["connection"]) == (200, "close")
+
+
+def test_accounting_closes_and_no_request_makes_a_series(client: Client, row: list[float]) -> None:
+    before = client.series()
+    assert len(before) < 200
+    sent = 0
+    for rows in ([row], [row] * 20, [row] * 3000):
+        client.score(rows)
+        sent += len(rows)
+    client.score([row] * 4 + [[None] * 8])
+    client.score([row] * 6 + [[3.4e38] * 8])
+    sent += 5 + 7
+    for index in range(100):
+        client.ask("GET", f"/junk{index}", headers={f"x-{index}": "1"})
+        client.score(b"{" * index, f"?explain={index + 2}")
+    client.ask("POST", "/score", headers={"content-encoding": "gzip"})
+    after = client.series()
+    assert after.keys() == before.keys()
+    received = after["vae_detect_rows_received_total[]"]
+    flagged = sum(value for name, value in after.items() if name.startswith("vae_detect_rows_flagged_total"))
+    assert received == sent
+    assert received == after["vae_detect_rows_scored_total[]"] + flagged + after["vae_detect_rows_refused_total[]"]
+    assert after["vae_detect_rows_refused_total[]"] == 12
+    assert after["vae_detect_requests_total[('code', '200')]"] == 3
+    assert after["vae_detect_requests_total[('code', '400')]"] == 102
+    assert after["vae_detect_requests_total[('code', '415')]"] == 1
+    assert after["vae_detect_score_threshold_ratio_count[]"] == 3021
+
+
+def test_a_bug_is_a_short_error_without_a_traceback(client: Client, row: list[float]) -> None:
+    class Broken(RowReader):
+        def read(self, body: bytes) -> NoReturn:
+            raise ZeroDivisionError("a secret")
+
+    client.service._reader = Broken([])
+
+    async def once() -> httpx.Response:
+        transport = httpx.ASGITransport(create_app(client.service), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+            return await http.post("/score", json=row)
+
+    response = asyncio.run(once())
+    assert (response.status_code, response.json()) == (500, {"error": "internal error"})
+    assert client.series()["vae_detect_requests_total[('code', '500')]"] == 1

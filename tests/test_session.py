@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vae_detect.runtime import session as module
+from vae_detect.runtime.bundle import Bundle, read_bundle
+from vae_detect.runtime.detector import Detector
+from vae_detect.runtime.errors import InputError, MissingExtraError, ModelError, ProviderError
+from vae_detect.runtime.session import Session, import_onnxruntime, read_model_file
+
+MODEL = Path(__file__).parent.parent / "exported" / "vae.onnx"
+CONTENT = MODEL.read_bytes()
+
+
+def only_cpu() -> bool:
+    available: list[str] = import_onnxruntime().get_available_providers()
+    return not {"CUDAExecutionProvider", "TensorrtExecutionProvider", "OpenVINOExecutionProvider"} & {*available}
+
+
+def pretend_installed(monkeypatch: pytest.MonkeyPatch, *distributions: str) -> None:
+    monkeypatch.setattr(module, "_is_installed", lambda name: name in distributions)
+
+
+# --- providers -------------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_provider_is_refused() -> None:
+    with pytest.raises(InputError, match="provider 'gpu' is unknown; expected auto, cpu, cuda, tensorrt, openvino"):
+        Session(CONTENT, source="pump.onnx", provider="gpu")
+
+
+@pytest.mark.parametrize(
+    ("provider", "hint"),
+    [
+        ("cuda", "pip install 'vae-detect[gpu]'"),
+        ("tensorrt", "pip install 'vae-detect[tensorrt]'"),
+        ("openvino", "pip install onnxruntime-openvino"),
+    ],
+)
+def test_a_provider_that_this_build_lacks_is_refused(provider: str, hint: str) -> None:
+    if not only_cpu():
+        pytest.skip("this build of ONNX Runtime has more than the CPU")
+    with pytest.raises(ProviderError) as caught:
+        Session(CONTENT, source="pump.onnx", provider=provider)
+    assert f"provider {provider} was asked for, this build of ONNX Runtime has cpu: " in str(caught.value)
+    assert hint in str(caught.value)
+
+
+def test_auto_falls_back_to_the_cpu() -> None:
+    if not only_cpu():
+        pytest.skip("this build of ONNX Runtime has more than the CPU")
+    assert Session(CONTENT, source="pump.onnx").provider == "cpu"
+    assert Session(CONTENT, source="pump.onnx", provider="cpu").provider == "cpu"
+
+
+def test_auto_prefers_cuda_and_names_the_fallback() -> None:
+    loaded: list[str] = []
+    gpu_build = SimpleNamespace(
+        get_available_providers=lambda: ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"],
+        preload_dlls=lambda: loaded.append("cuda"),
+    )
+    assert module._choose(gpu_build, "auto") == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert module._choose(gpu_build, "cpu") == ["CPUExecutionProvider"]
+    assert loaded == ["cuda"]
+    expected = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert module._choose(gpu_build, "tensorrt") == expected
+
+
+def test_a_silent_fallback_to_the_cpu_is_refused() -> None:
+    fell_back = SimpleNamespace(get_providers=lambda: ["CPUExecutionProvider"])
+    with pytest.raises(ProviderError, match=r"provider cuda was asked for, ONNX Runtime fell back to cpu: pip install"):
+        module._used(fell_back, "cuda")
+    assert module._used(fell_back, "cpu") == "cpu"
+
+
+def test_auto_warns_when_a_gpu_build_runs_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fell_back = SimpleNamespace(get_providers=lambda: ["CPUExecutionProvider"])
+    assert module._used(fell_back, "auto") == "cpu"
+    assert not caplog.records
+    pretend_installed(monkeypatch, "onnxruntime-gpu")
+    assert module._used(fell_back, "auto") == "cpu"
+    assert "CUDA cannot be used; scoring on the CPU" in caplog.text
+
+
+# --- finding ONNX Runtime --------------------------------------------------------------------------------------------
+
+
+def not_there(_name: str) -> Any:
+    raise ImportError("libcudart.so.13: cannot open shared object file")
+
+
+def test_no_onnxruntime_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_installed(monkeypatch)
+    monkeypatch.setattr(module, "import_module", not_there)
+    with pytest.raises(MissingExtraError, match=r"no ONNX Runtime is installed: pip install 'vae-detect\[cpu\]'"):
+        Session(CONTENT, source="pump.onnx")
+
+
+def test_an_onnxruntime_that_does_not_load_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_installed(monkeypatch, "onnxruntime-gpu")
+    monkeypatch.setattr(module, "import_module", not_there)
+    with pytest.raises(MissingExtraError, match=r"onnxruntime-gpu is installed but cannot be loaded: libcudart"):
+        Session(CONTENT, source="pump.onnx")
+
+
+def test_two_builds_of_onnxruntime_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_installed(monkeypatch, "onnxruntime", "onnxruntime-gpu")
+    with pytest.raises(MissingExtraError, match="onnxruntime and onnxruntime-gpu are both installed") as caught:
+        Session(CONTENT, source="pump.onnx")
+    assert "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'vae-detect[cpu]'" in str(caught.value)
+
+
+def test_what_is_installed_is_found() -> None:
+    assert module._is_installed("numpy")
+    assert not module._is_installed("vae-detect-does-not-exist")
+
+
+# --- files that are no models ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\n", b"hello world", CONTENT[:5000], CONTENT[:-1], pickle.dumps({"weight": [1.0]}), b"\x89PNG\r\n\x1a\n"],
+    ids=["empty", "blank", "text", "truncated", "one byte short", "pickle", "png"],
+)
+def test_what_is_no_onnx_file_is_refused_in_one_line(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "pump.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelError) as caught:
+        Detector.load(path, provider="cpu")
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < len(str(path)) + 300
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("absent.onnx", "no such file; expected a detector written by 'vae-detect train'"),
+        ("", "cannot be read: Is a directory"),
+        ("null\0byte.onnx", "cannot be read: embedded null byte"),
+        ("x" * 300, "cannot be read: File name too long"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=message):
+        read_model_file(tmp_path / name)
+
+
+# --- sessions --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_threads_are_at_least_one(threads: int) -> None:
+    with pytest.raises(InputError, match=f"threads is {threads}, expected 1 or more"):
+        Session(CONTENT, source="pump.onnx", threads=threads)
+
+
+def test_a_session_knows_its_graph() -> None:
+    opened = Session(CONTENT, source="pump.onnx", provider="cpu", threads=2)
+    assert opened.inputs == {"x": ["batch", 8]}
+    assert opened.input_types == {"x": "tensor(float)"}
+    assert opened.outputs[:3] == ("score", "p_value", "is_anomaly")
+    assert isinstance(read_bundle(opened.metadata, "pump.onnx"), Bundle)
+
+
+def test_a_bound_run_computes_what_run_computes(detector: Detector) -> None:
+    opened = Session(CONTENT, source="pump.onnx", provider="cpu")
+    x, score = np.empty((1, 8), np.float32), np.empty(1, np.float32)
+    bound = opened.bind(("x", x), {"score": score})
+    for row in np.asarray(detector.bundle.golden.x, np.float32):
+        x[0] = row
+        bound()
+        assert score.tobytes() == opened.run(["score"], {"x": row[None]})[0].tobytes()

@@ -137,9 +137,8 @@ def main() -> None:
     rows = correlated_rows(4000, seed=1)
     with tempfile.TemporaryDirectory() as folder:
         detector, pyod = make_detector(Path(folder), rows), make_pyod(rows)
-        print(
-            "| rows at once | contender | us per call | ratio to session.run | PyOD's time / this |\n|---|---|---|---|---|"
-        )
+        print("| rows at once | contender | us per call | ratio to session.run | PyOD's time / this |")
+        print("|---|---|---|---|---|")
         for batch in BATCHES:
             times = compare(contenders(detector, pyod, correlated_rows(batch, seed=2)), rounds)
             yardstick, peer = times["session.run of the scorer"], times["PyOD VAE decision_function"]

@@ -84,6 +84,8 @@ def written_aside(path: Path, *, force: bool = False) -> Iterator[IO[str]]:
     """
     aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: is no regular file")
         if path.exists() and not force:
             raise InputError(f"{path}: exists already; pass --force to replace it")
         with aside.open("w", encoding="utf-8", newline="") as out:

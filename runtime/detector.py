@@ -25,6 +25,9 @@ CHUNK_ROWS = 2048
 GOLDEN_TOLERANCE = 1e-4
 """Relative difference between recorded and replayed golden scores above which a model is refused."""
 
+GOLDEN_P_TOLERANCE = 0.01
+"""Absolute difference in log10 of the p-values, likewise: between two knots p may be steep."""
+
 _VERDICT = (graph.SCORE, graph.P_VALUE, graph.IS_ANOMALY)
 
 
@@ -143,7 +146,8 @@ class Detector:
         InputError
             when the shape does not fit, a value is not a finite float32, or the score overflows float32
         """
-        values = _float32(row, "the row is not numeric")
+        ready = isinstance(row, np.ndarray) and row.dtype == np.float32
+        values = np.asarray(row) if ready else _float32(row, "the row is not numeric")
         if values.shape != self.bundle.input_shape:
             raise InputError(f"the row has shape {values.shape}, expected {self.bundle.input_shape}")
         bound = self._bound()
@@ -274,6 +278,8 @@ class Detector:
                 f"{self.path}: golden row {worst} scores {replayed.score[worst]:.6g} on {self.provider}, "
                 f"recorded {recorded[worst]:.6g}; this file or this provider cannot be trusted"
             )
+        if not np.allclose(np.log10(replayed.p_value), np.log10(golden.p_value), atol=GOLDEN_P_TOLERANCE):
+            raise ModelError(f"{self.path}: a golden row has another p-value on {self.provider} than recorded")
         if replayed.is_anomaly.tolist() != golden.is_anomaly:
             raise ModelError(f"{self.path}: a golden row has another verdict on {self.provider} than recorded")
 

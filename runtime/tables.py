@@ -105,7 +105,7 @@ class Layout:
         self.form = form
         names = list(columns) if header is None else [name.strip() for name in header]
         self.width = len(names)
-        check_header(names, columns, source)
+        check_header(names, (*columns, time_column) if time_column in names else columns, source)
         self._positions = [names.index(name) for name in columns]
         self.time_position = names.index(time_column) if time_column in names else None
         self.ignored = [name for name in names if name not in columns and name != time_column]
@@ -247,7 +247,7 @@ def check_header(names: Sequence[str], wanted: Sequence[str], source: str) -> No
     missing = [name for name in wanted if name not in names]
     if missing:
         shown = ", ".join(map(repr, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        found = ", ".join(map(repr, list(names)[:12]))
+        found = ", ".join(repr(name[:40]) for name in list(names)[:12])
         other = next((mark for mark in (";", "\t", "|") if len(names) == 1 and mark in names[0]), None)
         hint = f"; the columns seem to be separated by {other!r}, pass --delimiter" if other else ""
         raise InputError(f"{source}: column {shown} is missing; the header has {found}{hint}")

@@ -62,14 +62,14 @@ def run(
     return Run(model, history)
 
 
-class Interrupted(Exception):
+class InterruptedRunError(Exception):
     """Stands in for a killed process."""
 
 
 def interrupt_after(epoch: int) -> Callable[[Epoch], None]:
     def report(found: Epoch) -> None:
         if found.number == epoch:
-            raise Interrupted
+            raise InterruptedRunError
 
     return report
 
@@ -151,10 +151,10 @@ def test_the_seed_orders_the_rows_too(rows: Tensor, tmp_path: Path) -> None:
 def test_the_global_random_state_has_no_say_and_is_left_alone(rows: Tensor, tmp_path: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(123)
-        before, numpy_before = torch.random.get_rng_state(), np.random.get_state()[1]
+        before, numpy_before = torch.random.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"]
         first = run(rows, tmp_path / "a")
         assert torch.equal(torch.random.get_rng_state(), before)
-        assert np.array_equal(np.random.get_state()[1], numpy_before)
+        assert np.array_equal(np.random.get_state(legacy=False)["state"]["key"], numpy_before)
         torch.manual_seed(456)
         assert equal(first.weights, run(rows, tmp_path / "b").weights)
 
@@ -199,7 +199,7 @@ def test_every_epoch_is_reported_once(rows: Tensor, tmp_path: Path) -> None:
 def test_a_resumed_run_ends_with_the_same_bits(rows: Tensor, tmp_path: Path, recipe: str, stop: int) -> None:
     config = replace(CONFIG, recipe=recipe)
     whole = run(rows, tmp_path / "whole", config)
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         run(rows, tmp_path / "c", config, report=interrupt_after(stop))
     resumed = run(rows, tmp_path / "c", config, resume=True)
     assert equal(resumed.weights, whole.weights)
@@ -210,7 +210,7 @@ def test_a_resumed_run_remembers_its_best_epoch(rows: Tensor, tmp_path: Path) ->
     config = replace(CONFIG, epochs=200, patience=4, learning_rate=0.1)
     whole = run(rows, tmp_path / "whole", config)
     last = whole.history[-1].number
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         run(rows, tmp_path / "c", config, report=interrupt_after(last - 1))  # 3 epochs past the best one
     resumed = run(rows, tmp_path / "c", config, resume=True)
     assert [epoch.number for epoch in resumed.history] == [last]
@@ -218,7 +218,7 @@ def test_a_resumed_run_remembers_its_best_epoch(rows: Tensor, tmp_path: Path) ->
 
 
 def test_a_run_killed_while_writing_resumes_from_the_epoch_before(rows: Tensor, tmp_path: Path) -> None:
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         run(rows, tmp_path / "c", report=interrupt_after(2))
     (tmp_path / "c.tmp").write_bytes((tmp_path / "c").read_bytes()[:100])  # half a file under the temporary name
     resumed = run(rows, tmp_path / "c", resume=True)
@@ -228,7 +228,7 @@ def test_a_run_killed_while_writing_resumes_from_the_epoch_before(rows: Tensor, 
 
 
 def test_without_resume_a_checkpoint_is_ignored(rows: Tensor, tmp_path: Path) -> None:
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         run(rows, tmp_path / "c", report=interrupt_after(2))
     assert len(run(rows, tmp_path / "c").history) == 6
 
@@ -271,7 +271,7 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(rows: Tensor, tmp_path: Path
             torch.save({"fingerprint": "abc", "model": Payload(trace)}, path)
         case "a tensor":
             torch.save(torch.zeros(3), path)
-    with pytest.raises(InputError, match="not a checkpoint that can be resumed|of other data or settings"):
+    with pytest.raises(InputError, match=r"not a checkpoint that can be resumed|of other data or settings"):
         run(rows, path, resume=True)
     assert not trace.exists()
 

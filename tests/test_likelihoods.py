@@ -19,7 +19,7 @@ from vae_detect.training.likelihoods import (
     kl_standard_normal,
 )
 
-SCALED = {"gaussian": Gaussian, "laplace": Laplace}
+SCALED: dict[str, type[Gaussian] | type[Laplace]] = {"gaussian": Gaussian, "laplace": Laplace}
 REAL = st.floats(-1e3, 1e3, allow_nan=False)
 TRIPLES = st.lists(REAL, min_size=3, max_size=3)
 

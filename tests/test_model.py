@@ -112,7 +112,7 @@ def test_an_outlier_is_clamped_while_training_only(by_hand: Autoencoder) -> None
 
 
 def pca_model(points: int) -> tuple[Autoencoder, Tensor, Tensor, float]:
-    """x = W z + b + s e with orthogonal columns of W, so that the exact posterior is diagonal (Tipping and Bishop 1999).
+    """x = W z + b + s e with orthogonal columns of W: the exact posterior is diagonal (Tipping and Bishop 1999).
 
     It is N(M^-1 W^T (x - b), s^2 M^-1) with M = W^T W + s^2 I.
     """

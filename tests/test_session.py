@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from vae_detect.runtime import session as module
 from vae_detect.runtime.bundle import Bundle, read_bundle
@@ -180,3 +184,12 @@ def test_a_bound_run_computes_what_run_computes(detector: Detector) -> None:
         x[0] = row
         bound()
         assert score.tobytes() == opened.run(["score"], {"x": row[None]})[0].tobytes()
+
+
+def test_loading_leaves_no_file_in_the_home_folder(tmp_path: Path) -> None:
+    """ONNX Runtime 1.29 and later would keep a device id there and send usage data."""
+    code = f"from vae_detect.runtime.detector import Detector; Detector.load({str(MODEL)!r})"
+    kept = {name: value for name, value in os.environ.items() if name != "CI" and not name.startswith(("ORT_", "XDG_"))}
+    environment = {**kept, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "src")}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []

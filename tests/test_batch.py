@@ -1,0 +1,229 @@
+"""A CSV in, a CSV of scores out: every row answered, in order, in constant memory."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vae_detect.runtime.batch import COLUMNS, Summary, ignored_columns, score_file, write_scores, written_aside
+from vae_detect.runtime.detector import Detector
+from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.tables import TableFormat
+
+Floats = NDArray[np.float32]
+CSV = TableFormat()
+
+
+def lines_of(detector: Detector, rows: Floats) -> list[str]:
+    return [",".join(detector.bundle.names), *(",".join(map(str, row)) for row in rows)]
+
+
+def score(detector: Detector, path: Path, lines: list[str]) -> tuple[Summary, list[str]]:
+    path.write_text("\n".join(lines) + "\n")
+    out = io.StringIO()
+    summary = write_scores(score_file(detector, path, CSV), out)
+    return summary, out.getvalue().splitlines()
+
+
+def test_n_rows_in_n_rows_out(detector: Detector, normal_rows: Floats, tmp_path: Path) -> None:
+    rows = np.tile(normal_rows, (4, 1))[:2500]  # more than two chunks
+    rows[::7] *= 2
+    summary, lines = score(detector, tmp_path / "rows.csv", lines_of(detector, rows))
+    assert lines[0] == "row,score,severity,p_value,is_anomaly,status,reason"
+    assert tuple(lines[0].split(",")) == COLUMNS
+    read = list(csv.DictReader(lines))
+    assert [int(line["row"]) for line in read] == list(range(2500))
+    assert {line["status"] for line in read} == {"ok"}
+    assert {line["reason"] for line in read} == {""}
+    # the file is scored in chunks of 1024 rows; the digits read back as the same float32
+    expected = [detector.score(part) for part in np.split(rows, [1024, 2048])]
+    for name in ("score", "severity", "p_value"):
+        values = np.array([float(line[name]) for line in read], np.float32)
+        assert values.tobytes() == b"".join(getattr(part, name).tobytes() for part in expected)
+    verdicts = [line["is_anomaly"] for line in read]
+    assert verdicts == [str(int(flag)) for part in expected for flag in part.is_anomaly]
+    assert summary == Summary(2500, verdicts.count("1"), {"ok": 2500})
+    assert 0 < summary.anomalies < 2500
+
+
+def test_bad_rows_leave_the_other_lines_as_they_are(detector: Detector, normal_rows: Floats, tmp_path: Path) -> None:
+    clean = lines_of(detector, normal_rows[:30])
+    dirty = clean.copy()
+    dirty[4] = dirty[4].replace(",", ",NaN,", 1)
+    dirty[9] = "NA" + dirty[9][dirty[9].index(",") :]
+    dirty[20] = ",".join(["3.4e38"] * 8)
+    _, expected = score(detector, tmp_path / "clean.csv", clean)
+    summary, found = score(detector, tmp_path / "dirty.csv", dirty)
+    assert len(found) == len(expected) == 31
+    assert [i for i in range(31) if found[i] != expected[i]] == [4, 9, 20]
+    assert found[4] == '3,,,,,bad,"has 9 cells, expected 8"'
+    assert found[9] == "8,,,,,bad,\"column 'speed_rpm': holds 'NA', expected a number\""
+    assert found[20] == "19,,,,,overflow,the score exceeds float32"
+    assert summary.by_status == {"ok": 27, "bad": 2, "overflow": 1}
+
+
+def test_a_file_of_bad_rows_only(detector: Detector, tmp_path: Path) -> None:
+    summary, lines = score(detector, tmp_path / "rows.csv", [",".join(detector.bundle.names), *["x"] * 1500])
+    assert summary == Summary(1500, 0, {"bad": 1500})
+    assert lines[1500] == '1499,,,,,bad,"has 1 cells, expected 8"'
+
+
+def test_a_header_without_rows_gives_a_header(detector: Detector, tmp_path: Path) -> None:
+    summary, lines = score(detector, tmp_path / "rows.csv", lines_of(detector, np.empty((0, 8), np.float32)))
+    assert summary == Summary(0, 0, {})
+    assert lines == [",".join(COLUMNS)]
+
+
+def test_windows_warm_up_and_fill_anew(windows_detector: Detector, normal_rows: Floats, tmp_path: Path) -> None:
+    lines = lines_of(windows_detector, normal_rows[:12])
+    lines[6] = "x"
+    summary, found = score(windows_detector, tmp_path / "rows.csv", lines)
+    statuses = [line["status"] for line in csv.DictReader(found)]
+    assert statuses == ["warming"] * 3 + ["ok"] * 2 + ["bad"] + ["gap"] * 3 + ["ok"] * 3
+    assert summary.by_status == {"warming": 3, "ok": 5, "bad": 1, "gap": 3}
+
+
+def test_a_gap_in_the_time_column_of_a_file(windows_detector: Detector, normal_rows: Floats, tmp_path: Path) -> None:
+    lines = lines_of(windows_detector, normal_rows[:10])
+    times = [f"2026-01-01T{hour:02}:{minute:02}:00" for hour, minute in [(0, 2 * i) for i in range(5)]]
+    times += [f"2026-01-01T06:{2 * i:02}:00" for i in range(5)]
+    lines = [f"{time},{line}" for time, line in zip(["timestamp", *times], lines, strict=True)]
+    _, found = score(windows_detector, tmp_path / "rows.csv", lines)
+    statuses = [line["status"] for line in csv.DictReader(found)]
+    assert statuses == ["warming"] * 3 + ["ok"] * 2 + ["gap"] * 3 + ["ok"] * 2
+    assert "time jumps by 21120 s before row 5" in found[6]  # 6 h less the 8 min of the first five rows
+
+
+def test_stop_on_bad_names_the_row(detector: Detector, normal_rows: Floats, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    lines = lines_of(detector, np.tile(normal_rows, (2, 1)))
+    lines[1101] = "x" + lines[1101][lines[1101].index(",") :]
+    path.write_text("\n".join(lines))
+    with pytest.raises(InputError, match=r"rows\.csv: row 1100, column 'speed_rpm': holds 'x'") as caught:
+        list(score_file(detector, path, CSV, stop_on_bad=True))
+    assert (caught.value.row, caught.value.column) == (1100, "speed_rpm")
+    path.write_text("\n".join(lines[:1101]))
+    assert sum(len(each.status) for each in score_file(detector, path, CSV, stop_on_bad=True)) == 1100
+
+
+def test_ignored_columns(detector: Detector, normal_rows: Floats, tmp_path: Path) -> None:
+    header, row = lines_of(detector, normal_rows[:1])
+    path = tmp_path / "rows.csv"
+    path.write_text(f"note,timestamp,{header},extra\nx,0,{row},1\n")
+    assert ignored_columns(detector, path, CSV) == ["note", "extra"]
+    path.write_text(f"{row}\n")
+    assert ignored_columns(detector, path, TableFormat(header=False)) == []
+
+
+def test_memory_does_not_grow_with_the_file(detector: Detector, normal_rows: Floats, tmp_path: Path) -> None:
+    def peak(rows: int) -> int:
+        path = tmp_path / f"{rows}.csv"
+        path.write_text("\n".join(lines_of(detector, np.resize(normal_rows, (rows, 8)))))
+        tracemalloc.start()
+        try:
+            with (tmp_path / "scores.csv").open("w", newline="") as out:
+                write_scores(score_file(detector, path, CSV), out)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(1500)  # what is imported or cached once
+    assert peak(12_000) < peak(1500) + 500_000  # 12 000 rows are 768 kB as float64, and 5 MB as text cells
+
+
+# --- the summary -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("summary", "text"),
+    [
+        (Summary(0, 0, {}), "0 rows: 0 scored, 0 anomalies"),
+        (Summary(200, 3, {"ok": 200}), "200 rows: 200 scored, 3 anomalies (1.50%)"),
+        (Summary(9, 0, {"bad": 9}), "9 rows: 0 scored, 0 anomalies, 9 bad"),
+        (
+            Summary(10, 1, {"warming": 3, "ok": 4, "bad": 1, "gap": 2}),
+            "10 rows: 4 scored, 1 anomalies (25.00%), 3 warming, 1 bad, 2 gap",
+        ),
+    ],
+)
+def test_the_summary_in_a_line(summary: Summary, text: str) -> None:
+    assert summary.describe() == text
+
+
+# --- the output file -------------------------------------------------------------------------------------------------
+
+
+def write(path: Path, text: str, *, force: bool = False) -> None:
+    with written_aside(path, force=force) as out:
+        out.write(text)
+
+
+def test_a_file_appears_only_when_complete(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    with written_aside(path) as out:
+        out.write("a\n")
+        out.flush()
+        assert not path.exists()
+    assert path.read_bytes() == b"a\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_existing_file_is_kept_unless_forced(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("mine")
+    with pytest.raises(InputError, match=r"scores\.csv: exists already; pass --force to replace it"):
+        write(path, "yours")
+    assert path.read_text() == "mine"
+    write(path, "yours", force=True)
+    assert path.read_text() == "yours"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [InputError("row 3"), KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_a_failure_leaves_nothing_behind(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("mine")
+    expected = InputError if isinstance(error, OSError) else type(error)
+    with pytest.raises(expected), written_aside(path, force=True) as out:  # noqa: PT012
+        out.write("half")
+        raise error
+    assert path.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["absent/scores.csv", "file/scores.csv", "x" * 250, "x" * 300])
+def test_a_path_that_cannot_be_written_is_one_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written: "):
+        write(tmp_path / name, "a")
+
+
+def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "scores.csv").mkdir()
+    with pytest.raises(InputError, match="cannot be written: Is a directory"):
+        write(tmp_path / "scores.csv", "a", force=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.csv"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(InputError, match="cannot be written: Permission denied"):
+            write(tmp_path / "scores.csv", "a")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_full_disk_is_one_sentence() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with pytest.raises(OSError, match="No space left"), Path("/dev/full").open("w") as out:
+        write_scores([], out)

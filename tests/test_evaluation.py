@@ -1,0 +1,251 @@
+"""Metrics by hand, labels from a column and a file, and the promise on real data."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vae_detect.runtime.detector import Detector
+from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.tables import TableFormat
+from vae_detect.training.data import Selection
+from vae_detect.training.evaluation import Evaluation, Events, count_events, evaluate, read_labels
+from vae_detect.training.recipes import TrainConfig
+from vae_detect.training.train import train
+
+CSV = TableFormat()
+
+
+def flags(text: str) -> NDArray[np.bool_]:
+    return np.array([letter == "x" for letter in text])
+
+
+# --- events ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("truth", "alarm", "expected"),
+    [
+        # one event of rows 2-5, first alarm in its second row; a false event in rows 7-8
+        ("..xxxx...", "...xx..xx", Events(1, 1, 1.0, None, 1)),
+        # events at the very start and the very end, found at once and after 2 rows: the median is 1
+        ("xx...xxx", "x......x", Events(2, 2, 1.0, None, 0)),
+        # three events, the middle one missed: delays 0 and 4, median 2
+        ("x.x.xxxxx", "x.......x", Events(3, 2, 2.0, None, 0)),
+        # a run of alarms that begins before its event touches it, so it is not false; the delay is 0
+        ("..xx", ".xxx", Events(1, 1, 0.0, None, 0)),
+        # one run of alarms over two events
+        ("x.x", "xxx", Events(2, 2, 0.0, None, 0)),
+        # a false event at the start and one at the end
+        (".xx.", "x..x", Events(1, 0, None, None, 2)),
+        # no alarms at all; no events at all; all of it one event
+        (".xx.", "....", Events(1, 0, None, None, 0)),
+        ("....", ".x.x", Events(0, 0, None, None, 2)),
+        ("xxxx", "xxxx", Events(1, 1, 0.0, None, 0)),
+        ("", "", Events(0, 0, None, None, 0)),
+    ],
+)
+def test_events_by_hand(truth: str, alarm: str, expected: Events) -> None:
+    assert count_events(flags(truth), flags(alarm)) == expected
+
+
+def test_delays_in_seconds_follow_the_time_stamps() -> None:
+    times = np.array([0.0, 10.0, 20.0, 50.0, 60.0, 70.0])
+    # rows 1-3, found at row 3: 40 s later; row 5, found at once
+    found = count_events(flags(".xxx.x"), flags("...x.x"), times)
+    assert (found.median_delay_rows, found.median_delay_s) == (1.0, 20.0)
+
+
+# --- labels ----------------------------------------------------------------------------------------------------------
+
+
+def test_labels_from_a_column(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("v,label\n1,0\n2,1\n3, 1.0 \n4,0.0\n5,TRUE\n6,false\n")
+    assert read_labels(path, "label", CSV).tolist() == [False, True, True, False, True, False]
+
+
+def test_labels_from_a_file(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("is_bad\n0\n1\n")
+    # the data may be written otherwise: its format is not that of the labels
+    found = read_labels(tmp_path / "a.csv", str(labels), TableFormat(delimiter=";", decimal=","))
+    assert found.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("cell", ["2", "", "yes", "nan", "-1", "normal"])
+def test_wrong_labels_are_refused_with_their_row(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"v,label\n1,0\n2,{cell}\n")
+    with pytest.raises(InputError, match=rf"a\.csv: row 1, column 'label': holds '{cell}', expected 0 or 1") as refused:
+        read_labels(path, "label", CSV)
+    assert refused.value.row == 1
+
+
+def test_labels_that_are_missing_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("v,label\n1,0\n")
+    with pytest.raises(InputError, match="column 'truth' is missing; the header has 'v', 'label'"):
+        read_labels(path, "truth", CSV)
+
+
+def test_a_file_of_labels_has_one_column(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("row,is_bad\n0,1\n")
+    with pytest.raises(InputError, match="a file of labels has one column, this one has 2"):
+        read_labels(tmp_path / "a.csv", str(labels), CSV)
+
+
+# --- evaluations by hand ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def quiet(detector: Detector, normal_rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Normal rows that raise no alarm and lie within 3 standard deviations in every column."""
+    center, scale = (np.array([getattr(c, n) for c in detector.bundle.columns]) for n in ("center", "scale"))
+    near = (np.abs(normal_rows - center) < 3 * scale).all(axis=1)
+    return np.asarray(normal_rows[near & ~detector.score(normal_rows).is_anomaly], np.float64)
+
+
+def pushed(detector: Detector, row: NDArray[np.float64], deviations: float) -> NDArray[np.float64]:
+    """The row with its first column so many standard deviations above its mean."""
+    found = row.copy()
+    found[0] = detector.bundle.columns[0].center + deviations * detector.bundle.columns[0].scale
+    return found
+
+
+def write(detector: Detector, path: Path, rows: list[NDArray[np.float64]], labels: str, *, times: bool = False) -> Path:
+    """A recording with a column `label`, a row every 30 s."""
+    start = datetime(2026, 1, 5)
+    lines = [",".join([*(["timestamp"] if times else []), *detector.bundle.names, "label"])]
+    for i, (row, label) in enumerate(zip(rows, labels, strict=True)):
+        stamp = [str(start + timedelta(seconds=30 * i))] if times else []
+        lines.append(",".join([*stamp, *map(str, row.tolist()), label]))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_an_evaluation_by_hand(detector: Detector, quiet: NDArray[np.float64], tmp_path: Path) -> None:
+    # deviations of the largest column: below 3, 40, 20, 30, below 3; alarms in the three middle rows
+    rows = [quiet[0], *(pushed(detector, quiet[1], size) for size in (40, 20, 30)), quiet[2]]
+    found = evaluate(detector, write(detector, tmp_path / "a.csv", rows, "00111", times=True), "label", CSV)
+    assert (found.rows, found.scored, found.anomalous) == (5, 5, 3)
+    # alarms: one wrong, two right; the fifth row is missed; one of two normal rows alarms
+    assert found.at_threshold.precision == pytest.approx(2 / 3)
+    assert found.at_threshold.recall == pytest.approx(2 / 3)
+    assert found.at_threshold.false_alarm_rate == pytest.approx(1 / 2)
+    # one event of rows 2-4, found at once; the alarm of row 1 runs on into it
+    assert found.events == Events(1, 1, 0.0, 0.0, 0)
+    assert found.promised_false_alarm_rate == detector.bundle.calibration.far
+    text = found.describe()
+    assert "5 rows, 5 scored, of them 3 anomalous (60.0%)" in text
+    assert "precision         0.667" in text
+    assert "found             1 of 1, median delay 0 rows (0 s)" in text
+
+
+def test_rankings_by_hand(detector: Detector, quiet: NDArray[np.float64], tmp_path: Path) -> None:
+    # the first column at 10, 30, 40 and 20 deviations, labelled 0, 1, 0, 1
+    rows = [pushed(detector, quiet[0], size) for size in (10, 30, 40, 20)]
+    found = evaluate(detector, write(detector, tmp_path / "a.csv", rows, "0101"), "label", CSV)
+    # of the 4 pairs of an anomalous and a normal row, 30 > 10 and 20 > 10 are right
+    assert found.z_score.roc_auc == pytest.approx(0.5)
+    # from the top: 40 wrong, 30 right (precision 1/2), 20 right (2/3)
+    assert found.z_score.average_precision == pytest.approx((1 / 2 + 2 / 3) / 2)
+    # far out the score is quadratic in the deviation, so the detector ranks the same way
+    assert found.detector == found.z_score
+    assert found.events is not None
+    assert found.events.median_delay_s is None  # the file has no time stamps
+
+
+def test_no_alarms_are_no_precision(detector: Detector, quiet: NDArray[np.float64], tmp_path: Path) -> None:
+    found = evaluate(detector, write(detector, tmp_path / "a.csv", list(quiet[:4]), "0011"), "label", CSV)
+    assert found.at_threshold.precision is None
+    assert found.at_threshold.recall == 0.0
+    assert "precision         no alarms" in found.describe()
+    assert "found             0 of 1\n" in found.describe()
+
+
+def test_rows_without_a_score_are_left_out_and_counted(
+    detector: Detector, quiet: NDArray[np.float64], tmp_path: Path
+) -> None:
+    nan, huge = quiet[0].copy(), quiet[0].copy()
+    nan[2], huge[1] = np.nan, 3e38  # a bad cell, and a score beyond float32
+    rows = [quiet[0], nan, pushed(detector, quiet[1], 30), huge, quiet[2]]
+    found = evaluate(detector, write(detector, tmp_path / "a.csv", rows, "01110"), "label", CSV)
+    assert (found.rows, found.scored, found.anomalous) == (5, 3, 1)
+    assert found.detector.roc_auc == 1.0
+    assert found.at_threshold.recall == 1.0
+    # Events are counted over all rows: the event begins with the bad row and is found one row later.
+    assert found.events == Events(1, 1, 1.0, None, 0)
+
+
+def test_the_random_baseline_is_fixed(detector: Detector, quiet: NDArray[np.float64], tmp_path: Path) -> None:
+    path = write(detector, tmp_path / "a.csv", list(quiet[:100]), "01" * 50)
+    first: Evaluation = evaluate(detector, path, "label", CSV)
+    assert first == evaluate(detector, path, "label", CSV)
+    assert 0.3 < first.random.roc_auc < 0.7
+
+
+def test_labels_of_another_length_are_refused(detector: Detector, quiet: NDArray[np.float64], tmp_path: Path) -> None:
+    path = write(detector, tmp_path / "a.csv", list(quiet[:3]), "010")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("label\n0\n1\n")
+    with pytest.raises(InputError, match="2 labels for 3 rows of"):
+        evaluate(detector, path, str(labels), CSV)
+
+
+@pytest.mark.parametrize("labels", ["000", "111"])
+def test_one_class_alone_is_refused(
+    detector: Detector, quiet: NDArray[np.float64], tmp_path: Path, labels: str
+) -> None:
+    path = write(detector, tmp_path / "a.csv", list(quiet[:3]), labels)
+    with pytest.raises(InputError, match="all 3 scored rows have the same label"):
+        evaluate(detector, path, "label", CSV)
+
+
+def test_one_class_among_the_scored_rows_is_refused(
+    detector: Detector, quiet: NDArray[np.float64], tmp_path: Path
+) -> None:
+    bad = quiet[1].copy()
+    bad[0] = np.nan
+    path = write(detector, tmp_path / "a.csv", [quiet[0], bad], "01")
+    with pytest.raises(InputError, match="all 1 scored rows have the same label"):
+        evaluate(detector, path, "label", CSV)
+
+
+def test_a_recording_without_rows_is_refused(detector: Detector, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no rows after the header"):
+        evaluate(detector, write(detector, tmp_path / "a.csv", [], ""), "label", CSV)
+
+
+def test_windows_are_scored_from_the_first_full_one(
+    windows_detector: Detector, normal_rows: NDArray[np.float32], tmp_path: Path
+) -> None:
+    rows = list(normal_rows[:20].astype(np.float64))
+    found = evaluate(
+        windows_detector, write(windows_detector, tmp_path / "a.csv", rows, "0" * 15 + "1" * 5), "label", CSV
+    )
+    assert (found.rows, found.scored, found.anomalous) == (20, 17, 5)  # a window of 4 is full at the fourth row
+    assert found.events is not None
+    assert found.events.events == 1
+
+
+# --- real data -------------------------------------------------------------------------------------------------------
+
+
+def test_cardio_with_the_defaults(real_data: Path, tmp_path: Path) -> None:
+    folder = real_data / "tabular" / "cardio"
+    out = tmp_path / "cardio.onnx"
+    train(folder / "train.csv", out, TrainConfig(), selection=Selection(), form=CSV)
+    detector = Detector.load(out, provider="cpu")
+
+    found = evaluate(detector, folder / "test.csv", str(folder / "test_labels.csv"), CSV)
+
+    assert (found.rows, found.scored, found.anomalous) == (1004, 1004, 176)
+    assert found.detector.roc_auc >= 0.92
+    assert found.detector.average_precision > found.random.average_precision + 0.3
+    low, high = found.promised_range
+    assert low <= found.at_threshold.false_alarm_rate <= high
+    assert found.events is None  # rows of a table have no order

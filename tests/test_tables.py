@@ -1,0 +1,372 @@
+"""What a number is, which column it belongs to, and which files are none of ours."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.tables import (
+    BadCell,
+    Layout,
+    Rows,
+    TableFormat,
+    bad_reason,
+    parse_time,
+    read_column,
+    read_rows,
+    read_sample,
+)
+
+CSV = TableFormat()
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+WANTED = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+
+
+def read(path: Path, content: str | bytes, columns: tuple[str, ...] = ("a", "b"), **options: Any) -> Rows:
+    """All rows of a file with this content, joined."""
+    path = path / "rows.csv" if path.is_dir() else path
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    options.setdefault("form", CSV)
+    chunks = list(read_rows(path, columns, **options))
+    bad = {chunk.first + index: why for chunk in chunks for index, why in chunk.bad.items()}
+    values = np.concatenate([chunk.values for chunk in chunks]) if chunks else np.empty((0, len(columns)), np.float32)
+    times = [chunk.times for chunk in chunks if chunk.times is not None]
+    return Rows(0, values, bad, np.concatenate(times) if times else None)
+
+
+# --- cells -----------------------------------------------------------------------------------------------------------
+
+BAD_CELLS = [
+    ("NaN", "holds 'NaN', expected a finite number"),
+    ("-nan", "holds '-nan', expected a finite number"),
+    ("inf", "holds 'inf', expected a finite number"),
+    ("-Infinity", "holds '-Infinity', expected a finite number"),
+    ("", "is empty"),
+    ("  ", "is empty"),
+    ('""', "is empty"),
+    ("NA", "holds 'NA', expected a number"),
+    ("null", "holds 'null', expected a number"),
+    ("text", "holds 'text', expected a number"),
+    ('"1,5"', "holds '1,5', expected a number"),
+    ("1_0", "holds '1_0', expected a number in plain digits"),
+    ("0x1A", "holds '0x1A', expected a number"),
+    ("\u0661\u0662", "holds '\u0661\u0662', expected a number in plain digits"),
+    ("\uff11", "holds '\uff11', expected a number in plain digits"),
+    ("\u22121", "holds '\u22121', expected a number"),
+    ("\u00a01", "holds '\\xa01', expected a number in plain digits"),
+    ("1\u2009", "holds '1\\u2009', expected a number in plain digits"),
+    ("\x1f1", "holds '\\x1f1', expected a number"),
+    ("1\0", "holds '1\\x00', expected a number"),
+    ("True", "holds 'True', expected a number"),
+    ("2026-01-01", "holds '2026-01-01', expected a number"),
+    ("12:30", "holds '12:30', expected a number"),
+    ("1e39", "holds '1e39', beyond the range of float32 (3.4e38)"),
+    ("-3.5e38", "holds '-3.5e38', beyond the range of float32 (3.4e38)"),
+    ("1e400", "holds '1e400', beyond the range of float32 (3.4e38)"),
+    ("--5", "holds '--5', expected a number"),
+    ("1 2", "holds '1 2', expected a number"),
+    ("1.2.3", "holds '1.2.3', expected a number"),
+    ("5%", "holds '5%', expected a number"),
+    ("x" * 100, "holds '" + "x" * 37 + "...', expected a number"),
+]
+
+
+@pytest.mark.parametrize(("cell", "reason"), BAD_CELLS)
+def test_a_bad_cell_takes_only_its_row_down(tmp_path: Path, cell: str, reason: str) -> None:
+    for where in range(3):
+        lines = ["1,2", "3,4", "5,6"]
+        lines[where] = f"{lines[where][0]},{cell}"
+        rows = read(tmp_path, "a,b\n" + "\n".join(lines) + "\n")
+        assert rows.bad == {where: BadCell("b", reason)}
+        assert str(rows.bad[where]) == f"column 'b': {reason}"
+        assert np.isnan(rows.values[where]).all()
+        assert np.delete(rows.values, where, 0).tolist() == [row for i, row in enumerate(WANTED) if i != where]
+
+
+GOOD_CELLS = [
+    ("0", 0.0),
+    ("-0.0", -0.0),
+    ("+7", 7.0),
+    (" 1.5 ", 1.5),
+    ('"1.5"', 1.5),
+    (".5", 0.5),
+    ("5.", 5.0),
+    ("1e3", 1000.0),
+    ("1E-3", 0.001),
+    ("1e-400", 0.0),
+    ("0012", 12.0),
+    ("3.4028234663852886e38", FLOAT32_MAX),
+    ("-3.4028234663852886e38", -FLOAT32_MAX),
+]
+
+
+@pytest.mark.parametrize(("cell", "value"), GOOD_CELLS)
+def test_a_good_cell_is_the_nearest_float32(tmp_path: Path, cell: str, value: float) -> None:
+    rows = read(tmp_path, f"a,b\n1,{cell}\n")
+    assert rows.bad == {}
+    assert rows.values.tobytes() == np.array([[1, value]], np.float32).tobytes()
+
+
+@settings(deadline=None)
+@given(st.text(max_size=12) | st.from_regex(r"\s?[-+]?\d{0,3}[._e,x]?\d{0,3}\s?", fullmatch=True))
+def test_any_cell_is_a_finite_float32_or_has_a_reason(cell: str) -> None:
+    layout = Layout(["a"], ["a"], form=CSV, source="rows.csv")
+    rows = layout.parse(0, [[cell]])
+    assert (bad_reason(cell) == "") == bool(np.isfinite(rows.values[0, 0])) == (not rows.bad)
+    if not rows.bad:
+        assert rows.values[0, 0] == np.float32(float(cell))
+
+
+@settings(deadline=None)
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_every_float32_is_read_back(value: float) -> None:
+    layout = Layout(["a"], ["a"], form=CSV, source="rows.csv")
+    assert layout.parse(0, [[repr(value)]]).values.tobytes() == np.float32(value).tobytes()
+
+
+def test_rows_with_too_few_and_too_many_cells(tmp_path: Path) -> None:
+    rows = read(tmp_path, "a,b\n1,2\n3\n3,4,\n5,6\n")
+    assert rows.bad == {1: BadCell("", "has 1 cells, expected 2"), 2: BadCell("", "has 3 cells, expected 2")}
+    assert str(rows.bad[1]) == "has 1 cells, expected 2"
+    assert rows.values[[0, 3]].tolist() == [[1, 2], [5, 6]]
+
+
+def test_the_first_bad_column_is_named_in_the_order_asked_for(tmp_path: Path) -> None:
+    assert read(tmp_path, "a,b\nx,y\n", ("b", "a")).bad == {0: BadCell("b", "holds 'y', expected a number")}
+
+
+# --- headers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a,b\n1,2\n3,4\n5,6\n",
+        "b,a\n2,1\n4,3\n6,5\n",
+        "note,b,t,a\nx,2,0,1\ny,4,0,3\n,6,0,5\n",
+        "note,note,a,b\nx,y,1,2\nx,y,3,4\nx,y,5,6\n",  # a repeated column that nobody asks for
+        " a , b\n1,2\n3,4\n5,6\n",
+        '"a","b"\n"1","2"\n"3","4"\n"5","6"\n',
+        "a,b\n1,2\n3,4\n5,6",
+        "a,b\r\n1,2\r\n3,4\r\n5,6\r\n",
+        "a,b\r1,2\r3,4\r5,6\r",
+        "\n\na,b\n\n1,2\n\n\n3,4\n5,6\n\n\n",
+        "a,b\n1,2\n   \n3,4\n\t\n5,6\n",
+        "\ufeffa,b\n1,2\n3,4\n5,6\n",
+        '\ufeff"a","b"\r\n1,2\r\n3,4\r\n5,6',
+        gzip.compress(b"a,b\n1,2\n3,4\n5,6\n"),
+        gzip.compress(b"\xef\xbb\xbfa,b\r\n1,2\r\n") + gzip.compress(b"3,4\r\n5,6"),
+    ],
+)
+def test_these_files_hold_the_same_rows(tmp_path: Path, content: str | bytes) -> None:
+    rows = read(tmp_path, content)
+    assert rows.values.tolist() == WANTED
+    assert rows.bad == {}
+    assert rows.times is None
+
+
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [
+        ("1,2\n3,4\n5,6\n", TableFormat(header=False)),
+        ("a;b\n1;2\n3;4\n5;6\n", TableFormat(";")),
+        ("a;b\n1,0;2\n3;4,\n5,0e0;6\n", TableFormat(";", ",")),
+        ("a\tb\n1\t2\n3\t4\n5\t6\n", TableFormat("\t")),
+        ("a|b\n1|2\n3|4\n5|6\n", TableFormat("|")),
+        ("\ufeff1;2\r\n3;4\r\n5;6", TableFormat(";", ",", header=False)),
+    ],
+)
+def test_declared_formats(tmp_path: Path, content: str, form: TableFormat) -> None:
+    rows = read(tmp_path, content, form=form)
+    assert (rows.values.tolist(), rows.bad) == (WANTED, {})
+
+
+def test_a_decimal_comma_excludes_the_point(tmp_path: Path) -> None:
+    rows = read(tmp_path, "a;b\n1,5;2.5\n1.234,5;1\n1,5;x,y\n1,5;2,5\n", form=TableFormat(";", ","))
+    assert rows.bad == {
+        0: BadCell("b", "holds '2.5', expected a decimal comma"),
+        1: BadCell("a", "holds '1.234,5', expected a number"),
+        2: BadCell("b", "holds 'x,y', expected a number"),
+    }
+    assert rows.values[3].tolist() == [1.5, 2.5]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,c\n1,2\n", "column 'b' is missing; the header has 'a', 'c'$"),
+        ("A,b\n1,2\n", "column 'a' is missing; the header has 'A', 'b'$"),
+        ("x,y\n1,2\n", "column 'a', 'b' is missing"),
+        ("a,b,a\n1,2,1\n", "column 'a' stands in the header more than once"),
+        ("a,b, b\n1,2,1\n", "column 'b' stands in the header more than once"),
+        ("1,2\n3,4\n", "the first row holds only numbers, expected column names; pass --no-header"),
+        ("2026-01-01,1,2\n2026-01-02,3,4\n", "column 'a', 'b' is missing; the header has '2026-01-01', '1', '2'"),
+        ("a;b\n1;2\n", "the columns seem to be separated by ';', pass --delimiter"),
+        ("a\tb\n1\t2\n", r"the columns seem to be separated by '\\t', pass --delimiter"),
+        ("a|b\n1|2\n", r"the columns seem to be separated by '\|', pass --delimiter"),
+        ("", "the file is empty, expected a header and rows"),
+        ("\n\n", "the file is empty"),
+        ("\ufeff", "the file is empty"),
+        (gzip.compress(b""), "the file is empty"),
+        ('a,b\n1,2\n"3,4\n5,6\n', "line 4: unexpected end of data"),
+        ('a,b\n"1"5,2\n', "line 2: ',' expected after '\"'"),
+        ("a,b\n" + "1" * 200_000 + ",2\n", "line 2: field larger than field limit"),
+        ("a,b\n1,2\n".encode("utf-16"), "this is UTF-16 text, expected CSV in UTF-8"),
+        (b"\xfe\xff" + "a,b\n1,2\n".encode("utf-16-be"), "this is UTF-16 text"),
+        ("a,b\n1,2\n".encode("utf-16-le"), "column 'a', 'b' is missing"),
+        (b"PAR1\x15\x04\x15", "this is a Parquet file, expected CSV in UTF-8"),
+        (b"PK\x03\x04\x14\x00", "this is a zip or Excel file"),
+        (b"\x89PNG\r\n\x1a\n", "this is a PNG image"),
+        (b"a,b\n1,2\n\xe9,4\n", "not UTF-8 text: invalid continuation byte$"),
+        (b"a,b\n" + 9000 * b"1,2\n" + b"\xff,4\n", "not UTF-8 text: invalid start byte$"),
+        (bytes(range(128, 256)) * 10, "not UTF-8 text"),
+        (bytes(1000), "column 'a', 'b' is missing"),
+        (gzip.compress(b"a,b\n" + 999 * b"1,2\n")[:-12], "damaged gzip file: Compressed file ended before"),
+        (gzip.compress(b"a,b\n" + 999 * b"1,2\n")[:-8] + bytes(8), "damaged gzip file: CRC check failed"),
+        (gzip.compress(b"a,b\n")[:10] + b"\xff" * 50, "damaged gzip file: Error -3 while decompressing"),
+        (gzip.compress(b"a,b\n1,2\n") + b"more", "damaged gzip file: Not a gzipped file"),
+        (gzip.compress(b"\xff\xfea\0,\0"), "not UTF-8 text"),
+    ],
+)
+def test_these_files_are_refused(tmp_path: Path, content: str | bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        read(tmp_path, content)
+    assert str(caught.value).startswith(str(tmp_path / "rows.csv"))
+    assert len(str(caught.value)) < len(str(tmp_path)) + 300  # bytes(1000) is one name of a thousand letters
+
+
+def test_many_missing_columns_are_counted(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"column '0', '1', '2', '3', '4' and 3 more is missing"):
+        read(tmp_path, "a\n1\n", tuple("01234567"))
+
+
+def test_a_header_only_has_no_rows(tmp_path: Path) -> None:
+    assert len(read(tmp_path, "a,b\n").values) == 0
+
+
+def test_without_a_header_the_first_row_is_a_row(tmp_path: Path) -> None:
+    rows = read(tmp_path, "1,2,3\n4,5\nx,y\n", form=TableFormat(header=False))
+    assert rows.bad[0] == BadCell("", "has 3 cells, expected 2")
+    assert rows.values[1].tolist() == [4, 5]
+    assert rows.bad[2] == BadCell("a", "holds 'x', expected a number")
+
+
+@pytest.mark.parametrize("name", ["pümpe 7 ✓.csv", "日本.csv", "no suffix", "a'b\"c.csv", "rows.csv.gz"])
+def test_any_file_name(tmp_path: Path, name: str) -> None:
+    assert read(tmp_path / name, "a,b\n1,2\n3,4\n5,6\n").values.tolist() == WANTED
+
+
+def test_column_names_may_hold_anything(tmp_path: Path) -> None:
+    columns = ("flow [m³/h]", 'a "quoted", name', "温度")
+    text = io.StringIO()
+    csv.writer(text).writerows([columns, (1, 2, 3)])
+    assert read(tmp_path, text.getvalue(), columns).values.tolist() == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize("name", ["absent.csv", ""])
+def test_a_path_that_is_no_file_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"cannot be read: (No such file|Is a directory)"):
+        list(read_rows(tmp_path / name, ("a",), form=CSV))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"delimiter": ""}, "delimiter is '', expected one character"),
+        ({"delimiter": ",,"}, "delimiter is ',,'"),
+        ({"delimiter": '"'}, "delimiter is '\"'"),
+        ({"delimiter": "\n"}, "delimiter is"),
+        ({"decimal": "'"}, 'decimal is "\'", expected . or ,'),
+        ({"decimal": ","}, "the decimal comma needs another delimiter"),
+    ],
+)
+def test_formats_that_make_no_sense_are_refused(options: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        TableFormat(**options)  # type: ignore[arg-type]
+
+
+# --- chunks ----------------------------------------------------------------------------------------------------------
+
+MIXED = "t,b,a\n0,2,1\n10,x,3\n\n20,6\nlater,8,7\n40,10,9\n50,,11\n60,14,13\n"
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(chunk_rows=st.integers(1, 10))
+def test_any_chunk_size_gives_the_same_rows(tmp_path: Path, chunk_rows: int) -> None:
+    whole = read(tmp_path, MIXED, time_column="t")
+    chunked = read(tmp_path, MIXED, time_column="t", chunk_rows=chunk_rows)
+    assert chunked.values.tobytes() == whole.values.tobytes()
+    assert chunked.bad == whole.bad
+    assert chunked.times is not None
+    np.testing.assert_array_equal(chunked.times, [0, 10, 20, math.nan, 40, 50, 60])
+    firsts = [chunk.first for chunk in read_rows(tmp_path / "rows.csv", ("a", "b"), form=CSV, chunk_rows=chunk_rows)]
+    assert firsts == list(range(0, 7, chunk_rows))
+
+
+def test_the_default_chunks_join_without_a_seam(tmp_path: Path) -> None:
+    lines = "".join(f"{i},{i + 0.5}\n" for i in range(2500))
+    assert read(tmp_path, "a,b\n" + lines).values[:, 1].tolist() == [i + 0.5 for i in range(2500)]
+
+
+# --- samples and columns ---------------------------------------------------------------------------------------------
+
+
+def test_sample_and_column(tmp_path: Path) -> None:
+    read(tmp_path, MIXED, time_column="t")
+    path = tmp_path / "rows.csv"
+    assert read_sample(path, CSV, rows=2) == (["t", "b", "a"], [["0", "2", "1"], ["10", "x", "3"]])
+    assert read_column(path, "a", CSV) == ["1", "3", "", "7", "9", "11", "13"]
+    with pytest.raises(InputError, match="column 'c' is missing"):
+        read_column(path, "c", CSV)
+    path.write_text("1,2\n3,4\n")
+    assert read_sample(path, TableFormat(header=False)) == (["c0", "c1"], [["1", "2"], ["3", "4"]])
+    assert read_column(path, "c1", TableFormat(header=False)) == ["2", "4"]
+    path.write_text("a,b\n")
+    with pytest.raises(InputError, match="no rows after the header"):
+        read_sample(path, CSV)
+
+
+def test_layout_names_what_it_ignores() -> None:
+    layout = Layout(["x", "b", "t", "a"], ["a", "b"], time_column="t", form=CSV, source="rows.csv")
+    assert (layout.ignored, layout.time_position, layout.width) == (["x"], 2, 4)
+    absent = Layout(["b", "a"], ["a", "b"], time_column="t", form=CSV, source="rows.csv")
+    assert (absent.ignored, absent.time_position) == ([], None)
+
+
+# --- times -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1970-01-01T00:00:00Z", 0),
+        ("1970-01-01 00:01:00", 60),
+        ("1970-01-02", 86400),
+        ("1970-01-01T01:00:00+01:00", 0),
+        (" 1970-01-01T00:00:00.25Z ", 0.25),
+        ("2026-03-29T02:30:00", datetime(2026, 3, 29, 2, 30, tzinfo=UTC).timestamp()),
+        ("12.5", 12.5),
+        ("1767225600", 1767225600),
+        ("-1e3", -1000),
+    ],
+)
+def test_times(text: str, seconds: float) -> None:
+    assert parse_time(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "nan", "inf", "-Infinity", "1e400", "1_0", "\uff11", "2026-13-01", "25:00", "yesterday"]
+)
+def test_what_is_no_time_is_nan(text: str) -> None:
+    assert math.isnan(parse_time(text))

@@ -1,0 +1,315 @@
+"""From a CSV to three files, end to end, on the simulated pump station."""
+
+import re
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vae_detect.runtime.bundle import METADATA_KEY, read_part
+from vae_detect.runtime.detector import Detector
+from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.session import Session
+from vae_detect.runtime.simulation import COLUMNS, Fault, simulate
+from vae_detect.runtime.tables import TableFormat
+from vae_detect.training.calibration import min_calibration_rows
+from vae_detect.training.data import Selection
+from vae_detect.training.fit import Epoch
+from vae_detect.training.recipes import RECIPES, TrainConfig
+from vae_detect.training.train import Outcome, train
+
+CSV = TableFormat()
+ANY = Selection()
+CONFIG = TrainConfig(hidden=(16,), latent=3, epochs=4, batch=64)
+NAMES = ["vae.onnx", "vae.encoder.onnx", "vae.decoder.onnx"]
+
+
+class Trained:
+    """What a run made and what it said."""
+
+    def __init__(self, outcome: Outcome, said: list[str]) -> None:
+        self.outcome, self.said = outcome, said
+        self.detector = Detector.load(outcome.files.scorer, provider="cpu")
+
+
+def run(data: Path, out: Path, config: TrainConfig = CONFIG, *, far: str = "0.05") -> Trained:
+    said: list[str] = []
+    outcome = train(data, out, config, selection=ANY, form=CSV, far=far, say=said.append)
+    return Trained(outcome, said)
+
+
+@pytest.fixture(scope="module")
+def vae(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A detector of the whole recording; 20 false alarms a day at a row every 2 minutes."""
+    return run(normal_csv, tmp_path_factory.mktemp("vae") / "new" / "vae.onnx", far="20/day")
+
+
+@pytest.fixture(scope="module")
+def mixed_csv(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recording without time stamps, with a constant, a text and an empty column and some empty cells."""
+    path = tmp_path_factory.mktemp("mixed") / "mixed.csv"
+    header, *lines = normal_csv.read_text().splitlines()
+    rows = [f"{line.split(',', 1)[1]},4.5,{'on' if i % 2 else 'off'}," for i, line in enumerate(lines)]
+    rows[7] = "," + rows[7].split(",", 1)[1]
+    path.write_text("\n".join([header.split(",", 1)[1] + ",setpoint [bar],state,spare", *rows]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def ae(mixed_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    config = replace(CONFIG, recipe="ae", likelihood="laplace")
+    return run(mixed_csv, tmp_path_factory.mktemp("ae") / "ae.onnx", config)
+
+
+# --- the files -------------------------------------------------------------------------------------------------------
+
+
+def test_three_files_and_nothing_else_are_left(vae: Trained) -> None:
+    folder = vae.outcome.files.scorer.parent
+    assert sorted(path.name for path in folder.iterdir()) == sorted(NAMES)
+    assert [path.name for path in vae.outcome.files] == NAMES
+
+
+def test_the_parts_belong_to_the_scorer(vae: Trained) -> None:
+    files, bundle = vae.outcome.files, vae.outcome.bundle
+    for name, path in (("encoder", files.encoder), ("decoder", files.decoder)):
+        content = path.read_bytes()
+        part = read_part(Session(content, source=name, provider="cpu").metadata, name)
+        assert (part.part, part.export_id, part.schema_version) == (name, bundle.export_id, 1)
+        assert getattr(bundle.parts, f"{name}_sha256") == sha256(content).hexdigest()
+
+
+def test_the_metadata_in_the_file_is_what_was_returned(vae: Trained) -> None:
+    assert vae.detector.bundle == vae.outcome.bundle
+    assert METADATA_KEY.encode() in vae.outcome.files.scorer.read_bytes()
+
+
+def test_the_metadata_says_what_was_done(vae: Trained, normal_csv: Path) -> None:
+    bundle = vae.outcome.bundle
+    assert bundle.names == COLUMNS
+    assert (bundle.recipe, bundle.kind, bundle.window, bundle.latent) == ("vae", "rows", 1, 3)
+    assert bundle.score == RECIPES["vae"].score
+    assert bundle.settings == {**asdict(CONFIG), "hidden": [16]}
+    assert bundle.versions.keys() == {"vae-detect", "torch", "onnx", "numpy"}
+    data = bundle.data
+    assert (data.rows, data.time_column, data.period_s) == (1440, "timestamp", 120.0)
+    assert data.sha256 == sha256(normal_csv.read_bytes()).hexdigest()
+    # 10 blocks of 144 rows; each part gives up one row as the gap
+    assert [data.train, data.validation, data.calibration] == pytest.approx([1008, 144, 288], abs=12)
+    assert bundle.calibration.n == data.calibration
+    assert bundle.calibration.far == pytest.approx(20 / 720)
+
+
+def test_centers_are_those_of_the_training_rows(vae: Trained, normal_csv: Path) -> None:
+    values = np.loadtxt(normal_csv, delimiter=",", skiprows=1, usecols=range(1, 9))
+    # 7 tenths of the rows: close to the mean of all, in units of their deviation
+    for column, mean, deviation in zip(vae.outcome.bundle.columns, values.mean(0), values.std(0), strict=True):
+        assert column.center == pytest.approx(mean, abs=0.1 * deviation)
+        assert column.scale == pytest.approx(deviation, rel=0.1)
+
+
+def test_golden_rows_span_normal_and_broken(vae: Trained) -> None:
+    golden = vae.outcome.bundle.golden
+    assert len(golden.x) == len(golden.score) == len(golden.p_value) == len(golden.is_anomaly) == 8
+    assert golden.score[:6] == sorted(golden.score[:6])
+    assert golden.is_anomaly == [score > vae.outcome.bundle.calibration.threshold for score in golden.score]
+    assert golden.is_anomaly[0] is False
+    assert golden.is_anomaly[6:] == [True, True]
+    np.testing.assert_array_equal(vae.detector.score(golden.x).score, np.array(golden.score, np.float32))
+
+
+def test_the_calibration_rows_keep_the_promise(vae: Trained, normal_csv: Path) -> None:
+    values = np.loadtxt(normal_csv, delimiter=",", skiprows=1, usecols=range(1, 9))
+    alarms = vae.detector.score(values).is_anomaly.mean()
+    assert 0.2 * 20 / 720 < alarms < 3 * 20 / 720
+
+
+def test_the_user_is_told_what_happens(vae: Trained) -> None:
+    assert vae.said[0] == "time stamps: column 'timestamp'"
+    assert vae.said[1].startswith("1440 rows of 8 columns: ")
+    assert "promised false-alarm rate 0.0278" in vae.said[2]
+    assert vae.said[3].startswith("parity with ONNX Runtime: scores within ")
+
+
+def test_the_history_is_that_of_the_run(vae: Trained) -> None:
+    assert [epoch.number for epoch in vae.outcome.history] == [1, 2, 3, 4]
+    assert vae.outcome.history[-1].validation < vae.outcome.history[0].validation
+
+
+# --- the same again --------------------------------------------------------------------------------------------------
+
+
+class InterruptedRunError(Exception):
+    """Stands in for a killed process."""
+
+
+def test_an_interrupted_and_resumed_run_writes_the_same_bytes(vae: Trained, normal_csv: Path, tmp_path: Path) -> None:
+    out = tmp_path / "vae.onnx"
+
+    def stop(epoch: Epoch) -> None:
+        if epoch.number == 2:
+            raise InterruptedRunError
+
+    with pytest.raises(InterruptedRunError):
+        train(normal_csv, out, CONFIG, selection=ANY, form=CSV, far="20/day", report=stop)
+    assert [path.name for path in tmp_path.iterdir()] == ["vae.checkpoint"]
+
+    # Not of the same data or settings: refused, and the checkpoint stays.
+    with pytest.raises(InputError, match="of other data or settings"):
+        train(normal_csv, out, replace(CONFIG, seed=1), selection=ANY, form=CSV, far="20/day", resume=True)
+    for selection in (Selection(exclude=("power_kw",)), Selection(columns=tuple(reversed(COLUMNS)))):
+        with pytest.raises(InputError, match="of other data or settings"):
+            train(normal_csv, out, CONFIG, selection=selection, form=CSV, far="20/day", resume=True)
+    longer = tmp_path / "longer.csv"
+    longer.write_text(normal_csv.read_text() + normal_csv.read_text().splitlines()[-1] + "\n")
+    with pytest.raises(InputError, match="of other data or settings"):
+        train(longer, out, CONFIG, selection=ANY, form=CSV, far="20/day", resume=True)
+
+    # Another process has another random state; it must not matter.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(99)
+        resumed = train(normal_csv, out, CONFIG, selection=ANY, form=CSV, far="20/day", resume=True)
+    assert [epoch.number for epoch in resumed.history] == [3, 4]
+    for first, second in zip(vae.outcome.files, resumed.files, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+    assert not (tmp_path / "vae.checkpoint").exists()
+
+
+# --- odd columns -----------------------------------------------------------------------------------------------------
+
+
+def test_constant_text_and_empty_columns_together(ae: Trained) -> None:
+    bundle = ae.outcome.bundle
+    assert bundle.names == (*COLUMNS, "setpoint [bar]")
+    setpoint = bundle.columns[-1]
+    assert (setpoint.unit, setpoint.center, setpoint.scale) == ("bar", 4.5, 4.5)
+    assert (bundle.data.rows, bundle.data.time_column, bundle.data.period_s) == (1439, None, None)
+    assert bundle.calibration.effective_n == bundle.calibration.n == 288  # shuffled: a fifth of 1439, exchangeable
+    notes = "\n".join(ae.said)
+    assert "column 'state' left out: holds text ('off')" in notes
+    assert "column 'spare' left out: is empty" in notes
+    assert "1 of 1439" not in notes
+    assert "1 of 1440 rows left out: a missing or bad cell (first: row 7, column 'speed_rpm': is empty)" in notes
+    assert "constant while training, kept so that a change shows: setpoint [bar]" in notes
+
+
+def test_a_change_in_a_constant_column_shows(ae: Trained, mixed_csv: Path) -> None:
+    row = np.array([column.center for column in ae.outcome.bundle.columns])
+    changed = row.copy()
+    changed[-1] = 9.0
+    before, after = ae.detector.score([row, changed]).score
+    assert after > before
+
+
+# --- detection -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["vae", "ae"])
+@settings(deadline=None, max_examples=60)
+@given(row=st.integers(0, 5), column=st.integers(0, 7), size=st.floats(15, 500) | st.floats(-500, -15))
+def test_the_score_rises_with_the_size_of_a_fault(
+    vae: Trained, ae: Trained, name: str, row: int, column: int, size: float
+) -> None:
+    detector = {"vae": vae, "ae": ae}[name].detector
+    normal = np.array(detector.bundle.golden.x[row], np.float64)
+    step = np.zeros_like(normal)
+    step[column] = size * detector.bundle.columns[column].scale
+    scores = detector.score([normal, normal + step, normal + 2 * step]).score
+    assert scores[0] < scores[1] < scores[2]
+    assert detector.score([normal + step]).is_anomaly[0]
+    contribution = detector.explain([normal + step]).contribution[0]
+    assert contribution.argmax() == column
+
+
+def test_a_simulated_fault_is_found(vae: Trained) -> None:
+    faulty = simulate(duration_s=86400, period_s=120, seed=3, faults=[Fault("leak", 36000, 14400, 4.0)])
+    alarms = vae.detector.score(faulty.values).is_anomaly
+    active = slice(310, 420)  # within 10 h to 14 h, a row every 2 minutes
+    assert alarms[active].mean() > 0.5
+    assert np.delete(alarms, np.arange(300, 425)).mean() < 0.15
+
+
+# --- refusals before training ----------------------------------------------------------------------------------------
+
+
+def never(epoch: Epoch) -> None:
+    raise AssertionError("training began")
+
+
+def refused(data: Path, out: Path, config: TrainConfig = CONFIG, **options: str | float) -> str:
+    with pytest.raises(InputError) as caught:
+        train(data, out, config, selection=ANY, form=CSV, report=never, **options)  # type: ignore[arg-type]
+    assert not out.exists()
+    assert not out.with_suffix(".checkpoint").exists()
+    return str(caught.value)
+
+
+@pytest.fixture
+def numbers_csv(tmp_path: Path) -> Callable[[int], Path]:
+    """Makes a CSV of so many rows without time stamps."""
+
+    def make(rows: int) -> Path:
+        path = tmp_path / f"{rows}.csv"
+        values = np.random.default_rng(0).normal(size=(rows, 2)).tolist()
+        path.write_text("a,b\n" + "".join(f"{a},{b}\n" for a, b in values))
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 6])
+def test_too_few_rows(numbers_csv: Callable[[int], Path], tmp_path: Path, rows: int) -> None:
+    message = refused(numbers_csv(rows), tmp_path / "a.onnx", far="0.4")
+    assert "too few to split into training" in message or "record more, or ask for --far 0.34" in message
+
+
+def test_too_few_rows_for_a_window(normal_csv: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, kind="windows", window=1000)
+    assert "1440 usable rows are too few to split" in refused(normal_csv, tmp_path / "a.onnx", config)
+
+
+@pytest.mark.parametrize("rows", [20, 60, 137, 333, 505, 1495])
+def test_a_rate_that_is_too_small_and_a_suggestion_that_works(
+    numbers_csv: Callable[[int], Path], tmp_path: Path, rows: int
+) -> None:
+    message = refused(numbers_csv(rows), tmp_path / "a.onnx", far="1e-6")
+    # peaks over threshold reach ten times beyond the data: 1e6 / 10 rows less one
+    assert message.startswith("a false-alarm rate of 1e-06 needs 99999 calibration rows, a fifth of these ")
+    found = re.search(r"gives (\d+); record more, or ask for --far ([\d.e-]+)$", message)
+    assert found is not None
+    assert min_calibration_rows(float(found[2])) <= int(found[1])
+
+
+def test_a_rate_per_time_needs_to_know_the_rows_per_time(
+    numbers_csv: Callable[[int], Path], normal_csv: Path, tmp_path: Path
+) -> None:
+    out, data = tmp_path / "a.onnx", numbers_csv(500)
+    assert "'1/day' needs time stamps or --rate" in refused(data, out, far="1/day")
+    # 1 in 720 rows a day; told, or from the time stamps; the rate that is told wins over the time stamps
+    assert "a false-alarm rate of 0.00139 needs 300" in refused(data, out, far="1/day", rate_hz=1 / 120)
+    assert "a false-alarm rate of 0.00139 needs 300" in refused(normal_csv, out, far="1/day")
+    assert "a false-alarm rate of 1.16e-05 needs 8639" in refused(normal_csv, out, far="1/day", rate_hz=1.0)
+
+
+@pytest.mark.parametrize("far", ["0", "0.7", "often", "-1"])
+def test_a_rate_that_is_none(numbers_csv: Callable[[int], Path], tmp_path: Path, far: str) -> None:
+    assert f"false-alarm rate '{far}'" in refused(numbers_csv(100), tmp_path / "a.onnx", far=far)
+
+
+def test_bernoulli_wants_zeros_and_ones(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n" + "0,1\n1,0\n" * 100 + "0,0.5\n")
+    message = refused(path, tmp_path / "a.onnx", replace(CONFIG, likelihood="bernoulli"), far="0.1")
+    assert message == "likelihood bernoulli is for columns of 0 and 1; column 'b' holds 0.5"
+
+
+def test_the_name_of_the_output(numbers_csv: Callable[[int], Path], tmp_path: Path) -> None:
+    data = numbers_csv(500)
+    assert "expected a file name that ends in .onnx" in refused(data, tmp_path / "model.pt")
+    assert "cannot make the folder" in refused(data, data / "model.onnx", far="0.1")

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -54,9 +55,11 @@ def score_file(detector: Detector, path: Path, form: TableFormat, *, stop_on_bad
 def write_scores(scored: Iterable[Results], out: IO[str]) -> Summary:
     """Writes a header and a line for every row; returns what was counted."""
     writer = csv.writer(out, lineterminator="\n")
+    scored = iter(scored)
+    first = next(scored, None)  # before the header: a file that is refused writes nothing
     writer.writerow(COLUMNS)
     rows, anomalies, by_status = 0, 0, Counter[str]()
-    for results in scored:
+    for results in chain([] if first is None else [first], scored):
         writer.writerows(_lines(results))
         rows += len(results.status)
         anomalies += int(results.scores.is_anomaly.sum())

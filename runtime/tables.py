@@ -52,6 +52,10 @@ class TableFormat:
         if self.decimal == self.delimiter:
             raise InputError("the decimal comma needs another delimiter than the comma; pass --delimiter ';'")
 
+    def with_point(self, cell: str) -> str:
+        """A number as written in this format, with a decimal point; 1.234,5 stays an error."""
+        return cell if self.decimal == "." else cell.replace(".", "?").replace(",", ".")
+
 
 class BadCell(NamedTuple):
     """Why a row cannot be scored; `column` is "" when the row as a whole is to blame."""
@@ -108,7 +112,6 @@ class Layout:
         check_header(names, (*columns, time_column) if time_column in names else columns, source)
         self._positions = [names.index(name) for name in columns]
         self.time_position = names.index(time_column) if time_column in names else None
-        self.ignored = [name for name in names if name not in columns and name != time_column]
 
     def parse(self, first: int, lines: Sequence[Sequence[str]]) -> Rows:
         """The wanted columns of these rows of cells."""
@@ -133,7 +136,7 @@ class Layout:
     def _numbers(self, cells: list[str]) -> list[float] | BadCell:
         written = cells
         if self.form.decimal == ",":
-            cells = [cell.replace(".", "?").replace(",", ".") for cell in cells]
+            cells = [self.form.with_point(cell) for cell in cells]
         joined = "".join(cells)
         # float() also reads 1_0 and digits of other alphabets; a sensor never means those.
         if joined.isascii() and "_" not in joined:

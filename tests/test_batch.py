@@ -207,7 +207,7 @@ def test_a_path_that_cannot_be_written_is_one_sentence(tmp_path: Path, name: str
 
 def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "scores.csv").mkdir()
-    with pytest.raises(InputError, match="cannot be written: Is a directory"):
+    with pytest.raises(InputError, match="no regular file"):
         write(tmp_path / "scores.csv", "a", force=True)
     assert [path.name for path in tmp_path.iterdir()] == ["scores.csv"]
 

@@ -34,9 +34,8 @@ def exact_p(score: float, calibration: Floats) -> float:
 
 def p_value(scores: ArrayLike, knot_scores: ArrayLike, knot_log10_p: ArrayLike) -> Floats:
     """The p-value table as the graph reads it: linear in log10 p, constant at both ends."""
-    return np.asarray(
-        10.0 ** np.interp(*(np.asarray(values, np.float64) for values in (scores, knot_scores, knot_log10_p)))
-    )
+    s, knots, log10_p = (np.asarray(values, np.float64) for values in (scores, knot_scores, knot_log10_p))
+    return np.asarray(10.0 ** np.interp(s, knots, log10_p))
 
 
 def p_of(scores: Floats, fitted: Calibration) -> Floats:

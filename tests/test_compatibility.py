@@ -42,7 +42,7 @@ def old_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_committed_detector_scores_the_same_on_1_18(old_python: Path, detector: Detector) -> None:
-    command = [old_python, "-c", _SCORE, detector.path]
+    command = [str(old_python), "-c", _SCORE, str(detector.path)]
     ran = subprocess.run(command, env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     x = detector.bundle.golden.x

@@ -53,25 +53,25 @@ def numbered(rows: int, segment: NDArray[np.int64] | None = None) -> Table:
 def test_columns_of_numbers_are_taken_and_the_others_are_noted() -> None:
     header = ["flow", "state", "empty", "power"]
     sample = [["1", "on", "", "2.5"], ["2", "off", "", "1e3"], ["3", "on", " ", "-4"]]
-    names, notes = choose_columns(header, sample, ANY, None)
+    names, notes = choose_columns(header, sample, ANY, None, CSV)
     assert names == ["flow", "power"]
     assert notes == ["column 'state' left out: holds text ('on')", "column 'empty' left out: is empty"]
 
 
 def test_a_column_that_is_mostly_numbers_is_taken() -> None:
     sample = [["1"], ["2"], ["error"], [""], [""], [""]]  # empty cells say nothing about the kind of column
-    assert choose_columns(["flow"], sample, ANY, None) == (["flow"], [])
+    assert choose_columns(["flow"], sample, ANY, None, CSV) == (["flow"], [])
     with pytest.raises(InputError):
-        choose_columns(["flow"], [["1"], ["error"]], ANY, None)  # one half is not most
+        choose_columns(["flow"], [["1"], ["error"]], ANY, None, CSV)  # one half is not most
 
 
 def test_named_columns_keep_the_order_asked_for() -> None:
     selection = Selection(columns=("c", "a"))
-    assert choose_columns(["a", "b", "c"], [["1", "2", "3"]], selection, None) == (["c", "a"], [])
+    assert choose_columns(["a", "b", "c"], [["1", "2", "3"]], selection, None, CSV) == (["c", "a"], [])
 
 
 def test_excluded_columns_and_the_time_column_are_no_features() -> None:
-    names, notes = choose_columns(["t", "a", "b"], [["1", "2", "3"]], Selection(exclude=("a",)), "t")
+    names, notes = choose_columns(["t", "a", "b"], [["1", "2", "3"]], Selection(exclude=("a",)), "t", CSV)
     assert (names, notes) == (["b"], [])
 
 
@@ -81,19 +81,19 @@ def test_excluded_columns_and_the_time_column_are_no_features() -> None:
 )
 def test_a_named_column_must_be_numeric(cell: str, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
-        choose_columns(["a", "b"], [["1", cell]], Selection(columns=("a", "b")), None)
+        choose_columns(["a", "b"], [["1", cell]], Selection(columns=("a", "b")), None, CSV)
 
 
 @pytest.mark.parametrize("selection", [Selection(columns=("q",)), Selection(exclude=("q",))])
 def test_a_missing_column_is_refused_with_those_present(selection: Selection) -> None:
     with pytest.raises(InputError, match="column 'q' is not in the header: 'a', 'b'"):
-        choose_columns(["a", "b"], [["1", "2"]], selection, None)
+        choose_columns(["a", "b"], [["1", "2"]], selection, None, CSV)
 
 
 @pytest.mark.parametrize("exclude", [("a",), ()])
 def test_nothing_to_learn_from_is_refused(exclude: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match="no numeric column is left to learn from; the header has 'a', 'b'"):
-        choose_columns(["a", "b"], [["1" if exclude else "x", "y"]], Selection(exclude=exclude), None)
+        choose_columns(["a", "b"], [["1" if exclude else "x", "y"]], Selection(exclude=exclude), None, CSV)
 
 
 def test_units_stand_in_brackets_at_the_end() -> None:
@@ -360,3 +360,15 @@ def test_twenty_windows_are_enough_for_every_part() -> None:
     for window in (2, 5, 30):
         parts: Split = split(numbered(20 * window), window=window, stride=1, ordered=True, seed=0)
         assert all(len(part) for part in parts)
+
+
+def test_a_damaged_stamp_does_not_make_the_clock_a_feature() -> None:
+    sample = [["100", "1"], ["oops", "2"], ["", "3"], ["120", "4"]]
+    assert find_time_column(["timestamp", "a"], sample, None) == "timestamp"
+    assert find_time_column(["sensor", "a"], sample, None) is None  # numbers are no dates
+    assert find_time_column(["when", "a"], [["2026-01-05", "1"], ["?", "2"], ["2026-01-06", "3"]], None) == "when"
+
+
+def test_a_column_without_a_name_is_left_out() -> None:
+    names, notes = choose_columns(["", "a"], [["0", "1.5"]], ANY, None, CSV)
+    assert (names, notes) == (["a"], ["a column without a name left out"])

@@ -337,11 +337,11 @@ def test_sample_and_column(tmp_path: Path) -> None:
         read_sample(path, CSV)
 
 
-def test_layout_names_what_it_ignores() -> None:
+def test_layout_finds_the_time_column() -> None:
     layout = Layout(["x", "b", "t", "a"], ["a", "b"], time_column="t", form=CSV, source="rows.csv")
-    assert (layout.ignored, layout.time_position, layout.width) == (["x"], 2, 4)
+    assert (layout.time_position, layout.width) == (2, 4)
     absent = Layout(["b", "a"], ["a", "b"], time_column="t", form=CSV, source="rows.csv")
-    assert (absent.ignored, absent.time_position) == ([], None)
+    assert absent.time_position is None
 
 
 # --- times -----------------------------------------------------------------------------------------------------------
@@ -370,3 +370,8 @@ def test_times(text: str, seconds: float) -> None:
 )
 def test_what_is_no_time_is_nan(text: str) -> None:
     assert math.isnan(parse_time(text))
+
+
+def test_a_repeated_time_column_is_refused() -> None:
+    with pytest.raises(InputError, match="'t' stands in the header more than once"):
+        Layout(["t", "a", "t"], ["a"], time_column="t", form=CSV, source="rows.csv")

@@ -100,8 +100,8 @@ def test_the_metadata_says_what_was_done(vae: Trained, normal_csv: Path) -> None
     data = bundle.data
     assert (data.rows, data.time_column, data.period_s) == (1440, "timestamp", 120.0)
     assert data.sha256 == sha256(normal_csv.read_bytes()).hexdigest()
-    # 10 blocks of 144 rows; each part gives up one row as the gap
-    assert [data.train, data.validation, data.calibration] == pytest.approx([1008, 144, 288], abs=12)
+    # 10 blocks of 144 rows, cut at 101 and 115; each part gives up one row as the gap
+    assert [data.train, data.validation, data.calibration] == [1000, 130, 280]
     assert bundle.calibration.n == data.calibration
     assert bundle.calibration.far == pytest.approx(20 / 720)
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -83,7 +84,13 @@ def load_table(path: Path, selection: Selection, form: TableFormat) -> Table:
     """
     header, sample = read_sample(path, form)
     time_column = find_time_column(header, sample, selection.time_column)
-    names, notes = choose_columns(header, sample, selection, time_column)
+    names, notes = choose_columns(header, sample, selection, time_column, form)
+    if not form.header and names != header:
+        missed = next(name for at, name in enumerate(header) if names[at : at + 1] != [name])
+        raise InputError(
+            f"{path}: column {missed!r} is no feature or out of order, but columns can be told apart only by a header; "
+            "add one, or leave only the features in the file"
+        )
     if time_column is not None:
         notes.insert(0, f"time stamps: column {time_column!r}")
     chunks = list(read_rows(path, names, form=form, time_column=time_column))
@@ -110,16 +117,22 @@ def find_time_column(header: Sequence[str], sample: Sequence[Sequence[str]], nam
             raise InputError(f"time column {named!r} is not in the header: {', '.join(map(repr, header))}")
         return named
     for position, name in enumerate(header):
-        cells = [row[position] for row in sample if position < len(row)]
-        readable = cells and all(not np.isnan(parse_time(cell)) for cell in cells)
-        dates = readable and any(bad_reason(cell) for cell in cells)
-        if readable and (name.lower() in TIME_NAMES or (position == 0 and dates)):
+        cells = [row[position] for row in sample if position < len(row) and row[position].strip()]
+        readable = [cell for cell in cells if not np.isnan(parse_time(cell))]
+        dates = [cell for cell in readable if bad_reason(cell)]
+        # Half, not all: a few damaged stamps must not turn the clock into a feature.
+        stamps = readable if name.lower() in TIME_NAMES else dates if position == 0 else []
+        if 2 * len(stamps) > len(cells):
             return name
     return None
 
 
 def choose_columns(
-    header: Sequence[str], sample: Sequence[Sequence[str]], selection: Selection, time_column: str | None
+    header: Sequence[str],
+    sample: Sequence[Sequence[str]],
+    selection: Selection,
+    time_column: str | None,
+    form: TableFormat,
 ) -> tuple[list[str], list[str]]:
     """Names of the feature columns, and notes on those left out.
 
@@ -132,9 +145,12 @@ def choose_columns(
     candidates = [n for n in selection.columns or header if n not in selection.exclude and n != time_column]
     chosen, notes = [], []
     for name in candidates:
+        if not name:  # the row numbers that pandas writes
+            notes.append("a column without a name left out")
+            continue
         position = list(header).index(name)
         cells = [row[position] for row in sample if position < len(row) and row[position].strip()]
-        numeric = [cell for cell in cells if not bad_reason(cell)]
+        numeric = [cell for cell in cells if not bad_reason(form.with_point(cell))]
         if len(numeric) * 2 > len(cells):
             chosen.append(name)
             continue
@@ -173,20 +189,23 @@ def split(table: Table, *, window: int, stride: int, ordered: bool, seed: int) -
         order = np.random.default_rng(seed).permutation(rows)
         first, second = (round(share * rows) for share in (SHARES["train"], SHARES["train"] + SHARES["validation"]))
         return Split(*(np.sort(part) for part in np.split(order, [first, second])))
-    starts = np.arange(0, rows - window + 1)
-    starts = starts[table.segment[starts] == table.segment[starts + window - 1]]
     blocks = max(1, min(_BLOCKS, rows // (20 * window)))
-    position = starts * blocks / rows
-    within, block_rows = position % 1, rows / blocks
-    reach, gap = (window - 1) / block_rows, window / block_rows
-    parts, begin = [], 0.0
-    for share in SHARES.values():
-        end = begin + share
-        # The last row of the input must lie in the part, and a gap follows it.
-        parts.append(starts[(within >= begin) & (within + reach + gap < end)])
-        begin = end
-    train, validation, calibration = parts
+    edges = np.linspace(0, rows, blocks + 1).astype(int)
+    shares = np.cumsum([0.0, *SHARES.values()])
+    parts: list[list[NDArray[np.int64]]] = [[], [], []]
+    for low, high in pairwise(edges):
+        cuts = low + np.rint(shares * (high - low)).astype(int)
+        for part, (begin, end) in zip(parts, pairwise(cuts), strict=True):
+            # An input ends a window before its part does: that window is the gap.
+            part.append(np.arange(begin, end - 2 * window + 1))
+    train, validation, calibration = (_unbroken(np.concatenate(part), table.segment, window) for part in parts)
     return Split(train[::stride], validation, calibration)
+
+
+def _unbroken(starts: NDArray[np.int64], segment: NDArray[np.int64], window: int) -> NDArray[np.int64]:
+    """Those of the inputs that lie within one segment."""
+    unbroken: NDArray[np.int64] = starts[segment[starts] == segment[starts + window - 1]]
+    return unbroken
 
 
 def fit_scaling(table: Table, rows: NDArray[np.int64], *, standardise: bool) -> tuple[Scaling, list[str]]:

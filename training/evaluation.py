@@ -105,7 +105,7 @@ class _Recorded(NamedTuple):
     score: NDArray[np.float32]
     alarm: NDArray[np.bool_]
     scored: NDArray[np.bool_]
-    z_score: NDArray[np.float32]
+    z_score: NDArray[np.float64]
     times: NDArray[np.float64] | None
 
 
@@ -174,7 +174,7 @@ def _score(detector: Detector, data: Path, form: TableFormat) -> _Recorded:
     parts: list[_Recorded] = []
     for rows in read_rows(data, bundle.names, form=form, time_column=bundle.data.time_column):
         scores = recording.push(rows).scores
-        z_score = np.abs((rows.values - center) / scale).max(axis=1).astype(np.float32)
+        z_score = np.abs((rows.values - center) / scale).max(axis=1)
         parts.append(_Recorded(scores.score, scores.is_anomaly, scores.scored, z_score, rows.times))
     if not parts:
         raise InputError(f"{data}: no rows after the header")

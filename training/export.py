@@ -10,7 +10,7 @@ import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -360,6 +360,7 @@ def _with_metadata(model: onnx.ModelProto, text: str) -> bytes:
 def write_files(contents: Mapping[Path, bytes]) -> None:
     """Writes each file aside, flushes it to the disk, then renames all; a reader never sees half a file."""
     aside = {path.with_name(path.name + ".tmp"): path for path in contents}
+    path = next(iter(contents))
     try:
         for temporary, path in aside.items():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -370,7 +371,8 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
         for temporary, path in aside.items():
             temporary.replace(path)
     except OSError as error:
-        raise InputError(f"cannot write {error.filename}: {error.strerror}") from None
+        raise InputError(f"cannot write {path}: {error.strerror}") from None
     finally:
         for temporary in aside:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()

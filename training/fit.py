@@ -72,12 +72,12 @@ class _State:
 
     def restore(self, path: Path, fingerprint: str) -> None:
         try:
-            content: dict[str, Any] = torch.load(path, weights_only=True)
+            content: Any = torch.load(path, map_location=self.model.center.device, weights_only=True)
         except FileNotFoundError:
             raise InputError(f"{path}: no checkpoint to resume from; train without --resume") from None
         except Exception as error:  # a damaged zip, pickle or tensor each raise a class of their own
             raise InputError(f"{path}: not a checkpoint that can be resumed: {type(error).__name__}") from None
-        if content.get("fingerprint") != fingerprint:
+        if not isinstance(content, dict) or content.get("fingerprint") != fingerprint:
             raise InputError(
                 f"{path}: the checkpoint is of other data or settings; train without --resume to start anew"
             )

@@ -137,7 +137,7 @@ class Autoencoder(nn.Module):
         target = torch.clamp(standardised, -OUTLIER_BOUND, OUTLIER_BOUND)
         deviance = self.likelihood.deviance(target, self.decode(latent))
         nll = deviance.flatten(1).sum(-1).mean() + self.likelihood.log_normaliser() * self.window
-        kl = torch.zeros(()) if log_variance is None else kl_standard_normal(mean, log_variance).mean()
+        kl = torch.zeros_like(nll) if log_variance is None else kl_standard_normal(mean, log_variance).mean()
         return nll, kl
 
 

@@ -5,6 +5,7 @@ A recipe is data over shared ingredients, not a class: adding one is a line in `
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -92,9 +93,9 @@ class TrainConfig:
         _check(all(width >= 1 for width in self.hidden), "hidden", self.hidden, "widths of 1 or more, like 64,32")
         for name in ("latent", "points", "epochs", "batch", "patience"):
             _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        _check(self.beta >= 0, "beta", self.beta, "0 or more")
+        _check(0 <= self.beta < math.inf, "beta", self.beta, "0 or more, and finite")
         for name in ("clip", "learning_rate"):
-            _check(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+            _check(0 < getattr(self, name) < math.inf, name, getattr(self, name), "more than 0, and finite")
         _check(0 <= self.seed < 2**31, "seed", self.seed, "0 to 2147483647")
 
     def override(self, settings: dict[str, Any]) -> TrainConfig:
@@ -117,7 +118,7 @@ def read_settings(config: Path | None, assignments: Iterable[str]) -> dict[str, 
             settings.update(tomllib.loads(config.read_text(encoding="utf-8")))
         except OSError as error:
             raise InputError(f"{config}: cannot be read: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except ValueError as error:  # bad TOML, bad UTF-8, or a number of thousands of digits
             raise InputError(f"{config}: not a TOML file: {error}") from None
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
@@ -132,12 +133,12 @@ def _convert(name: str, value: Any, hint: Any) -> Any:
         if hint is int:
             return _whole(value)
         if hint is float:
-            return float(value)
+            return _real(value)
         if hint == tuple[int, ...]:
             parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
             return tuple(_whole(part) for part in parts if part != "")
         return str(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         expected = {int: "a whole number", float: "a number"}.get(hint, "whole numbers, like 64,32")
         raise InputError(f"setting {name} is {value!r}, expected {expected}") from None
 
@@ -146,6 +147,10 @@ def _whole(value: Any) -> int:
     if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
         raise ValueError(value)
     return int(value)
+
+
+def _real(value: Any) -> float:
+    return float("true" if isinstance(value, bool) else value)  # a truth value is no number: ValueError
 
 
 def _check(fine: bool, name: str, value: object, expected: str) -> None:

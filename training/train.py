@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -101,12 +102,16 @@ def train(
         say(note)
     if config.likelihood == "bernoulli":
         _refuse_not_binary(table)
-    say(_sizes(table, parts, config))
+    say(_sizes(table, parts, config, ordered))
     chosen = _device(device)
     model = _seeded_model(config, scaling).to(chosen)
-    fingerprint = sha256(f"{table.sha256}{json.dumps(asdict(config), sort_keys=True)}".encode()).hexdigest()
+    identity = [table.sha256, table.names, table.time_column, asdict(form), asdict(config)]
+    fingerprint = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     checkpoint = out.with_suffix(".checkpoint")
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {checkpoint.parent}: {error.strerror}") from None
     history = fit(
         model,
         torch.from_numpy(table.values).to(chosen),
@@ -213,6 +218,8 @@ def _golden_inputs(model: Autoencoder, inputs: NDArray[np.float32], scores: NDAr
 def _golden(graphs: Graphs, x: NDArray[np.float32]) -> Golden:
     session = Session(graphs.scorer.SerializeToString(), source="the exported scorer", provider="cpu")
     score, p_value, verdict = session.run((graph.SCORE, graph.P_VALUE, graph.IS_ANOMALY), {graph.X: x})
+    if not np.isfinite(x).all() or not np.isfinite(score).all():
+        raise InputError("values of this size leave no room in float32 for a fault; scale the columns down")
     return Golden(x=_shortest(x), score=_shortest(score), p_value=_shortest(p_value), is_anomaly=verdict.tolist())
 
 
@@ -236,13 +243,15 @@ def _device(asked: str) -> torch.device:
 
 
 def _refuse_too_few(parts: Split, alpha: float, rows: int) -> None:
-    if not len(parts.train) or not len(parts.validation):
+    if not len(parts.train) or not len(parts.validation) or len(parts.calibration) < 2:
         raise InputError(f"{rows} usable rows are too few to split into training, validation and calibration")
     needed = min_calibration_rows(alpha)
     if len(parts.calibration) < needed:
+        lowest = 1 / (len(parts.calibration) + 1)
+        step = 10.0 ** (math.floor(math.log10(lowest)) - 1)  # rounded up, or it would be refused in its turn
         raise InputError(
             f"a false-alarm rate of {alpha:.3g} needs {needed} calibration rows, a fifth of these {rows} rows gives "
-            f"{len(parts.calibration)}; record more, or ask for --far {1 / (len(parts.calibration) + 1):.2g}"
+            f"{len(parts.calibration)}; record more, or ask for --far {math.ceil(lowest / step) * step:.2g}"
         )
 
 
@@ -254,9 +263,10 @@ def _refuse_not_binary(table: Table) -> None:
             raise InputError(f"likelihood bernoulli is for columns of 0 and 1; column {name!r} holds {strange[0]:g}")
 
 
-def _sizes(table: Table, parts: Split, config: TrainConfig) -> str:
+def _sizes(table: Table, parts: Split, config: TrainConfig, ordered: bool) -> str:
     what = "rows" if config.kind == "rows" else f"windows of {config.window} rows"
     return (
         f"{len(table.values)} rows of {len(table.names)} columns: {len(parts.train)} {what} to train, "
-        f"{len(parts.validation)} to validate, {len(parts.calibration)} to calibrate"
+        f"{len(parts.validation)} to validate, {len(parts.calibration)} to calibrate, "
+        + ("in blocks along the recording" if ordered else "shuffled, since there are no time stamps")
     )

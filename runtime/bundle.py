@@ -209,7 +209,7 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             textwrap.fill(
                 self.calibration.describe(),
                 110,
-                initial_indent="threshold    ",
+                initial_indent="calibration  ",
                 subsequent_indent=13 * " ",
                 break_on_hyphens=False,
             ),

@@ -53,7 +53,8 @@ class Recording:
         self._explain = explain
         self._window = detector.bundle.window
         self._period_s = detector.bundle.data.period_s
-        self._tail = np.empty((0, len(detector.bundle.columns)), np.float32)
+        # The rows before the newest that its window reaches back to; NaN before the recording begins.
+        self._tail = np.full((self._window - 1, len(detector.bundle.columns)), np.nan, np.float32)
         self._run = 0  # rows that follow each other, up to the newest
         self._why = ""  # why the run was broken; "" at the start of the recording
         self._last_time = np.nan  # the last readable time, and how many rows ago it was
@@ -63,14 +64,15 @@ class Recording:
         """Results for the next rows of the recording."""
         n = len(rows.values)
         status, reason, full = self._statuses(rows)
-        joined = np.concatenate([self._tail, rows.values])
-        self._tail = joined[max(0, len(joined) - self._window + 1) :]
-        scored = self._detector.score(self._inputs(joined, n)[full])
+        inputs = self._inputs(rows.values)
+        inputs = inputs if full.all() else inputs[full]
+        scored = self._detector.score(inputs)
         scores = _spread(scored, full, n)
-        explanation = self._explanations(joined, n, full) if self._explain else None
-        for index in np.flatnonzero(full)[~scored.scored]:
-            status[index] = OVERFLOW
-            reason[index] = "the score exceeds float32"
+        explanation = self._explanations(inputs, full, n) if self._explain else None
+        if not scored.scored.all():
+            for index in np.flatnonzero(full)[~scored.scored]:
+                status[index] = OVERFLOW
+                reason[index] = "the score exceeds float32"
         return Results(rows.first, scores, status, reason, explanation)
 
     def _statuses(self, rows: Rows) -> tuple[list[str], list[str], NDArray[np.bool_]]:
@@ -106,18 +108,18 @@ class Recording:
         jumped = (steps > (rows - 1 + _GAP_PERIODS) * self._period_s) | (steps <= 0)
         return {int(known[index]): float(steps[index]) for index in np.flatnonzero(jumped)}
 
-    def _inputs(self, joined: NDArray[np.float32], n: int) -> NDArray[np.float32]:
-        """One input for each of the last `n` rows; inputs that reach before the recording are NaN."""
+    def _inputs(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One input for each of these rows; inputs that reach before the recording hold NaN."""
         if self._detector.bundle.kind == "rows":
-            return joined
-        missing = n + self._window - 1 - len(joined)
-        padded = np.pad(joined, ((max(missing, 0), 0), (0, 0)), constant_values=np.nan)
-        windows = np.lib.stride_tricks.sliding_window_view(padded, self._window, axis=0)  # (n, features, window)
+            return rows
+        joined = np.concatenate([self._tail, rows])
+        self._tail = joined[len(rows) :]
+        windows = np.lib.stride_tricks.sliding_window_view(joined, self._window, axis=0)  # (rows, features, window)
         return windows.transpose(0, 2, 1)
 
-    def _explanations(self, joined: NDArray[np.float32], n: int, full: NDArray[np.bool_]) -> Explanation:
+    def _explanations(self, inputs: NDArray[np.float32], full: NDArray[np.bool_], n: int) -> Explanation:
         """Per row and column: the contribution summed over the window, and the value expected at the newest row."""
-        contribution, expected = self._detector.explain(self._inputs(joined, n)[full])
+        contribution, expected = self._detector.explain(inputs)
         if contribution.ndim == 3:
             contribution, expected = contribution.sum(axis=1), expected[:, -1]
         return Explanation(_fill(contribution, full, n), _fill(expected, full, n))

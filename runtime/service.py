@@ -217,10 +217,15 @@ def _encode(results: Results, rows: Rows, names: tuple[str, ...]) -> bytes:
             answers[index]["contributions"] = [
                 {
                     "column": names[place],
-                    "contribution": contribution[place].item(),
-                    "actual": rows.values[index, place].item(),
-                    "expected": expected[place].item(),
+                    "contribution": _short(contribution[place]),
+                    "actual": _short(rows.values[index, place]),
+                    "expected": _short(expected[place]),
                 }
                 for place in largest
             ]
     return msgspec.json.encode(answers)[1:-1]
+
+
+def _short(value: np.float32) -> float:
+    """The fewest digits that are the same float32, for people: 2.77, not 2.7699999809265137."""
+    return float(str(value))

@@ -64,7 +64,7 @@ def test_bad_rows_leave_the_other_lines_as_they_are(detector: Detector, normal_r
     assert len(found) == len(expected) == 31
     assert [i for i in range(31) if found[i] != expected[i]] == [4, 9, 20]
     assert found[4] == '3,,,,,bad,"has 9 cells, expected 8"'
-    assert found[9] == "8,,,,,bad,\"column 'speed_rpm': holds 'NA', expected a number\""
+    assert found[9] == "8,,,,,bad,\"column 'speed_rpm' holds 'NA', expected a number\""
     assert found[20] == "19,,,,,overflow,the score exceeds float32"
     assert summary.by_status == {"ok": 27, "bad": 2, "overflow": 1}
 
@@ -106,7 +106,7 @@ def test_stop_on_bad_names_the_row(detector: Detector, normal_rows: Floats, tmp_
     lines = lines_of(detector, np.tile(normal_rows, (2, 1)))
     lines[1101] = "x" + lines[1101][lines[1101].index(",") :]
     path.write_text("\n".join(lines))
-    with pytest.raises(InputError, match=r"rows\.csv: row 1100, column 'speed_rpm': holds 'x'") as caught:
+    with pytest.raises(InputError, match=r"rows\.csv: row 1100, column 'speed_rpm' holds 'x'") as caught:
         list(score_file(detector, path, CSV, stop_on_bad=True))
     assert (caught.value.row, caught.value.column) == (1100, "speed_rpm")
     path.write_text("\n".join(lines[:1101]))

@@ -172,7 +172,7 @@ def test_bad_rows_are_left_out_counted_and_end_a_segment(tmp_path: Path) -> None
     assert found.values[:, 1].tolist() == [0, 1, 2, 3, 4, 7, 8, 9, 10, 12, 13, 14, 15, 16, 17, 18, 19]
     # a segment ends at each bad row, so that no window spans one
     assert np.flatnonzero(np.diff(found.segment)).tolist() == [4, 8]
-    expected = "3 of 20 rows left out: a missing or bad cell (first: row 5, column 'b': is empty)"
+    expected = "3 of 20 rows left out: a missing or bad cell (first: row 5, column 'b' is empty)"
     assert found.notes == [expected]
 
 
@@ -187,7 +187,7 @@ def test_more_than_a_fifth_of_bad_rows_is_refused(tmp_path: Path, bad: int, refu
     if not refused:
         assert len(load_table(path, ANY, CSV).values) == 16
         return
-    with pytest.raises(InputError, match=r"5 of 20 rows left out: .*row 15, column 'b': is empty.*more than a fifth"):
+    with pytest.raises(InputError, match=r"5 of 20 rows left out: .*row 15, column 'b' is empty.*more than a fifth"):
         load_table(path, ANY, CSV)
 
 
@@ -195,7 +195,7 @@ def test_bad_rows_are_numbered_over_the_whole_file(tmp_path: Path) -> None:
     # more than one chunk of reading
     path = write(tmp_path / "a.csv", "a\n" + "1\n" * 1500 + "x\n" + "1\n" * 700)
     found = load_table(path, ANY, CSV)
-    assert "row 1500, column 'a': holds 'x'" in found.notes[0]
+    assert "row 1500, column 'a' holds 'x'" in found.notes[0]
     assert len(found.values) == 2200
     assert np.flatnonzero(np.diff(found.segment)).tolist() == [1499]
 

@@ -97,7 +97,7 @@ def test_rows_are_scored_on_their_own(detector: Detector, normal_rows: Floats) -
     [result] = run(detector, chunks(values, [], bad=(4,), times=times), explain=True)
     expected = detector.score(values).score
     assert result.status == ["ok"] * 4 + ["bad"] + ["ok"] * 15
-    assert result.reason[4] == "column 'flow_m3h': is empty"
+    assert result.reason[4] == "column 'flow_m3h' is empty"
     assert np.delete(result.scores.score, 4).tobytes() == np.delete(expected, 4).tobytes()
     assert result.explanation is not None
     assert np.isnan(result.explanation.expected[4]).all()
@@ -225,7 +225,7 @@ def test_a_row_is_strict_json(windows_detector: Detector, normal_rows: Floats) -
         else:
             assert numbers == (None,) * 4
             assert line["reason"]
-    assert lines[5]["reason"] == "column 'flow_m3h': is empty"
+    assert lines[5]["reason"] == "column 'flow_m3h' is empty"
     assert lines[9]["reason"] == "the score exceeds float32"
 
 

@@ -89,7 +89,7 @@ def test_a_bad_cell_takes_only_its_row_down(tmp_path: Path, cell: str, reason: s
         lines[where] = f"{lines[where][0]},{cell}"
         rows = read(tmp_path, "a,b\n" + "\n".join(lines) + "\n")
         assert rows.bad == {where: BadCell("b", reason)}
-        assert str(rows.bad[where]) == f"column 'b': {reason}"
+        assert str(rows.bad[where]) == f"column 'b' {reason}"
         assert np.isnan(rows.values[where]).all()
         assert np.delete(rows.values, where, 0).tolist() == [row for i, row in enumerate(WANTED) if i != where]
 

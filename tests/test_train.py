@@ -195,7 +195,7 @@ def test_constant_text_and_empty_columns_together(ae: Trained) -> None:
     assert "column 'state' left out: holds text ('off')" in notes
     assert "column 'spare' left out: is empty" in notes
     assert "1 of 1439" not in notes
-    assert "1 of 1440 rows left out: a missing or bad cell (first: row 7, column 'speed_rpm': is empty)" in notes
+    assert "1 of 1440 rows left out: a missing or bad cell (first: row 7, column 'speed_rpm' is empty)" in notes
     assert "constant while training, kept so that a change shows: setpoint [bar]" in notes
 
 

@@ -257,6 +257,12 @@ def read_header(rows: Iterator[list[str]], source: str) -> list[str]:
     if header is None:
         raise InputError(f"{source}: the file is empty, expected a header and rows")
     header = [name.strip() for name in header]
+    other = next((mark for mark in (";", "\t", "|") if len(header) == 1 and mark in header[0]), None)
+    if other:
+        raise InputError(
+            f"{source}: the header is one column, {header[0][:40]!r}, that seems to be separated by {other!r}; "
+            "pass --delimiter"
+        )
     if all(not bad_reason(cell) for cell in header):
         raise InputError(
             f"{source}: the first row holds only numbers, expected column names; pass --no-header if there are none"
@@ -270,9 +276,8 @@ def check_header(names: Sequence[str], wanted: Sequence[str], source: str) -> No
     if missing:
         shown = ", ".join(map(repr, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         found = ", ".join(repr(name[:40]) for name in list(names)[:12])
-        other = next((mark for mark in (";", "\t", "|") if len(names) == 1 and mark in names[0]), None)
-        hint = f"; the columns seem to be separated by {other!r}, pass --delimiter" if other else ""
-        raise InputError(f"{source}: column {shown} is missing; the header has {found}{hint}")
+        what = f"column {shown} is" if len(missing) == 1 else f"columns {shown} are"
+        raise InputError(f"{source}: {what} missing; the header has {found}")
     for name in wanted:
         if list(names).count(name) > 1:
             raise InputError(f"{source}: column {name!r} stands in the header more than once")

@@ -138,9 +138,9 @@ def test_tabs_at_the_ends_of_a_line_are_empty_cells(detector: Detector, normal_r
     ("content", "message"),
     [
         (b"1,2,3\n", "the first row holds only numbers, expected column names; pass --no-header"),
-        (b"a,b\n1,2\n", "standard input: column 'speed_rpm', .* is missing"),
+        (b"a,b\n1,2\n", "standard input: columns 'speed_rpm', .* are missing"),
         (HEADER + b",flow_m3h\n", "column 'flow_m3h' stands in the header more than once"),
-        (HEADER.replace(b",", b";"), "the columns seem to be separated by ';', pass --delimiter"),
+        (HEADER.replace(b",", b";"), "that seems to be separated by ';'; pass --delimiter"),
         (b"\xff\xfea\0,\0", "standard input: the header is no line of CSV: 'utf-8' codec"),
         (b'"a,b\n', "the header is no line of CSV: unexpected end of data"),
         (b"x" * (MAX_LINE_BYTES + 1), "the header is longer than 1048576 bytes"),

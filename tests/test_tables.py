@@ -207,14 +207,14 @@ def test_a_decimal_comma_excludes_the_point(tmp_path: Path) -> None:
     [
         ("a,c\n1,2\n", "column 'b' is missing; the header has 'a', 'c'$"),
         ("A,b\n1,2\n", "column 'a' is missing; the header has 'A', 'b'$"),
-        ("x,y\n1,2\n", "column 'a', 'b' is missing"),
+        ("x,y\n1,2\n", "columns 'a', 'b' are missing"),
         ("a,b,a\n1,2,1\n", "column 'a' stands in the header more than once"),
         ("a,b, b\n1,2,1\n", "column 'b' stands in the header more than once"),
         ("1,2\n3,4\n", "the first row holds only numbers, expected column names; pass --no-header"),
-        ("2026-01-01,1,2\n2026-01-02,3,4\n", "column 'a', 'b' is missing; the header has '2026-01-01', '1', '2'"),
-        ("a;b\n1;2\n", "the columns seem to be separated by ';', pass --delimiter"),
-        ("a\tb\n1\t2\n", r"the columns seem to be separated by '\\t', pass --delimiter"),
-        ("a|b\n1|2\n", r"the columns seem to be separated by '\|', pass --delimiter"),
+        ("2026-01-01,1,2\n2026-01-02,3,4\n", "columns 'a', 'b' are missing; the header has '2026-01-01', '1', '2'"),
+        ("a;b\n1;2\n", "that seems to be separated by ';'; pass --delimiter"),
+        ("a\tb\n1\t2\n", r"that seems to be separated by '\\t'; pass --delimiter"),
+        ("a|b\n1|2\n", r"that seems to be separated by '\|'; pass --delimiter"),
         ("", "the file is empty, expected a header and rows"),
         ("\n\n", "the file is empty"),
         ("\ufeff", "the file is empty"),
@@ -224,14 +224,14 @@ def test_a_decimal_comma_excludes_the_point(tmp_path: Path) -> None:
         ("a,b\n" + "1" * 200_000 + ",2\n", "line 2: field larger than field limit"),
         ("a,b\n1,2\n".encode("utf-16"), "this is UTF-16 text, expected CSV in UTF-8"),
         (b"\xfe\xff" + "a,b\n1,2\n".encode("utf-16-be"), "this is UTF-16 text"),
-        ("a,b\n1,2\n".encode("utf-16-le"), "column 'a', 'b' is missing"),
+        ("a,b\n1,2\n".encode("utf-16-le"), "columns 'a', 'b' are missing"),
         (b"PAR1\x15\x04\x15", "this is a Parquet file, expected CSV in UTF-8"),
         (b"PK\x03\x04\x14\x00", "this is a zip or Excel file"),
         (b"\x89PNG\r\n\x1a\n", "this is a PNG image"),
         (b"a,b\n1,2\n\xe9,4\n", "not UTF-8 text: invalid continuation byte$"),
         (b"a,b\n" + 9000 * b"1,2\n" + b"\xff,4\n", "not UTF-8 text: invalid start byte$"),
         (bytes(range(128, 256)) * 10, "not UTF-8 text"),
-        (bytes(1000), "column 'a', 'b' is missing"),
+        (bytes(1000), "columns 'a', 'b' are missing"),
         (gzip.compress(b"a,b\n" + 999 * b"1,2\n")[:-12], "damaged gzip file: Compressed file ended before"),
         (gzip.compress(b"a,b\n" + 999 * b"1,2\n")[:-8] + bytes(8), "damaged gzip file: CRC check failed"),
         (gzip.compress(b"a,b\n")[:10] + b"\xff" * 50, "damaged gzip file: Error -3 while decompressing"),
@@ -247,7 +247,7 @@ def test_these_files_are_refused(tmp_path: Path, content: str | bytes, message: 
 
 
 def test_many_missing_columns_are_counted(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"column '0', '1', '2', '3', '4' and 3 more is missing"):
+    with pytest.raises(InputError, match=r"columns '0', '1', '2', '3', '4' and 3 more are missing"):
         read(tmp_path, "a\n1\n", tuple("01234567"))
 
 

@@ -271,7 +271,9 @@ def test_too_few_rows(numbers_csv: Callable[[int], Path], tmp_path: Path, rows: 
 
 def test_too_few_rows_for_a_window(normal_csv: Path, tmp_path: Path) -> None:
     config = replace(CONFIG, kind="windows", window=1000)
-    assert "1440 usable rows are too few to split" in refused(normal_csv, tmp_path / "a.onnx", config)
+    assert "1440 usable rows are too few to split into training, validation and calibration windows of" in refused(
+        normal_csv, tmp_path / "a.onnx", config
+    )
 
 
 @pytest.mark.parametrize("rows", [20, 60, 137, 333, 505, 1495])

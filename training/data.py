@@ -167,7 +167,7 @@ def _segments(kept: NDArray[np.bool_], times: NDArray[np.float64] | None) -> tup
     """Number of each row's unbroken stretch, and the median time step."""
     breaks = np.zeros(len(kept), np.int64)
     breaks[1:] |= ~kept[:-1]
-    if times is None:
+    if times is None or len(times) == 1:
         return np.cumsum(breaks), None
     steps = np.diff(times)
     forward = steps[steps > 0]

@@ -94,7 +94,7 @@ def train(
     parts = split(table, window=config.window, stride=config.stride, ordered=ordered, seed=config.seed)
     rate_hz = rate_hz or (1 / table.period_s if table.period_s else None)
     alpha = parse_far(far, rate_hz=rate_hz)
-    _refuse_too_few(parts, alpha, len(table.values))
+    _refuse_too_few(parts, alpha, len(table.values), config)
     scaling, notes = fit_scaling(
         table, covered_rows(parts.train, config.window), standardise=config.likelihood != "bernoulli"
     )
@@ -242,9 +242,10 @@ def _device(asked: str) -> torch.device:
     return torch.device(asked)
 
 
-def _refuse_too_few(parts: Split, alpha: float, rows: int) -> None:
+def _refuse_too_few(parts: Split, alpha: float, rows: int, config: TrainConfig) -> None:
+    what = _inputs_text(config)
     if not len(parts.train) or not len(parts.validation) or len(parts.calibration) < 2:
-        raise InputError(f"{rows} usable rows are too few to split into training, validation and calibration")
+        raise InputError(f"{rows} usable rows are too few to split into training, validation and calibration {what}")
     needed = min_calibration_rows(alpha)
     if len(parts.calibration) < needed:
         lowest = 1 / (len(parts.calibration) + 1)
@@ -263,8 +264,12 @@ def _refuse_not_binary(table: Table) -> None:
             raise InputError(f"likelihood bernoulli is for columns of 0 and 1; column {name!r} holds {strange[0]:g}")
 
 
+def _inputs_text(config: TrainConfig) -> str:
+    return "rows" if config.kind == "rows" else f"windows of {config.window} rows"
+
+
 def _sizes(table: Table, parts: Split, config: TrainConfig, ordered: bool) -> str:
-    what = "rows" if config.kind == "rows" else f"windows of {config.window} rows"
+    what = _inputs_text(config)
     return (
         f"{len(table.values)} rows of {len(table.names)} columns: {len(parts.train)} {what} to train, "
         f"{len(parts.validation)} to validate, {len(parts.calibration)} to calibrate, "

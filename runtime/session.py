@@ -81,8 +81,7 @@ class Session:
 
     Parameters
     ----------
-    model : the bytes of an ONNX file; bytes, because a file changed on disk must not change a running
-        service, and because a graph given as bytes cannot pull in external data from its folder
+    model : the bytes of an ONNX file; bytes, because a file changed on disk must not change a running service
     source : how to call it in messages
     provider : one of `PROVIDERS`, or "auto"
     threads : intra-op threads
@@ -125,7 +124,7 @@ class Session:
 
 
 class BoundRun:
-    """Runs the graph on buffers that stay in place; 0.73 of the time of ``run`` for one row of a small network.
+    """Runs the graph on buffers that stay in place, which saves 3 us a call, a seventh of one row of a small network.
 
     Not for use by two threads at once. Keeps the buffers alive, since ONNX Runtime holds only their addresses.
     """
@@ -161,6 +160,9 @@ def _options(ort: Any, threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
+    # A detector is one file. Weights that a graph wants from elsewhere are looked for where nothing can be; without this
+    # they would come from the current folder. (ONNX Runtime 1.18 does not know the setting.)
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     # Spinning workers burned a whole core at one call per 2 ms.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options

@@ -66,7 +66,7 @@ def test_links_between_pages_lead_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/artifact.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/artifact.md", "docs/runtime.md"])
 def test_the_python_examples_run(page: str) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
     subprocess.run([sys.executable, "-c", example], cwd=ROOT, check=True, capture_output=True)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from conftest import ROOT
 
@@ -193,3 +194,12 @@ def test_loading_leaves_no_file_in_the_home_folder(tmp_path: Path) -> None:
     environment = {**kept, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "src")}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_outside_the_file_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "outside.onnx"
+    model = onnx.load(MODEL)
+    onnx.save_model(model, path, save_as_external_data=True, location="weights.bin", size_threshold=200)
+    monkeypatch.chdir(tmp_path)  # where ONNX Runtime would look by itself
+    with pytest.raises(ModelError, match="cannot load this file: .*[Ee]xternal"):
+        Session(path.read_bytes(), source=str(path))

@@ -160,8 +160,8 @@ def _options(ort: Any, threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
-    # A detector is one file. Weights that a graph wants from elsewhere are looked for where nothing can be; without this
-    # they would come from the current folder. (ONNX Runtime 1.18 does not know the setting.)
+    # A detector is one file. Weights that a graph wants from elsewhere are looked for where nothing can be; by itself
+    # ONNX Runtime takes them from the current folder (and 1.18 does, since it does not know the setting).
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     # Spinning workers burned a whole core at one call per 2 ms.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

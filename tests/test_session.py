@@ -201,5 +201,5 @@ def test_weights_outside_the_file_are_refused(tmp_path: Path, monkeypatch: pytes
     model = onnx.load(MODEL)
     onnx.save_model(model, path, save_as_external_data=True, location="weights.bin", size_threshold=200)
     monkeypatch.chdir(tmp_path)  # where ONNX Runtime would look by itself
-    with pytest.raises(ModelError, match="cannot load this file: .*[Ee]xternal"):
+    with pytest.raises(ModelError, match=r"cannot load this file: .*[Ee]xternal"):
         Session(path.read_bytes(), source=str(path))

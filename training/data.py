@@ -227,7 +227,10 @@ def fit_scaling(table: Table, rows: NDArray[np.int64], *, standardise: bool) -> 
 
 def covered_rows(starts: NDArray[np.int64], window: int) -> NDArray[np.int64]:
     """The rows that inputs starting at `starts` touch, each once."""
-    return np.unique(starts[:, None] + np.arange(window))
+    touched = np.zeros(int(starts.max()) + window, np.bool_)
+    for offset in range(window):
+        touched[starts + offset] = True
+    return np.flatnonzero(touched)
 
 
 def describe_columns(names: Sequence[str], scaling: Scaling) -> tuple[Column, ...]:

@@ -123,13 +123,11 @@ def train(
         report=report,
     )
     model = model.cpu().eval()
-    inputs = gather(table.values, parts.calibration, config)
-    scores = reference_scores(model, inputs)
+    scores = _calibration_scores(model, table.values, parts.calibration, config)
     calibration = calibrate(scores, far=alpha, dependence_rows=max(config.window, EVENT_ROWS) if ordered else 0)
     say(calibration.describe())
     bundle = export(
         model,
-        inputs=inputs,
         scores=scores,
         calibration=calibration,
         files=files,
@@ -148,10 +146,17 @@ def gather(values: NDArray[np.float32], starts: NDArray[np.int64], config: Train
     return values[starts] if config.kind == "rows" else values[starts[:, None] + np.arange(config.window)]
 
 
+def _calibration_scores(
+    model: Autoencoder, values: NDArray[np.float32], starts: NDArray[np.int64], config: TrainConfig
+) -> NDArray[np.float32]:
+    # In parts, since windows gathered all at once are the recording many times over.
+    parts = np.array_split(starts, -(-len(starts) // 4096))
+    return np.concatenate([reference_scores(model, gather(values, part, config)) for part in parts])
+
+
 def export(
     model: Autoencoder,
     *,
-    inputs: NDArray[np.float32],
     scores: NDArray[np.float32],
     calibration: Calibration,
     files: Files,
@@ -162,11 +167,14 @@ def export(
 ) -> Bundle:
     """Build the graphs, certify them, and write the three files; returns the scorer's metadata.
 
-    `inputs` and `scores` are the calibration inputs and what they scored.
+    `scores` are those of the calibration inputs.
     """
     graphs = build_graphs(model, Defaults.of(model, calibration))
-    golden_x = _golden_inputs(model, inputs, scores)
-    parity = certify(model, graphs.scorer, np.concatenate([golden_x, inputs[:1024]]), calibration.threshold)
+    order = np.argsort(scores, kind="stable")
+    spread = parts.calibration[order[np.linspace(0, len(order) - 1, 6).astype(int)]]
+    golden_x = _golden_inputs(model, gather(table.values, spread, config))
+    sample = gather(table.values, parts.calibration[:1024], config)
+    parity = certify(model, graphs.scorer, np.concatenate([golden_x, sample]), calibration.threshold)
     settings = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
     identity = export_id(graphs, json.dumps(settings, sort_keys=True))
     encoder = finish_part(graphs.encoder, Part(schema_version=SCHEMA_VERSION, export_id=identity, part="encoder"))
@@ -205,10 +213,8 @@ def export(
     return bundle
 
 
-def _golden_inputs(model: Autoencoder, inputs: NDArray[np.float32], scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Six calibration inputs from the lowest score to the highest, and two of them broken on purpose."""
-    order = np.argsort(scores, kind="stable")
-    normal = inputs[order[np.linspace(0, len(order) - 1, 6).astype(int)]]
+def _golden_inputs(model: Autoencoder, normal: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Six normal inputs, from the lowest score to the highest, and two of them broken on purpose."""
     scale = model.raw_scale.numpy()
     one, all_ = normal[2].copy(), normal[3] + 6 * scale
     one[..., 0] += 8 * scale[0]

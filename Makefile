@@ -17,8 +17,9 @@ help: ## print this list
 demo: $(VENV)/.installed ## train, score and serve on simulated data, start to end
 	PATH="$(CURDIR)/$(BIN):$$PATH" python examples/demo.py
 
+# A process for each of two cores; the tests of a file stay together, since they share trained models.
 test: $(VENV)/.installed ## run all tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 check: $(VENV)/.installed ## format, lint, types, Dockerfile
 	$(BIN)/ruff format --check .
@@ -32,8 +33,9 @@ wheel: $(VENV)/.installed ## build the wheel and the source archive into dist/
 	SOURCE_DATE_EPOCH="$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || date +%s)}" \
 		$(BIN)/python -m build --no-isolation --outdir dist
 
-bench: $(VENV)/.installed-bench ## compare scoring with other libraries on this machine
+bench: $(VENV)/.installed-bench ## compare scoring and training with other libraries on this machine
 	$(BIN)/python benchmarks/scoring.py
+	$(BIN)/python benchmarks/training.py
 
 exported: $(VENV)/.installed ## train the detector under exported/ again
 	folder=$$(mktemp -d) && trap 'rm -r "$$folder"' EXIT \

@@ -6,6 +6,7 @@ It is stored as JSON under one key of the model's ``metadata_props``.
 
 from __future__ import annotations
 
+import math
 import textwrap
 from typing import Literal, TypeVar
 
@@ -13,10 +14,10 @@ import msgspec
 
 from .errors import ModelError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 METADATA_KEY = "vae_detect"
 
-# Graph inputs. Every one but X has a default in the file (an initializer of the same name).
+# Graph inputs. Every one of the scorer but X has a default in the file (an initializer of the same name).
 X = "x"
 THRESHOLD = "threshold"
 NOISE = "noise"
@@ -37,23 +38,75 @@ LATENT = "latent"
 MEAN = "mean"
 LOG_VARIANCE = "log_variance"
 SCALE = "scale"
+HEAT_MAP = "heat_map"
+INDICES = "indices"
+"""Output of an encoder that pools, and second input of its decoder: where in each block the maximum stood."""
+
+_WIDTH = 110
+"""Columns of text in a description."""
 
 T = TypeVar("T")
 
-Kind = Literal["rows", "windows"]
+Kind = Literal["rows", "windows", "images"]
+
+Treatment = Literal["linear", "log", "logit", "binary", "category", "class"]
 
 
 class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One feature."""
+    """One feature: a column of a table, or a channel of an image."""
 
     name: str
     """As in the header."""
     unit: str
     """From square brackets at the end of the header, "" where there are none."""
     center: float
-    """What the graph subtracts: the mean of the training rows, in raw units."""
+    """What the graph subtracts: the mean of the training rows, in raw units for a linear column."""
     scale: float
-    """What the graph divides by: the standard deviation of the training rows, in raw units."""
+    """What the graph divides by: the standard deviation of the training rows, likewise."""
+    treatment: Treatment = "linear"
+    """What the graph does with a value before it is standardised; see docs/training.md."""
+    knee: float = 1.0
+    """Of a log column: below this the scale is nearly linear, above it logarithmic; raw units."""
+    levels: tuple[float, ...] = ()
+    """The values of a binary, category or class column, ascending; the two ends of a logit column's range."""
+    texts: tuple[str, ...] = ()
+    """How the levels are written where the column holds text; the graph then takes the place in this list as x."""
+
+    def describe(self, width: int) -> str:
+        """Statistics and treatment in a line; values of a category that do not fit into `width` are left out."""
+        if self.treatment in ("binary", "category", "class"):
+            names = list(map(repr, self.texts)) or [str(level).removesuffix(".0") for level in self.levels]
+            text = f"{self.treatment}: {', '.join(names)}"
+            for shown in range(len(names) - 1, -1, -1):
+                if len(text) <= width:
+                    break
+                text = f"{self.treatment}: {', '.join([*names[:shown], f'... ({len(names)})'])}"
+            return text
+        text = f"{self.center:>12.6g} +- {self.scale:<10.4g} {self.unit}".rstrip()
+        if self.treatment == "log":
+            return f"{text}  log, nearly linear below {self.knee:g}"
+        return text if self.treatment == "linear" else f"{text}  logit, {self.levels[0]:g} to {self.levels[1]:g}"
+
+
+class Image(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What images are brought to before the graph sees them."""
+
+    height: int
+    width: int
+    mode: Literal["grey", "colour"]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return self.height, self.width, 1 if self.mode == "grey" else 3
+
+
+class Prior(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """p(z) as a mixture of diagonal Gaussians, from which new codes are drawn; one component for a standard normal."""
+
+    weights: tuple[float, ...]
+    means: tuple[tuple[float, ...], ...]
+    scales: tuple[tuple[float, ...], ...]
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,13 +156,15 @@ def describe_range(low: float, high: float) -> str:
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Inputs with the answers that the trained network gave; replayed wherever the file is loaded.
 
-    `x` is nested like the graph input, in raw units.
+    `x` is nested like the graph input, in raw units; empty for images, whose bytes are in `pixels`.
     """
 
     x: list[list[float | list[float]]]
     score: list[float]
     p_value: list[float]
     is_anomaly: list[bool]
+    pixels: bytes = b""
+    """The golden images, uint8, one after the other in C order."""
 
 
 class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -158,6 +213,12 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Rows between training windows. Scoring gives a result for every row."""
     latent: int
     likelihood: str
+    image: Image | None = None
+    """For kind "images"."""
+    prior: Prior | None = None
+    """None for a recipe whose codes nobody knows how to draw."""
+    active_units: int | None = None
+    """Latent dimensions whose posterior mean varies over the data by more than 0.01 (Burda et al. 2016)."""
     score: str
     """What the score is, in words."""
     calibration: Calibration
@@ -165,7 +226,7 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     parity: Parity
     parts: Parts
     data: DataFacts
-    settings: dict[str, str | int | float | bool | list[int] | None]
+    settings: dict[str, str | int | float | bool | list[int | str] | None]
     """The training settings, for the record."""
     versions: dict[str, str]
     """Versions of the libraries that trained and exported."""
@@ -178,7 +239,9 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input without the batch axis: (features,) or (window, features)."""
+        """Shape of one input without the batch axis: (features,), (window, features) or (height, width, channels)."""
+        if self.image is not None:
+            return self.image.shape
         return (len(self.columns),) if self.kind == "rows" else (self.window, len(self.columns))
 
     def to_json(self) -> str:
@@ -195,35 +258,46 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     def describe(self) -> str:
         """What the detector is, in a screen of text."""
         data = self.data
-        window = f", windows of {self.window} rows, scored at the newest" if self.kind == "windows" else ""
+        inputs = f", windows of {self.window} rows, scored at the newest" if self.kind == "windows" else ""
+        if self.image is not None:
+            inputs = f", {self.image.mode} images of {self.image.height} x {self.image.width} (height x width)"
+        inputs_are, features_are = ("rows", "columns") if self.image is None else ("images", "channels")
         period = f", a row every {data.period_s:g} s" if data.period_s else ""
         time_column = f", time stamps in {data.time_column!r}" if data.time_column else ""
         width = max(len(column.name) for column in self.columns)
-        columns = [
-            f"  {column.name:{width}}  {column.center:>12.6g} +- {column.scale:<10.4g} {column.unit}".rstrip()
-            for column in self.columns
-        ]
+        heading = f"{len(self.columns)}, mean +- standard deviation while training"
+        if any(column.treatment in ("log", "logit") for column in self.columns):
+            heading += "; of a log or logit column, after that"
         lines = [
-            f"recipe       {self.recipe}, {self.likelihood} likelihood, {self.latent} latent dimensions{window}",
+            f"recipe       {self.recipe}, {self.likelihood} likelihood, {self.latent} latent dimensions{inputs}",
             f"score        {self.score}",
+            f"prior        {self._describe_prior()}",
             textwrap.fill(
                 self.calibration.describe(),
-                110,
+                _WIDTH,
                 initial_indent="calibration  ",
                 subsequent_indent=13 * " ",
                 break_on_hyphens=False,
             ),
-            f"data         {data.rows} rows{period}{time_column}, sha256 {data.sha256[:16]}",
+            f"data         {data.rows} {inputs_are}{period}{time_column}, sha256 {data.sha256[:16]}",
             f"split        {data.train} train, {data.validation} validation, {data.calibration} calibration",
             f"parity       scores within {self.parity.max_relative_error:.1e} of PyTorch's, "
-            f"{self.parity.verdict_flips} verdict flips; {len(self.golden.score)} golden rows reproduced here",
+            f"{self.parity.verdict_flips} verdict flips; {len(self.golden.score)} golden {inputs_are} reproduced here",
             f"export       {self.export_id}, schema {self.schema_version}, "
             + ", ".join(f"{name} {version}" for name, version in self.versions.items()),
             *([f"licence      {self.licence}"] if self.licence else []),
-            f"columns      {len(self.columns)}, mean +- standard deviation while training",
-            *columns,
+            f"{features_are:13}{heading}",
+            *(f"  {column.name:{width}}  {column.describe(_WIDTH - width - 4)}".rstrip() for column in self.columns),
         ]
         return "\n".join(lines)
+
+    def _describe_prior(self) -> str:
+        if self.prior is None:
+            return "none, so it cannot sample"
+        prior, parts = self.prior, len(self.prior.weights)
+        is_standard = parts == 1 and not any(prior.means[0]) and set(prior.scales[0]) == {1.0}
+        text = "standard normal" if is_standard else f"mixture of {parts} Gaussian{'s' * (parts > 1)}"
+        return text if self.active_units is None else f"{text}; {self.active_units} of {self.latent} dimensions active"
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -286,20 +360,39 @@ def _decode(text: str, kind: type[T], source: str) -> T:
 
 
 def _check(bundle: Bundle, source: str) -> None:
-    calibration, golden = bundle.calibration, bundle.golden
+    calibration, golden, prior = bundle.calibration, bundle.golden, bundle.prior
+    golden_inputs = (
+        len(golden.x) if bundle.image is None else len(golden.pixels) / max(1, math.prod(bundle.image.shape))
+    )
     problems = [
         (not bundle.columns, "no columns"),
         (len(set(bundle.names)) != len(bundle.names), "a column name is repeated"),
-        (bundle.window < 1 or (bundle.kind == "rows" and bundle.window != 1), f"window {bundle.window}"),
+        (bundle.window < 1 or (bundle.kind != "windows" and bundle.window != 1), f"window {bundle.window}"),
+        ((bundle.kind == "images") != (bundle.image is not None), "only images have a size and a mode, and must"),
+        (
+            bundle.image is not None and (min(bundle.image.shape) < 1 or len(bundle.columns) != bundle.image.shape[2]),
+            f"{len(bundle.columns)} columns for an image of {bundle.image}",
+        ),
+        (prior is not None and not _is_sound(prior, bundle.latent), "a prior that is no mixture of Gaussians"),
         (not 0 < calibration.far < 1, f"false-alarm rate {calibration.far}"),
         (calibration.knot_log10_p[:1] != (0.0,), "the p-value table does not begin at 1"),
         (len(calibration.knot_scores) != len(calibration.knot_log10_p), "calibration knots of unequal length"),
-        (not golden.x, "no golden rows"),
+        (not golden_inputs, "no golden rows"),
         (
-            not len(golden.x) == len(golden.score) == len(golden.p_value) == len(golden.is_anomaly),
+            not golden_inputs == len(golden.score) == len(golden.p_value) == len(golden.is_anomaly),
             "golden rows of unequal length",
         ),
     ]
     for wrong, what in problems:
         if wrong:
             raise ModelError(f"{source}: damaged vae-detect metadata: {what}")
+
+
+def _is_sound(prior: Prior, latent: int) -> bool:
+    """Whether there is a positive weight, a mean and a scale of `latent` numbers for every component."""
+    tables = (prior.means, prior.scales)
+    return (
+        len(prior.weights) > 0
+        and min(prior.weights) > 0
+        and all([len(row) for row in table] == [latent] * len(prior.weights) for table in tables)
+    )

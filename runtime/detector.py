@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +15,7 @@ import numpy as np
 from . import bundle as graph
 from .bundle import Bundle, read_bundle, read_part
 from .errors import InputError, ModelError
+from .observation import observe
 from .session import BoundRun, Session, first_line, read_model_file
 
 if TYPE_CHECKING:
@@ -21,6 +23,14 @@ if TYPE_CHECKING:
 
 CHUNK_ROWS = 2048
 """Rows per run of the graph; throughput is flat between 1024 and 4096."""
+
+CHUNK_VALUES = 1 << 20
+"""Numbers in one run of the graph: fewer windows or images at once where they are large, for the network's sake, whose
+inner layers hold many times its input."""
+
+HEAT_WHITE = 16.0
+"""White in a picture of a heat map, as a multiple of `Detector.normal_heat`: about the hottest spot of one normal image
+in ten (14 on magnetic tiles, 18 on circuit boards, for a linear model with 32 codes)."""
 
 GOLDEN_TOLERANCE = 1e-4
 """Relative difference between recorded and replayed golden scores above which a model is refused."""
@@ -86,6 +96,10 @@ class Detector:
         self._parts: dict[str, Session] = {}
         self._parts_lock = threading.Lock()
         self._log10_far = math.log10(bundle.calibration.far)
+        self._is_images = bundle.kind == "images"
+        self._dtype = np.dtype(np.uint8 if self._is_images else np.float32)
+        self.chunk = max(1, min(CHUNK_ROWS, CHUNK_VALUES // math.prod(bundle.input_shape)))
+        """Inputs per run of the graph."""
 
     @classmethod
     def load(cls, path: str | Path, *, provider: str = "auto", threads: int = 1) -> Detector:
@@ -121,12 +135,14 @@ class Detector:
         Parameters
         ----------
         x : shape (batch, features) for rows or (batch, window, features) for windows, in raw units and in the
-            order of ``bundle.columns``; converted to float32
+            order of ``bundle.columns``, converted to float32; (batch, height, width, channels) for images, whole
+            numbers 0 to 255, as `images.read_image` gives them
 
         Raises
         ------
         InputError
-            when the shape does not fit; a bad value in a row does not raise, see `Scores`
+            when the shape does not fit, or an image is not of whole numbers 0 to 255; a bad value in a row does not
+            raise, see `Scores`
         """
         batch = self._as_batch(x)
         score, p_value, is_anomaly = self._run(_VERDICT, batch)
@@ -139,17 +155,18 @@ class Detector:
         return Scores(score, severity, p_value, is_anomaly, scored)
 
     def score_one(self, row: Sequence[float] | NDArray[Any]) -> Verdict:
-        """The verdict on one row, shape (features,), or one window, shape (window, features).
+        """The verdict on one row (features,), one window (window, features) or one image (height, width, channels).
 
         Raises
         ------
         InputError
             when the shape does not fit, a value is not a finite float32, or the score overflows float32
         """
-        ready = isinstance(row, np.ndarray) and row.dtype == np.float32
-        values = np.asarray(row) if ready else _float32(row, "the row is not numeric")
+        ready = isinstance(row, np.ndarray) and row.dtype == self._dtype
+        values = np.asarray(row) if ready else self._converted(row, "the row is not numeric")
         if values.shape != self.bundle.input_shape:
-            raise InputError(f"the row has shape {values.shape}, expected {self.bundle.input_shape}")
+            one = "image" if self._is_images else "row"
+            raise InputError(f"the {one} has shape {values.shape}, expected {self.bundle.input_shape}")
         bound = self._bound()
         bound.x[0] = values
         bound.run()
@@ -163,54 +180,106 @@ class Detector:
         """Contributions and expected values for the same input as `score`."""
         return Explanation(*self._run((graph.CONTRIBUTION, graph.RECONSTRUCTION), self._as_batch(x)))
 
+    def heat_map(self, x: ArrayLike) -> NDArray[np.float32]:
+        """Where images differ from what is expected, shape (batch, height, width): nats per pixel, smoothed.
+
+        Raises
+        ------
+        ModelError
+            for a detector of rows or windows; `explain` tells their contributions
+        """
+        if not self._is_images:
+            raise ModelError(f"{self.path}: a detector of {self.bundle.kind} has no heat maps, only one of images")
+        return self._run((graph.HEAT_MAP,), self._as_batch(x))[0]
+
+    @cached_property
+    def normal_heat(self) -> float:
+        """Mean heat of the normal ones among the golden images, nats per pixel: what other heat is held against."""
+        normal = self._golden_inputs()[~np.array(self.bundle.golden.is_anomaly)]
+        return max(float(self.heat_map(normal).mean()), float(np.finfo(np.float32).tiny)) if len(normal) else 1.0
+
     def encode(self, x: ArrayLike) -> NDArray[np.float32]:
         """The code of each row, shape (batch, latent): the posterior mean where there is a posterior."""
         encoder = self._part("encoder")
         output = graph.MEAN if graph.MEAN in encoder.outputs else graph.LATENT
-        return encoder.run([output], {graph.X: self._as_batch(x)})[0]
+        return self._in_chunks(encoder, [output], {graph.X: self._as_batch(x)})[0]
 
-    def decode(self, latent: ArrayLike) -> NDArray[np.float32]:
-        """Reconstructions in raw units, shaped like a batch of inputs, from codes of shape (batch, latent)."""
+    def decode(self, latent: ArrayLike, indices: ArrayLike | None = None) -> NDArray[np.float32]:
+        """Reconstructions in raw units, shaped like a batch of inputs, from codes of shape (batch, latent).
+
+        Parameters
+        ----------
+        indices : int64 (batch, n), for a decoder that unpools: the encoder file's output of this name
+        """
         codes = _float32(latent, "codes are not a numeric array")
         if codes.ndim != 2 or codes.shape[1] != self.bundle.latent:
             raise InputError(f"codes have shape {codes.shape}, expected (batch, {self.bundle.latent})")
-        return self._part("decoder").run([graph.RECONSTRUCTION], {graph.LATENT: codes})[0]
+        decoder = self._part("decoder")
+        feeds: dict[str, NDArray[Any]] = {graph.LATENT: codes}
+        if graph.INDICES in decoder.inputs:
+            feeds[graph.INDICES] = _indices(indices, (len(codes), decoder.inputs[graph.INDICES][1]))
+        elif indices is not None:
+            raise InputError(f"the decoder of recipe {self.bundle.recipe} takes no indices")
+        return self._in_chunks(decoder, [graph.RECONSTRUCTION], feeds)[0]
 
     def reconstruct(self, x: ArrayLike) -> NDArray[np.float32]:
         """What the detector expects instead of each row, in raw units: the input as the model can explain it."""
         return self._run((graph.RECONSTRUCTION,), self._as_batch(x))[0]
 
     def sample(self, n: int, *, seed: int = 0) -> NDArray[np.float32]:
-        """`n` new rows: standard normal codes, decoded, shaped like a batch of inputs in raw units.
+        """`n` new inputs in raw units, shaped like a batch: codes drawn from the prior, decoded, rows with their noise.
+
+        Rows and windows are drawn from p(x | z), so that they vary like the data; images are E[x | z].
 
         Raises
         ------
         ModelError
             for a recipe without a prior, whose codes nobody knows how to draw
         """
-        if graph.KL not in self._session.outputs:
-            raise ModelError(f"recipe {self.bundle.recipe} has no prior to sample from; train recipe vae for that")
+        prior = self.bundle.prior
+        if prior is None:
+            raise ModelError(
+                f"recipe {self.bundle.recipe} has no prior to sample from; train one that has, like vae or mixture-vae"
+            )
         if n < 0:
             raise InputError(f"n is {n}, expected 0 or more")
-        codes = np.random.default_rng(seed).standard_normal((n, self.bundle.latent), dtype=np.float32)
-        return self.decode(codes)
+        generator = np.random.default_rng(seed)
+        weights = np.array(prior.weights)
+        component = generator.choice(len(weights), size=n, p=weights / weights.sum())
+        means, scales = np.array(prior.means, np.float32)[component], np.array(prior.scales, np.float32)[component]
+        codes = means + scales * generator.standard_normal((n, self.bundle.latent), dtype=np.float32)
+        if self._is_images:
+            return self.decode(codes)
+        names = (graph.RECONSTRUCTION, graph.SCALE)
+        expected, scale = self._in_chunks(self._part("decoder"), names, {graph.LATENT: codes})
+        return observe(expected, scale, self.bundle, generator)
 
-    def _as_batch(self, x: ArrayLike) -> NDArray[np.float32]:
-        batch = _float32(x, "rows are not a numeric array")
+    def _converted(self, x: ArrayLike, wrong: str) -> NDArray[Any]:
+        return _uint8(x) if self._is_images else _float32(x, wrong)
+
+    def _as_batch(self, x: ArrayLike) -> NDArray[Any]:
+        batch = self._converted(x, "rows are not a numeric array")
         if batch.shape[1:] != self.bundle.input_shape:
             expected = ", ".join(map(str, self.bundle.input_shape))
-            raise InputError(f"rows have shape {batch.shape}, expected (batch, {expected})")
+            many = "images" if self._is_images else "rows"
+            raise InputError(f"{many} have shape {batch.shape}, expected (batch, {expected})")
         return batch
 
-    def _run(self, outputs: Sequence[str], batch: NDArray[np.float32]) -> list[NDArray[Any]]:
+    def _run(self, outputs: Sequence[str], batch: NDArray[Any]) -> list[NDArray[Any]]:
         if not len(batch):  # the p-value table cannot broadcast against no rows
-            one = np.zeros((1, *self.bundle.input_shape), np.float32)
+            one = np.zeros((1, *self.bundle.input_shape), self._dtype)
             return [output[:0] for output in self._session.run(outputs, {graph.X: one})]
-        if len(batch) <= CHUNK_ROWS:
-            return self._session.run(outputs, {graph.X: batch})
+        return self._in_chunks(self._session, outputs, {graph.X: batch})
+
+    def _in_chunks(
+        self, session: Session, outputs: Sequence[str], feeds: dict[str, NDArray[Any]]
+    ) -> list[NDArray[Any]]:
+        n = len(next(iter(feeds.values())))
+        if n <= self.chunk:
+            return session.run(outputs, feeds)
         chunks = [
-            self._session.run(outputs, {graph.X: batch[start : start + CHUNK_ROWS]})
-            for start in range(0, len(batch), CHUNK_ROWS)
+            session.run(outputs, {name: values[start : start + self.chunk] for name, values in feeds.items()})
+            for start in range(0, n, self.chunk)
         ]
         return [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
 
@@ -218,10 +287,10 @@ class Detector:
         try:
             bound: _BoundRow = self._threads.bound
         except AttributeError:
-            bound = self._threads.bound = _BoundRow(self._session, self.bundle.input_shape)
+            bound = self._threads.bound = _BoundRow(self._session, self.bundle.input_shape, self._dtype)
         return bound
 
-    def _unscorable(self, row: NDArray[np.float32]) -> InputError:
+    def _unscorable(self, row: NDArray[Any]) -> InputError:
         bad = np.argwhere(~np.isfinite(row))
         if len(bad):
             column = self.bundle.names[bad[0][-1]]
@@ -250,28 +319,35 @@ class Detector:
         return session
 
     def _check_graph(self) -> None:
-        missing = [
-            name for name in (*_VERDICT, graph.CONTRIBUTION, graph.RECONSTRUCTION) if name not in self._session.outputs
-        ]
+        needed = (*_VERDICT, graph.CONTRIBUTION, graph.RECONSTRUCTION, *((graph.HEAT_MAP,) if self._is_images else ()))
+        missing = [name for name in needed if name not in self._session.outputs]
         if missing:
             raise ModelError(f"{self.path}: the graph has no output {missing[0]!r}")
-        inputs = self._session.input_types
-        if inputs != {graph.X: "tensor(float)"}:
+        inputs, expected = self._session.input_types, "tensor(uint8)" if self._is_images else "tensor(float)"
+        if inputs != {graph.X: expected}:
             found = ", ".join(f"{name} of {kind}" for name, kind in inputs.items())
-            raise ModelError(f"{self.path}: the graph asks for {found}, expected {graph.X} of tensor(float) only")
+            raise ModelError(f"{self.path}: the graph asks for {found}, expected {graph.X} of {expected} only")
         shape = self._session.inputs[graph.X][1:]
         if tuple(shape) != self.bundle.input_shape:
             raise ModelError(f"{self.path}: the graph takes {shape}, its metadata says {list(self.bundle.input_shape)}")
 
+    def _golden_inputs(self) -> NDArray[Any]:
+        if self._is_images:
+            return np.frombuffer(self.bundle.golden.pixels, np.uint8).reshape(-1, *self.bundle.input_shape)
+        return _float32(self.bundle.golden.x, "rows are not a numeric array")
+
     def _replay_golden(self) -> None:
         golden = self.bundle.golden
         try:
-            replayed = self.score(golden.x)
-            self.score_one(np.asarray(golden.x[0]))
+            x = self._golden_inputs()
+            replayed = self.score(x)
+            self.score_one(x[0])
         except Exception as error:  # the graph may fail in any way, and onnxruntime's classes share no base
             raise ModelError(f"{self.path}: the golden rows cannot be scored: {first_line(error)}") from None
         recorded = np.asarray(golden.score)
-        difference = np.abs(replayed.score - recorded) / np.maximum(np.abs(recorded), 1e-6)
+        difference = np.abs(replayed.score - recorded) / np.maximum(
+            np.abs(recorded), max(1e-6, 0.01 * abs(self.bundle.calibration.threshold))
+        )
         if not np.all(difference <= GOLDEN_TOLERANCE):  # not all(<=), so that NaN fails too
             worst = int(np.nan_to_num(difference, nan=np.inf).argmax())
             raise ModelError(
@@ -282,6 +358,28 @@ class Detector:
             raise ModelError(f"{self.path}: a golden row has another p-value on {self.provider} than recorded")
         if replayed.is_anomaly.tolist() != golden.is_anomaly:
             raise ModelError(f"{self.path}: a golden row has another verdict on {self.provider} than recorded")
+
+
+def _uint8(x: ArrayLike) -> NDArray[np.uint8]:
+    """`x` as contiguous uint8; raises InputError for what is not whole numbers 0 to 255, rather than scaling it."""
+    try:
+        array = np.asarray(x)
+    except ValueError as error:  # ragged lists
+        raise InputError(f"images are not an array: {error}") from None
+    if array.dtype.kind not in "ui":
+        raise InputError(f"images hold {array.dtype}, expected uint8: whole numbers 0 to 255")
+    if array.size and (array.min() < 0 or array.max() > 255):
+        raise InputError(f"images hold {array.min()} to {array.max()}, expected whole numbers 0 to 255")
+    return np.ascontiguousarray(array, dtype=np.uint8)
+
+
+def _indices(x: ArrayLike | None, shape: tuple[int | str | None, ...]) -> NDArray[np.int64]:
+    if x is None:
+        raise InputError("this decoder unpools: it needs the indices that its encoder file gives beside the code")
+    array = np.asarray(x)
+    if array.dtype.kind not in "ui" or array.shape != shape:
+        raise InputError(f"indices are {array.dtype} of shape {array.shape}, expected int64 of shape {shape}")
+    return np.ascontiguousarray(array, dtype=np.int64)
 
 
 def _float32(x: ArrayLike, wrong: str) -> NDArray[np.float32]:
@@ -303,8 +401,8 @@ def _float32(x: ArrayLike, wrong: str) -> NDArray[np.float32]:
 class _BoundRow:
     """Buffers for one row and its verdict, bound to the graph once."""
 
-    def __init__(self, session: Session, shape: tuple[int, ...]) -> None:
-        self.x = np.zeros((1, *shape), np.float32)
+    def __init__(self, session: Session, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.x = np.zeros((1, *shape), dtype)
         self.score = np.zeros(1, np.float32)
         self.p_value = np.zeros(1, np.float32)
         self.is_anomaly = np.zeros(1, np.bool_)

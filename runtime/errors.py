@@ -13,6 +13,7 @@ Each message says what was wanted, what was found and what to do; the command li
 EXIT_ANOMALY = 1
 EXIT_USAGE = 2
 EXIT_ENVIRONMENT = 3
+EXIT_REFUSED = 4  # done, but some images of the folder could not be read
 EXIT_BROKEN_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
 
 

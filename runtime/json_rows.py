@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
+from .bundle import Column
 from .errors import InputError
+from .fields import Field, as_fields
 from .tables import BadCell
 
 if TYPE_CHECKING:
@@ -27,7 +29,9 @@ _SHOWN = 40
 
 _Cell = float | str | bool | None | list[Any] | dict[str, Any]
 _Object = dict[str, _Cell]
-_DECODER = msgspec.json.Decoder(list[float | list[float] | _Object] | _Object)
+_NUMBERS = msgspec.json.Decoder(list[float | list[float] | _Object] | _Object)
+_Text = float | str | None
+_TEXTS = msgspec.json.Decoder(list[_Text | list[_Text] | _Object] | _Object)
 
 
 class RefusedError(InputError):
@@ -52,9 +56,12 @@ class RowReader:
     [[1.0, 2.0], [3.0, 4.0]]
     """
 
-    def __init__(self, columns: Sequence[str]) -> None:
-        self._columns = tuple(columns)
-        self._keys = [msgspec.json.encode(name) for name in columns]
+    def __init__(self, columns: Sequence[str | Column | Field]) -> None:
+        self._fields = as_fields(columns)
+        self._columns = tuple(field.name for field in self._fields)
+        self._keys = [msgspec.json.encode(name) for name in self._columns]
+        self._coded = [(place, field) for place, field in enumerate(self._fields) if not field.is_number]
+        self._decode = (_TEXTS if self._coded else _NUMBERS).decode
 
     def read(self, body: bytes) -> NDArray[np.float32]:
         """The rows, shape (rows, columns), all finite float32.
@@ -62,7 +69,7 @@ class RowReader:
         Parameters
         ----------
         body : JSON: a list of numbers in the order of the columns, an object by column name (others are ignored), or
-            a list of such
+            a list of such; text where the column holds text, null or no key for a class that is not known
 
         Raises
         ------
@@ -72,8 +79,7 @@ class RowReader:
         if len(body) > MAX_VALUES and body.count(b",") >= MAX_VALUES:
             raise RefusedError(413, f"the body holds more than {MAX_VALUES} values")
         try:
-            decoded = _DECODER.decode(body)
-            rows = self._lists(decoded, body)
+            rows = self._lists(self._decode(body), body)
             values = np.array(rows, dtype=np.float64)
         except (ValueError, TypeError, KeyError, RecursionError) as error:  # ragged rows, and all that msgspec raises
             raise self._diagnosis(body, f"the body is not valid JSON: {error}"[:200]) from None
@@ -85,27 +91,43 @@ class RowReader:
         return values.astype(np.float32)
 
     def _lists(self, decoded: list[Any] | _Object, body: bytes) -> list[list[float]]:
-        """Rows as lists; KeyError or ValueError for an object that is no row."""
+        """Rows as lists; KeyError, TypeError or ValueError for what is no row."""
         if isinstance(decoded, dict):
-            rows = [self._by_name(decoded)]
-            n_objects = 1
-        elif decoded and type(decoded[0]) is float:
-            return [decoded]
-        else:
-            rows = [self._by_name(row) if type(row) is dict else row for row in decoded]
-            n_objects = sum(type(row) is dict for row in decoded)
+            decoded = [decoded]
+        elif decoded and not isinstance(decoded[0], list | dict):
+            return [self._numbers(decoded)] if self._coded else [decoded]
+        objects = [row for row in decoded if type(row) is dict]
+        rows = [self._by_name(row) if type(row) is dict else row for row in decoded] if objects else decoded
         # Decoding keeps the last of equal keys. Without escapes in the body every key stands in it as it is written.
-        if n_objects and (b"\\" in body or any(body.count(key) != n_objects for key in self._keys)):
+        if objects and (b"\\" in body or any(body.count(key) != n for key, n in self._expected(objects))):
             problem = self._diagnosis(body, "")
             if str(problem):
                 raise problem
-        return rows
+        return [self._numbers(row) for row in rows] if self._coded else rows
 
-    def _by_name(self, row: _Object) -> list[float]:
+    def _expected(self, objects: list[_Object]) -> Iterator[tuple[bytes, int]]:
+        """Each key as it is written, and how often it must stand in a body of these objects."""
+        for key, field in zip(self._keys, self._fields, strict=True):
+            yield key, sum(field.name in row for row in objects) if field.optional else len(objects)
+
+    def _by_name(self, row: _Object) -> list[Any]:
+        if self._coded:
+            return [row.get(field.name) if field.optional else row[field.name] for field in self._fields]
         cells = [row[name] for name in self._columns]
         if not all(type(cell) is float for cell in cells):
             raise ValueError("not a number")
-        return cells  # type: ignore[return-value]
+        return cells
+
+    def _numbers(self, row: list[Any]) -> list[float]:
+        """A row of cells with the texts and the unknown classes as numbers."""
+        if type(row) is not list or len(row) != len(self._fields):
+            raise ValueError("not a row")
+        numbers = row.copy()
+        for place, field in self._coded:
+            numbers[place] = _number(field, row[place])
+        if not all(type(number) is float for number in numbers):
+            raise ValueError("not a number, or another text than the column holds")
+        return numbers
 
     def _diagnosis(self, body: bytes, fallback: str) -> RefusedError:
         """Why this body is refused: parsed again, slowly, by a parser that keeps what is wrong with it."""
@@ -129,21 +151,23 @@ class RowReader:
     def _problem(self, row: Any) -> BadCell | None:
         if type(row) is _Pairs:
             times = Counter(key for key, _ in row)
-            for name in self._columns:
-                if times[name] != 1:
-                    return BadCell(name, "is missing" if not times[name] else "stands in the object more than once")
+            for field in self._fields:
+                if times[field.name] > 1:
+                    return BadCell(field.name, "stands in the object more than once")
+                if not times[field.name] and not field.optional:
+                    return BadCell(field.name, "is missing")
             by_name = dict(row)
-            cells = [by_name[name] for name in self._columns]
+            cells = [by_name.get(name) for name in self._columns]
         elif type(row) is list:
             if len(row) != len(self._columns):
                 return BadCell("", f"has {len(row)} values, expected {len(self._columns)}")
             cells = row
         else:
             return BadCell("", f"{_kind(row)}, expected a list or an object")
-        for name, cell in zip(self._columns, cells, strict=True):
-            reason = _reason(cell)
+        for field, cell in zip(self._fields, cells, strict=True):
+            reason = _reason(field, cell)
             if reason:
-                return BadCell(name, reason)
+                return BadCell(field.name, reason)
         return None
 
 
@@ -171,8 +195,15 @@ def _kind(value: Any) -> str:
     return "holds an object" if type(value) is _Pairs else "holds a list"
 
 
-def _reason(cell: Any) -> str:
-    """Why a cell is no finite float32 number, "" if it is one."""
+def _number(field: Field, cell: Any) -> float | None:
+    """What the graph takes for a cell of a column that is not of any numbers; None for a bad cell."""
+    return field.number(cell) if cell is None or type(cell) in (float, str) else None
+
+
+def _reason(field: Field, cell: Any) -> str:
+    """Why a cell cannot stand in this column, "" if it can."""
+    if not field.is_number:
+        return f"{_kind(cell)}, expected {field.expected}" if _number(field, cell) is None else ""
     if not isinstance(cell, float):
         return f"{_kind(cell)}, expected a number"
     if math.isnan(cell):

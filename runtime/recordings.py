@@ -1,11 +1,16 @@
-"""Rows of a recording, in order, to results in order: windows, gaps, bad rows. Files, stdin and HTTP all come here."""
+"""Rows of a recording, in order, to results in order: windows, gaps, bad rows; and images, which stand alone.
+
+Files, stdin and HTTP all come here.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .bundle import Bundle
 from .detector import Detector, Explanation, Scores
 from .tables import Rows
 
@@ -15,7 +20,7 @@ if TYPE_CHECKING:
 OK, WARMING, GAP, BAD, OVERFLOW = "ok", "warming", "gap", "bad", "overflow"
 STATUSES = (OK, WARMING, GAP, BAD, OVERFLOW)
 """ok: scored. warming: the recording is still shorter than a window. gap: the window holds a bad row or a jump in
-time. bad: a cell of this row is no finite number. overflow: the score exceeds float32."""
+time. bad: a cell of this row is no finite number, or this image cannot be read. overflow: the score exceeds float32."""
 
 _GAP_PERIODS = 1.5
 """A step in time of more than this many periods is a gap; less is jitter."""
@@ -41,39 +46,43 @@ class Results(NamedTuple):
         return result
 
 
-class Recording:
-    """Scores a recording that arrives in chunks of any size; the chunking changes no result.
+class Framed(NamedTuple):
+    """What a detector gets for consecutive rows.
 
-    A window is scored at its newest row. It must hold `window` rows that follow each other: after a bad row or a
-    jump in time it fills anew, nothing is interpolated.
+    `inputs` has one for each row where `full`, (n, features) or (n, window, features); `status` and `reason` have an
+    element for every row, and say where there is no input.
     """
 
-    def __init__(self, detector: Detector, *, explain: bool = False) -> None:
-        self._detector = detector
-        self._explain = explain
-        self._window = detector.bundle.window
-        self._period_s = detector.bundle.data.period_s
+    first: int
+    inputs: NDArray[Any]
+    full: NDArray[np.bool_]
+    status: list[str]
+    reason: list[str]
+
+
+class Framer:
+    """Makes inputs of a recording that arrives in chunks of any size; the chunking changes no input.
+
+    A window ends at its newest row. It must hold `window` rows that follow each other: after a bad row or a jump in
+    time it fills anew, nothing is interpolated.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._kind = bundle.kind
+        self._window = bundle.window
+        self._period_s = bundle.data.period_s
         # The rows before the newest that its window reaches back to; NaN before the recording begins.
-        self._tail = np.full((self._window - 1, len(detector.bundle.columns)), np.nan, np.float32)
+        self._tail = np.full((self._window - 1, len(bundle.columns)), np.nan, np.float32)
         self._run = 0  # rows that follow each other, up to the newest
         self._why = ""  # why the run was broken; "" at the start of the recording
         self._last_time = np.nan  # the last readable time, and how many rows ago it was
         self._last_time_ago = 1
 
-    def push(self, rows: Rows) -> Results:
-        """Results for the next rows of the recording."""
-        n = len(rows.values)
+    def push(self, rows: Rows) -> Framed:
+        """Inputs for the next rows of the recording."""
         status, reason, full = self._statuses(rows)
         inputs = self._inputs(rows.values)
-        inputs = inputs if full.all() else inputs[full]
-        scored = self._detector.score(inputs)
-        scores = _spread(scored, full, n)
-        explanation = self._explanations(inputs, full, n) if self._explain else None
-        if not scored.scored.all():
-            for index in np.flatnonzero(full)[~scored.scored]:
-                status[index] = OVERFLOW
-                reason[index] = "the score exceeds float32"
-        return Results(rows.first, scores, status, reason, explanation)
+        return Framed(rows.first, inputs if full.all() else inputs[full], full, status, reason)
 
     def _statuses(self, rows: Rows) -> tuple[list[str], list[str], NDArray[np.bool_]]:
         status, reason = [OK] * len(rows.values), [""] * len(rows.values)
@@ -110,26 +119,69 @@ class Recording:
 
     def _inputs(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """One input for each of these rows; inputs that reach before the recording hold NaN."""
-        if self._detector.bundle.kind == "rows":
+        if self._kind == "rows":
             return rows
         joined = np.concatenate([self._tail, rows])
         self._tail = joined[len(rows) :]
         windows = np.lib.stride_tricks.sliding_window_view(joined, self._window, axis=0)  # (rows, features, window)
         return windows.transpose(0, 2, 1)
 
+
+class Recording:
+    """Scores a recording that arrives in chunks of any size; the chunking changes no result. See `Framer`."""
+
+    def __init__(self, detector: Detector, *, explain: bool = False) -> None:
+        self._detector = detector
+        self._explain = explain
+        self._framer = Framer(detector.bundle)
+
+    def push(self, rows: Rows) -> Results:
+        """Results for the next rows of the recording."""
+        first, inputs, full, status, reason = self._framer.push(rows)
+        scores = _score(self._detector, inputs, full, status, reason)
+        explanation = self._explanations(inputs, full, len(status)) if self._explain else None
+        return Results(first, scores, status, reason, explanation)
+
     def _explanations(self, inputs: NDArray[np.float32], full: NDArray[np.bool_], n: int) -> Explanation:
         """Per row and column: the contribution summed over the window, and the value expected at the newest row."""
         contribution, expected = self._detector.explain(inputs)
         if contribution.ndim == 3:
             contribution, expected = contribution.sum(axis=1), expected[:, -1]
-        return Explanation(_fill(contribution, full, n), _fill(expected, full, n))
+        return Explanation(fill(contribution, full, n), fill(expected, full, n))
+
+
+def score_images(detector: Detector, first: int, images: Sequence[NDArray[np.uint8] | str]) -> Results:
+    """Results of images as `images.read_image` gives them; a text in place of an image is why it cannot be read.
+
+    Parameters
+    ----------
+    first : number of the first of these images
+    """
+    full = np.array([not isinstance(image, str) for image in images], np.bool_)
+    status = [OK if readable else BAD for readable in full]
+    reason = [image if isinstance(image, str) else "" for image in images]
+    pixels = [image for image in images if not isinstance(image, str)]
+    inputs = np.stack(pixels) if pixels else np.empty((0, *detector.bundle.input_shape), np.uint8)
+    return Results(first, _score(detector, inputs, full, status, reason), status, reason, None)
+
+
+def _score(
+    detector: Detector, inputs: NDArray[Any], full: NDArray[np.bool_], status: list[str], reason: list[str]
+) -> Scores:
+    """The scores of the inputs at the places where `full`; what overflows is marked in `status` and `reason`."""
+    scored = detector.score(inputs)
+    if not scored.scored.all():
+        for index in np.flatnonzero(full)[~scored.scored]:
+            status[index] = OVERFLOW
+            reason[index] = "the score exceeds float32"
+    return _spread(scored, full, len(full))
 
 
 def _spread(scores: Scores, full: NDArray[np.bool_], n: int) -> Scores:
-    return scores if full.all() else Scores(*(_fill(values, full, n) for values in scores))
+    return scores if full.all() else Scores(*(fill(values, full, n) for values in scores))
 
 
-def _fill(values: NDArray[Any], full: NDArray[np.bool_], n: int) -> NDArray[Any]:
+def fill(values: NDArray[Any], full: NDArray[np.bool_], n: int) -> NDArray[Any]:
     """`values` at the rows where `full`; NaN, or False for booleans, elsewhere."""
     out = np.full((n, *values.shape[1:]), False if values.dtype == np.bool_ else np.nan, values.dtype)
     out[full] = values

@@ -62,4 +62,6 @@ class BodyReader:
 
 
 def _too_large() -> RefusedError:
-    return RefusedError(413, f"the body is larger than {MAX_BODY // 1024**2} MiB; send fewer rows at a time")
+    return RefusedError(
+        413, f"the body is larger than {MAX_BODY // 1024**2} MiB; send fewer rows at a time, or a smaller image"
+    )

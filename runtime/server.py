@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from .detector import Detector
 from .errors import InputError, MissingExtraError
+from .images import import_pillow
 from .metrics import Metrics
 from .service import Service, create_app
 
@@ -109,7 +110,10 @@ class _Run:
     def _load_in_thread(self) -> None:
         outcome: Callable[[], None]
         try:
-            outcome = partial(self._loaded, self._load())
+            detector = self._load()
+            if detector.bundle.image is not None:
+                import_pillow()  # now, rather than at the first request
+            outcome = partial(self._loaded, detector)
         except BaseException as error:
             outcome = partial(self._failed, error)
         with suppress(RuntimeError):  # the loop is closed: the service was stopped before

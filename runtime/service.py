@@ -1,23 +1,26 @@
-"""The HTTP application: scores rows, tells about its model, its health and its metrics."""
+"""The HTTP application: scores rows or an image, tells about its model, its health and its metrics."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import Callable, Mapping
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import msgspec
 import numpy as np
 
-from .detector import Detector
-from .errors import MissingExtraError
+from .bundle import Image
+from .detector import HEAT_WHITE, Detector
+from .errors import InputError, MissingExtraError
+from .images import heat_png, image_format, read_image
 from .json_rows import RefusedError, RowReader
 from .metrics import CONTENT_TYPE, Metrics
-from .recordings import OVERFLOW, Recording, Results
-from .requests import BodyReader
+from .recordings import OVERFLOW, Recording, Results, score_images
+from .requests import MAX_BUFFERED, BodyReader
 from .tables import Rows
 
 try:
@@ -29,10 +32,15 @@ try:
 except ImportError as error:
     raise MissingExtraError(f"the HTTP service needs {error.name}: pip install 'vae-detect[serve]'") from None
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _CHUNK_ROWS = 1024  # between chunks the loop answers others, so that a scrape never waits for 100 000 rows
 _LARGEST = 5
+_LEAST_WAITING = 1024 * 1024
+"""Bytes that an image counts for while it waits to be decoded, at least: a small file may hold 40 megapixels."""
 _ENDPOINTS = {
-    "POST /score": "score one row or many; ?explain=1 adds the largest contributions",
+    "POST /score": "score one row or many, or one image; ?explain=1 adds the largest contributions, or a heat map",
     "GET /model": "facts about the model",
     "GET /healthz": "200 when the process answers",
     "GET /readyz": "200 when a verified model is loaded",
@@ -52,10 +60,11 @@ class Service:
         """Whether clients may send another request on their connection."""
         self._detector: Detector | None = None
         self._bodies = BodyReader()
+        self._waiting = 0  # bytes of images that wait to be decoded
 
     def use(self, detector: Detector) -> None:
         """Scores with this verified detector from now on."""
-        self._reader = RowReader(detector.bundle.names)
+        self._reader = RowReader(detector.bundle.columns)
         self._facts = msgspec.json.encode(model_facts(detector))
         self._detector = detector
         self.metrics.model_loaded(detector)
@@ -121,7 +130,15 @@ class Service:
         detector = self._detector
         if detector is None:
             return self._error(503, f"not ready: {self.not_ready}")
-        values = self._reader.read(await self._bodies.read(request.scope["headers"], request.stream()))
+        body = await self._bodies.read(request.scope["headers"], request.stream())
+        if detector.bundle.image is not None:
+            return await self._score_image(detector, detector.bundle.image, body, explain)
+        if image_format(body):
+            raise RefusedError(415, "the body is an image, and this model scores rows; expected JSON")
+        return await self._score_rows(detector, body, explain)
+
+    async def _score_rows(self, detector: Detector, body: bytes, explain: bool) -> Response:
+        values = self._reader.read(body)
         recording = Recording(detector, explain=explain)
         parts = [b'{"model":', msgspec.json.encode(detector.bundle.export_id), b',"results":[']
         measured: list[tuple[Results, float]] = []
@@ -139,6 +156,34 @@ class Service:
         for results, seconds in measured:
             self.metrics.observe(results, seconds)
         return self._reply(b"".join((*parts, b"]}")))
+
+    async def _score_image(self, detector: Detector, image: Image, body: bytes, explain: bool) -> Response:
+        if body and not image_format(body):
+            raise RefusedError(
+                415, "the body is no image, and this model scores images; expected PNG, JPEG, BMP, TIFF, WebP or GIF"
+            )
+        pixels = await self._decode(body, image)
+        started = perf_counter()
+        results = score_images(detector, 0, [pixels])
+        seconds = perf_counter() - started
+        if OVERFLOW in results.status:
+            raise RefusedError(400, "the score of the image exceeds float32", rows=1)
+        answer = results.row(0) | (_heat(detector, pixels) if explain else {})
+        self.metrics.observe(results, seconds)
+        return self._reply(msgspec.json.encode({"model": detector.bundle.export_id, "results": [answer]}))
+
+    async def _decode(self, body: bytes, image: Image) -> NDArray[np.uint8]:
+        """The pixels, decoded in a thread, since 40 megapixels take a second in which others want to be answered."""
+        cost = max(len(body), _LEAST_WAITING)
+        if self._waiting + cost > MAX_BUFFERED:
+            raise RefusedError(503, "too many images at once; try again", rows=1)
+        self._waiting += cost
+        try:
+            return await asyncio.to_thread(read_image, body, image)
+        except InputError as error:
+            raise RefusedError(400, f"the image {error}", rows=1) from None
+        finally:
+            self._waiting -= cost
 
     def _reply(
         self,
@@ -224,6 +269,18 @@ def _encode(results: Results, rows: Rows, names: tuple[str, ...]) -> bytes:
                 for place in largest
             ]
     return msgspec.json.encode(answers)[1:-1]
+
+
+def _heat(detector: Detector, pixels: NDArray[np.uint8]) -> dict[str, Any]:
+    """The heat map as a picture, what white is in it, and where it is largest."""
+    heat = detector.heat_map(pixels[None])[0]
+    white = HEAT_WHITE * detector.normal_heat
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    return {
+        "heat_map": base64.b64encode(heat_png(heat, white)).decode(),
+        "heat_map_white": white,
+        "largest_error": {"row": int(row), "column": int(column), "nats": _short(heat[row, column])},
+    }
 
 
 def _short(value: np.float32) -> float:

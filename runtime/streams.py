@@ -76,7 +76,7 @@ class _CsvLines:
                 raise InputError(f"standard input: the header {cells.reason}")
             names = read_header(iter([cells]), "standard input")
         self._layout = Layout(
-            names, facts.names, time_column=facts.data.time_column, form=form, source="standard input"
+            names, facts.columns, time_column=facts.data.time_column, form=form, source="standard input"
         )
 
     def parse(self, number: int, line: bytes) -> Rows:
@@ -98,7 +98,7 @@ class _CsvLines:
 
 class _JsonLines:
     def __init__(self, detector: Detector) -> None:
-        self._reader = RowReader(detector.bundle.names)
+        self._reader = RowReader(detector.bundle.columns)
         self._columns = len(detector.bundle.names)
         # Only windows ask when a row was taken.
         self._time_column = detector.bundle.data.time_column if detector.bundle.kind == "windows" else None

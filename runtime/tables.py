@@ -17,7 +17,9 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from .bundle import Column
 from .errors import InputError
+from .fields import UNKNOWN, Field, as_fields
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,41 +88,46 @@ class Layout:
     Parameters
     ----------
     header : the table's header, or None when it has none: the columns then stand in the order of `columns`
-    columns : names wanted, in the order wanted
+    columns : what is wanted, in the order wanted: names of columns of numbers, a detector's columns, or fields
     time_column : name of the time stamp, None for none; a table without it has no times
     source : how to call the table in messages
 
     Raises
     ------
     InputError
-        when a wanted column is missing or named twice
+        when a wanted column is missing or named twice; an optional one may be missing
     """
 
     def __init__(
         self,
         header: Sequence[str] | None,
-        columns: Sequence[str],
+        columns: Sequence[str | Column | Field],
         *,
         time_column: str | None = None,
         form: TableFormat,
         source: str,
     ) -> None:
-        self.columns = tuple(columns)
+        fields = as_fields(columns)
+        self.columns = tuple(field.name for field in fields)
         self.form = form
-        names = list(columns) if header is None else [name.strip() for name in header]
+        names = list(self.columns) if header is None else [name.strip() for name in header]
         self.width = len(names)
-        check_header(names, (*columns, time_column) if time_column in names else columns, source)
-        self._positions = [names.index(name) for name in columns]
+        self._present = [place for place, field in enumerate(fields) if field.name in names or not field.optional]
+        self._fields = [fields[place] for place in self._present]
+        wanted = [field.name for field in self._fields]
+        check_header(names, (*wanted, time_column) if time_column in names else wanted, source)
+        self._positions = [names.index(name) for name in wanted]
+        self._coded = [(place, field) for place, field in enumerate(self._fields) if not field.is_number]
         self.time_position = names.index(time_column) if time_column in names else None
 
     def parse(self, first: int, lines: Sequence[Sequence[str]]) -> Rows:
         """The wanted columns of these rows of cells."""
         values = self._clean(lines)
         if values is not None:
-            return Rows(first, values, {}, self._times(lines))
+            return Rows(first, self._complete(values, {}), {}, self._times(lines))
         bad: dict[int, BadCell] = {}
         numbers: list[list[float]] = []
-        blank = [math.nan] * len(self.columns)
+        blank = [math.nan] * len(self._positions)
         for index, cells in enumerate(lines):
             if len(cells) != self.width:
                 bad[index] = BadCell("", f"has {len(cells)} cells, expected {self.width}")
@@ -133,18 +140,23 @@ class Layout:
                 numbers.append(blank)
             else:
                 numbers.append(parsed)
-        values = np.array(numbers, dtype=np.float64).reshape(len(lines), len(self.columns)).astype(np.float32)
-        return Rows(first, values, bad, self._times(lines))
+        values = np.array(numbers, dtype=np.float64).reshape(len(lines), len(self._positions)).astype(np.float32)
+        return Rows(first, self._complete(values, bad), bad, self._times(lines))
 
     def _clean(self, lines: Sequence[Sequence[str]]) -> NDArray[np.float32] | None:
         """All the values in one go, or None when any cell needs a closer look; three times as fast as row by row."""
         if self.form.decimal != "." or any(len(cells) != self.width for cells in lines):
             return None
         flat = [cells[position] for cells in lines for position in self._positions]
+        for place, field in self._coded:
+            found = [_number(field, cell) for cell in flat[place :: len(self._positions)]]
+            if None in found:
+                return None
+            flat[place :: len(self._positions)] = map(repr, found)
         if not _is_plain("".join(flat)):
             return None
         try:
-            values = np.fromiter(map(float, flat), np.float64, len(flat)).reshape(len(lines), len(self.columns))
+            values = np.fromiter(map(float, flat), np.float64, len(flat)).reshape(len(lines), len(self._positions))
         except ValueError:
             return None
         return values.astype(np.float32) if np.all(np.abs(values) <= _FLOAT32_MAX) else None
@@ -152,10 +164,17 @@ class Layout:
     def _numbers(self, cells: list[str]) -> list[float] | BadCell:
         written = cells
         if self.form.decimal == ",":
-            cells = [self.form.with_point(cell) for cell in cells]
-        if _is_plain("".join(cells)):
+            cells = [
+                cell if field.texts else self.form.with_point(cell)
+                for field, cell in zip(self._fields, cells, strict=True)
+            ]
+        numerals = cells.copy()
+        for place, field in self._coded:
+            number = _number(field, cells[place])
+            numerals[place] = "" if number is None else repr(number)
+        if _is_plain("".join(numerals)):
             try:
-                numbers = list(map(float, cells))
+                numbers = list(map(float, numerals))
             except ValueError:
                 pass
             else:
@@ -164,10 +183,22 @@ class Layout:
         return self._first_bad(cells, written)
 
     def _first_bad(self, cells: list[str], written: list[str]) -> BadCell:
-        for name, cell, shown in zip(self.columns, cells, written, strict=True):
-            if bad_reason(cell):
-                return BadCell(name, bad_reason(shown) or f"holds {shown.strip()!r}, expected a decimal comma")
+        for field, cell, shown in zip(self._fields, cells, written, strict=True):
+            if not field.is_number:
+                if _number(field, cell) is None:
+                    return BadCell(field.name, _unexpected(field, shown))
+            elif bad_reason(cell):
+                return BadCell(field.name, bad_reason(shown) or f"holds {shown.strip()!r}, expected a decimal comma")
         raise AssertionError("no bad cell in a row that did not parse")
+
+    def _complete(self, values: NDArray[np.float32], bad: dict[int, BadCell]) -> NDArray[np.float32]:
+        """The values with the columns that the table lacks, which are unknown in every row."""
+        if len(self._present) == len(self.columns):
+            return values
+        whole = np.full((len(values), len(self.columns)), UNKNOWN, np.float32)
+        whole[:, self._present] = values
+        whole[list(bad)] = np.nan
+        return whole
 
     def _times(self, lines: Sequence[Sequence[str]]) -> NDArray[np.float64] | None:
         if self.time_position is None:
@@ -185,10 +216,27 @@ def _is_float32(number: float) -> bool:
     return -_FLOAT32_MAX <= number <= _FLOAT32_MAX  # False for NaN
 
 
+def _number(field: Field, cell: str) -> float | None:
+    """What the graph takes for a cell of a column that is not of any numbers; None for a bad cell."""
+    text = cell.strip()
+    if field.texts or not text:
+        return field.number(text or None)
+    return None if bad_reason(cell) else field.number(float(cell))
+
+
+def _unexpected(field: Field, cell: str) -> str:
+    text = cell.strip()
+    return f"holds {_shown(text)}, expected {field.expected}" if text else f"is empty, expected {field.expected}"
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:37] + "...")
+
+
 def bad_reason(cell: str) -> str:
     """Why a cell is no finite float32 number, "" if it is one."""
     text = cell.strip(" \t\r\n")  # not all that strip() takes for a space is one to float()
-    shown = repr(text if len(text) <= 40 else text[:37] + "...")
+    shown = _shown(text)
     if not text:
         return "is empty"
     try:
@@ -285,13 +333,17 @@ def check_header(names: Sequence[str], wanted: Sequence[str], source: str) -> No
 
 def read_rows(
     path: Path,
-    columns: Sequence[str],
+    columns: Sequence[str | Column | Field],
     *,
     form: TableFormat,
     time_column: str | None = None,
     chunk_rows: int = CHUNK_ROWS,
 ) -> Iterator[Rows]:
-    """A CSV file in chunks; see `Layout` for how columns are found and `open_text` for what is refused."""
+    """A CSV file in chunks; see `Layout` for how columns are found and `open_text` for what is refused.
+
+    Columns of text are wanted as `Field`, like ``Field("mode", texts=("auto", "manual"))``: manual is read as 1.0, and
+    a row with any other text is bad.
+    """
     source = str(path)
     with open_text(path) as text:
         lines = cells(text, form, source)

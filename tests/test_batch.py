@@ -7,14 +7,29 @@ import io
 import os
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 
-from vae_detect.runtime.batch import COLUMNS, Summary, ignored_columns, score_file, write_scores, written_aside
-from vae_detect.runtime.detector import Detector
+from vae_detect.runtime import batch
+from vae_detect.runtime.batch import (
+    COLUMNS,
+    Summary,
+    find_images,
+    ignored_columns,
+    picture_paths,
+    score_file,
+    score_files,
+    write_scores,
+    written_aside,
+)
+from vae_detect.runtime.bundle import Image
+from vae_detect.runtime.detector import HEAT_WHITE, Detector
 from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.images import ImageFile
 from vae_detect.runtime.tables import TableFormat
 
 Floats = NDArray[np.float32]
@@ -136,6 +151,134 @@ def test_memory_does_not_grow_with_the_file(detector: Detector, normal_rows: Flo
 
     peak(1500)  # what is imported or cached once
     assert peak(12_000) < peak(1500) + 500_000  # 12 000 rows are 768 kB as float64, and 5 MB as text cells
+
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path, photos: NDArray[np.uint8]) -> Path:
+    """41 images in two folders, the last one odd, with a file that is no image among them."""
+    made = tmp_path / "photos"
+    for index, pixels in enumerate(photos):
+        path = made / f"{index // 20}" / f"{index:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Pillow.fromarray(pixels).save(path)
+    (made / "1" / "25a.jpg").write_bytes(b"text")
+    (made / "README.txt").write_text("text")
+    return made
+
+
+def score_folder(detector: Detector, folder: Path, **options: Any) -> tuple[Summary, list[dict[str, str]]]:
+    out = io.StringIO()
+    files = find_images(folder).files
+    summary = write_scores(score_files(detector, files, **options), out, files)
+    assert out.getvalue().startswith("file,score,severity,p_value,is_anomaly,status,reason\n")
+    return summary, list(csv.DictReader(out.getvalue().splitlines()))
+
+
+@pytest.mark.parametrize("at_once", [1, 5, 64])
+def test_n_images_in_n_lines_out_sorted(
+    images_detector: Detector,
+    folder: Path,
+    photos: NDArray[np.uint8],
+    at_once: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batch, "IMAGES_AT_ONCE", at_once)
+    summary, lines = score_folder(images_detector, folder)
+    assert summary == Summary(42, 1, {"ok": 41, "bad": 1})
+    assert summary.describe("images") == "42 images: 41 scored, 1 anomalies (2.44%), 1 bad"
+    names = [line["file"] for line in lines]
+    assert names == sorted(names)
+    assert len(names) == 42
+    (bad,) = [line for line in lines if line["status"] == "bad"]
+    assert (bad["file"], bad["score"]) == ("1/25a.jpg", "")
+    assert bad["reason"].startswith("is no image: expected PNG")
+    scores = [float(line["score"]) for line in lines if line["status"] == "ok"]
+    np.testing.assert_allclose(scores, images_detector.score(photos).score, rtol=1e-5)
+    assert [line["is_anomaly"] for line in lines if line["status"] == "ok"] == ["0"] * 40 + ["1"]
+
+
+def test_stop_on_bad_names_the_image(images_detector: Detector, folder: Path) -> None:
+    with pytest.raises(InputError, match=r"photos/1/25a\.jpg: is no image") as caught:
+        list(score_files(images_detector, find_images(folder).files, stop_on_bad=True))
+    assert caught.value.row == 26
+
+
+def test_a_refused_file_is_not_read(images_detector: Detector, folder: Path) -> None:
+    os.mkfifo(folder / "pipe.png")
+    (folder / "zero.png").symlink_to("/dev/zero")
+    summary, lines = score_folder(images_detector, folder)
+    assert summary.by_status == {"ok": 41, "bad": 3}
+    assert [line["reason"] for line in lines[-2:]] == ["is no regular file", "is a link out of the folder"]
+
+
+def test_few_images_are_read_ahead(images_detector: Detector, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def read_file(file: ImageFile, image: Image) -> NDArray[np.uint8]:
+        read.append(file.path)
+        return np.zeros(image.shape, np.uint8)
+
+    monkeypatch.setattr(batch, "read_file", read_file)
+    monkeypatch.setattr(batch, "IMAGES_AT_ONCE", 3)
+    results = score_files(images_detector, find_images(folder).files)
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert 3 <= len(read) <= 9
+    assert read == [file.path for file in find_images(folder).files][: len(read)]
+
+
+def test_heat_maps_lie_under_the_names_of_their_images(
+    images_detector: Detector, folder: Path, photos: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    Pillow.fromarray(photos[0]).save(folder / "0" / "00.bmp")
+    files = find_images(folder).files
+    paths = picture_paths(tmp_path / "heat", folder, files, what="heat map", force=False)
+    summary, _ = score_folder(images_detector, folder, heat_maps=paths)
+    found = sorted(path.relative_to(tmp_path / "heat").as_posix() for path in (tmp_path / "heat").rglob("*.*"))
+    assert found == sorted([*(f"{i // 20}/{i:02}.png" for i in range(41)), "0/00.bmp.png"])
+    white = HEAT_WHITE * images_detector.normal_heat
+    for index in (0, 40):
+        expected = np.rint(np.clip(images_detector.heat_map(photos[[index]])[0] / white, 0, 1) * 255)
+        with Pillow.open(tmp_path / "heat" / f"{index // 20}" / f"{index:02}.png") as picture:
+            assert picture.mode == "L"
+            assert np.abs(np.asarray(picture).astype(int) - expected).max() <= 1
+    with pytest.raises(InputError, match=r"heat/0/00\.bmp\.png: exists already; pass --force to replace it"):
+        picture_paths(tmp_path / "heat", folder, files, what="heat map", force=False)
+    assert picture_paths(tmp_path / "heat", folder, files, what="heat map", force=True) == paths
+    assert summary.by_status == {"ok": 42, "bad": 1}
+
+
+def test_heat_maps_that_would_mix_with_images_or_each_other_are_refused(folder: Path, tmp_path: Path) -> None:
+    files = find_images(folder).files
+    for inside in (folder, folder / "heat"):
+        with pytest.raises(InputError, match="would be taken for images the next time"):
+            picture_paths(inside, folder, files, what="heat map", force=True)
+    twins = [ImageFile(name, folder / name, "") for name in ("a.jpg", "a.jpg.png")]
+    with pytest.raises(InputError, match=r"two images would have the heat map a\.jpg\.png; rename one"):
+        picture_paths(tmp_path / "heat", folder, twins, what="heat map", force=True)
+
+
+def test_heat_maps_that_cannot_be_written_are_one_sentence(
+    images_detector: Detector, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    files = find_images(folder).files
+    with pytest.raises(InputError, match="file/0: cannot be made: Not a directory"):
+        score_folder(images_detector, folder, heat_maps=[tmp_path / "file" / f"{file.name}.png" for file in files])
+
+
+def test_one_image_is_a_folder_of_one(images_detector: Detector, folder: Path) -> None:
+    summary, (line,) = score_folder(images_detector, folder / "0" / "03.png")
+    assert summary.rows == 1
+    assert line["file"] == "03.png"
+
+
+def test_images_for_a_model_of_rows_are_refused(detector: Detector, folder: Path) -> None:
+    with pytest.raises(InputError, match="this model scores rows of a table, expected a CSV file"):
+        list(score_files(detector, find_images(folder).files))
 
 
 # --- the summary -----------------------------------------------------------------------------------------------------

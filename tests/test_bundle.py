@@ -2,12 +2,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from tiny_images import write_detector
 
-from vae_detect.runtime.bundle import Bundle, Calibration, Part, read_bundle, read_part
+from vae_detect.runtime.bundle import (
+    SCHEMA_VERSION,
+    Bundle,
+    Calibration,
+    Column,
+    Image,
+    Part,
+    Prior,
+    read_bundle,
+    read_part,
+)
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import ModelError
 
@@ -33,14 +45,53 @@ def test_names_and_input_shape(detector: Detector, windows_detector: Detector) -
     assert windows_detector.bundle.input_shape == (4, 8)
 
 
-@pytest.mark.parametrize(("version", "advice"), [(0, "train and export the model again"), (2, "upgrade vae-detect")])
+@pytest.mark.parametrize(
+    ("version", "advice"),
+    [(SCHEMA_VERSION - 1, "train and export the model again"), (SCHEMA_VERSION + 1, "upgrade vae-detect")],
+)
 def test_another_schema_version_is_refused_with_advice(detector: Detector, version: int, advice: str) -> None:
     # what another version writes is not known here: only the number may be looked at
     text = json.dumps({"schema_version": version, "unheard_of": [1]})
-    with pytest.raises(ModelError, match=rf"^pump\.onnx: metadata schema {version}, .* reads schema 1; {advice}$"):
+    expected = rf"^pump\.onnx: metadata schema {version}, .* reads schema {SCHEMA_VERSION}; {advice}$"
+    with pytest.raises(ModelError, match=expected):
         read_bundle(text, "pump.onnx")
     with pytest.raises(ModelError, match=advice):
         read_bundle(json.dumps({**fields(detector), "schema_version": version}), "pump.onnx")
+
+
+@pytest.fixture
+def images_bundle(tmp_path: Path) -> Bundle:
+    path = write_detector(tmp_path / "tiny.onnx", Image(6, 5, "colour"))
+    return Detector.load(path, provider="cpu").bundle
+
+
+def test_a_bundle_of_images(images_bundle: Bundle) -> None:
+    assert read_bundle(images_bundle.to_json(), "tiny.onnx") == images_bundle
+    assert images_bundle.input_shape == (6, 5, 3)
+    assert images_bundle.names == ("red", "green", "blue")
+    assert len(images_bundle.golden.pixels) == 4 * 6 * 5 * 3
+    assert "2 latent dimensions, colour images of 6 x 5 (height x width)\n" in images_bundle.describe()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda facts: facts.update(image=None), "only images have a size and a mode, and must"),
+        (lambda facts: facts["image"].update(mode="grey"), "3 columns for an image of"),
+        (lambda facts: facts["image"].update(height=0), "3 columns for an image of .*height=0"),
+        (lambda facts: facts["golden"].update(pixels=""), "no golden rows"),
+        (lambda facts: facts["golden"].update(pixels="AAAA"), "golden rows of unequal length"),
+        (lambda facts: facts["image"].update(height=7), "golden rows of unequal length"),
+        (lambda facts: facts.update(window=2), "window 2"),
+    ],
+)
+def test_damaged_metadata_of_images_is_refused(
+    images_bundle: Bundle, damage: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    facts = json.loads(images_bundle.to_json())
+    damage(facts)
+    with pytest.raises(ModelError, match=rf"^tiny\.onnx: damaged vae-detect metadata: .*{message}"):
+        read_bundle(json.dumps(facts), "tiny.onnx")
 
 
 def column(facts: dict[str, Any], name: str) -> None:
@@ -57,7 +108,13 @@ def column(facts: dict[str, Any], name: str) -> None:
         (lambda facts: facts.pop("schema_version"), "missing required field `schema_version`"),
         (lambda facts: facts.update(schema_version="1"), "Expected `int`, got `str`"),
         (lambda facts: facts.update(latent="8"), r"Expected `int`, got `str` - at `\$.latent`"),
-        (lambda facts: facts.update(kind="images"), "Invalid enum value 'images'"),
+        (lambda facts: facts.update(kind="films"), "Invalid enum value 'films'"),
+        (lambda facts: facts.update(kind="images"), "only images have a size and a mode, and must"),
+        (lambda facts: facts.update(image={"height": 2, "width": 2, "mode": "grey"}), "only images have a size"),
+        (lambda facts: facts.update(image={"height": 2, "width": 2, "mode": "sepia"}), "Invalid enum value 'sepia'"),
+        (lambda facts: facts.update(prior={"weights": [1], "means": [[0] * 8], "scales": [[1] * 7]}), "a prior that"),
+        (lambda facts: facts.update(prior={"weights": [], "means": [], "scales": []}), "a prior that is no mixture"),
+        (lambda facts: facts.update(prior={"weights": [0], "means": [[0] * 8], "scales": [[1] * 8]}), "a prior that"),
         (lambda facts: facts["calibration"].update(threshold=None), "Expected `float`, got `null`"),
         (lambda facts: facts.update(columns=[]), "no columns"),
         (lambda facts: column(facts, "speed_rpm"), "a column name is repeated"),
@@ -99,10 +156,10 @@ def test_a_file_without_metadata_is_refused() -> None:
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
 def test_a_part_is_not_a_scorer(part: Any) -> None:
-    text = Part(schema_version=1, export_id="0123", part=part).to_json()
+    text = Part(schema_version=SCHEMA_VERSION, export_id="0123", part=part).to_json()
     with pytest.raises(ModelError, match=rf"this is the {part} of a detector; name its scorer instead"):
         read_bundle(text, "pump.onnx")
-    assert read_part(text, "pump.onnx") == Part(schema_version=1, export_id="0123", part=part)
+    assert read_part(text, "pump.onnx") == Part(schema_version=SCHEMA_VERSION, export_id="0123", part=part)
 
 
 def test_a_scorer_is_not_a_part(detector: Detector) -> None:
@@ -126,6 +183,69 @@ def test_description_shows_threshold_and_columns(detector: Detector, windows_det
     assert [line.split()[0] for line in text.splitlines()[-8:]] == list(detector.bundle.names)
     assert "windows of 4 rows, scored at the newest" in windows_detector.bundle.describe()
     assert "licence" not in windows_detector.bundle.describe()
+
+
+def last_lines(bundle: Bundle, *columns: Column) -> list[str]:
+    return msgspec.structs.replace(bundle, columns=columns).describe().splitlines()[-len(columns) - 1 :]
+
+
+def test_description_shows_the_treatment_of_each_column(detector: Detector) -> None:
+    assert last_lines(
+        detector.bundle,
+        Column("flow", "m3/h", 138.2, 19.3),
+        Column("packets", "1/s", 2.5, 0.75, "log", knee=4.0),
+        Column("load", "%", -1.25, 0.5, "logit", levels=(0.0, 100.0)),
+        Column("valve", "", 0.0, 2.0, "binary", levels=(0.0, 2.5)),
+        Column("mode", "", 0.0, 1.0, "category", levels=(0.0, 1.0), texts=("auto", "by hand")),
+        Column("shift", "", 0.0, 1.0, "class", levels=(1.0, 2.0, 3.0)),
+    ) == [
+        "columns      6, mean +- standard deviation while training; of a log or logit column, after that",
+        "  flow            138.2 +- 19.3       m3/h",
+        "  packets           2.5 +- 0.75       1/s  log, nearly linear below 4",
+        "  load            -1.25 +- 0.5        %  logit, 0 to 100",
+        "  valve    binary: 0, 2.5",
+        "  mode     category: 'auto', 'by hand'",
+        "  shift    class: 1, 2, 3",
+    ]
+
+
+def test_description_keeps_to_the_width_of_a_screen(detector: Detector) -> None:
+    texts = tuple(f"recipe, no. {number}" for number in range(32))
+    many = Column("product", "", 0.0, 1.0, "category", levels=tuple(map(float, range(32))), texts=texts)
+    long = msgspec.structs.replace(many, name="n" * 120)
+
+    line = last_lines(detector.bundle, many)[-1]
+
+    assert len(line) <= 110
+    assert line.startswith("  product  category: 'recipe, no. 0', 'recipe, no. 1', ")
+    assert line.endswith("', ... (32)")
+    assert last_lines(detector.bundle, long)[-1] == f"  {'n' * 120}  category: ... (32)"
+
+
+@pytest.mark.parametrize(
+    ("prior", "active", "line"),
+    [
+        (None, None, "none, so it cannot sample"),
+        (Prior((1.0,), ((0.0,) * 8,), ((1.0,) * 8,)), None, "standard normal"),
+        (Prior((1.0,), ((0.0,) * 8,), ((1.0,) * 8,)), 5, "standard normal; 5 of 8 dimensions active"),
+        (Prior((1.0,), ((0.5,) * 8,), ((1.0,) * 8,)), 5, "mixture of 1 Gaussian; 5 of 8 dimensions active"),
+        (
+            Prior((0.4, 0.6), ((0.0,) * 8,) * 2, ((1.0,) * 8,) * 2),
+            0,
+            "mixture of 2 Gaussians; 0 of 8 dimensions active",
+        ),
+    ],
+)
+def test_description_shows_the_prior(detector: Detector, prior: Prior | None, active: int | None, line: str) -> None:
+    bundle = msgspec.structs.replace(detector.bundle, prior=prior, active_units=active)
+    assert f"\nprior        {line}\n" in bundle.describe()
+
+
+def test_description_of_images_speaks_of_images(images_bundle: Bundle) -> None:
+    text = images_bundle.describe()
+    assert f"\ndata         {images_bundle.data.rows} images, sha256" in text
+    assert "4 golden images reproduced here" in text
+    assert "\nchannels     3, mean +- standard deviation while training\n" in text
 
 
 def calibration(**changes: Any) -> Calibration:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import shutil
@@ -17,7 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
+from tiny_images import normal_images, write_detector
 
+from vae_detect.runtime.bundle import Image, Prior
 from vae_detect.runtime.detector import CHUNK_ROWS, Detector, Scores
 from vae_detect.runtime.errors import InputError, ModelError
 
@@ -382,6 +385,168 @@ def test_the_noise_can_be_overridden_in_a_bare_session(normal_rows: Floats) -> N
     np.testing.assert_allclose(moved, error + kl, rtol=1e-4)
 
 
+# --- images ----------------------------------------------------------------------------------------------------------
+
+
+def test_images_score_like_a_bare_session_and_by_hand(images_detector: Detector, photos: NDArray[np.uint8]) -> None:
+    score, verdict = bare(images_detector.path).run(["score", "is_anomaly"], {"x": photos})
+    found = images_detector.score(photos)
+    assert found.score.tobytes() == score.tobytes()
+    assert np.array_equal(found.is_anomaly, verdict)
+    assert found.is_anomaly.tolist() == [False] * 40 + [True]
+    ramp = np.linspace(60, 160, 16)[:, None]
+    above = photos - ramp
+    residual = above - above.mean((1, 2, 3), keepdims=True)
+    np.testing.assert_allclose(found.score, (residual**2).sum((1, 2, 3)) / 200, rtol=1e-4)
+    for image in photos[[0, 40]]:
+        one = images_detector.score_one(image)
+        assert one == images_detector.score_one(image.tolist()) == images_detector.score_one(image.astype(np.int64))
+        assert one.score == pytest.approx(images_detector.score(image[None]).score[0], rel=1e-5)
+
+
+def test_a_heat_map_is_hot_where_the_image_is_odd(images_detector: Detector, photos: NDArray[np.uint8]) -> None:
+    spotted = photos[:1].copy()
+    spotted[0, 8:11, 3:6] = 255
+    heat = images_detector.heat_map(np.concatenate([photos[:1], spotted]))
+    assert heat.shape == (2, 12, 16)
+    assert heat.dtype == np.float32
+    assert np.unravel_index(heat[1].argmax(), (12, 16)) == (9, 4)
+    assert heat[1].max() > 30 * images_detector.normal_heat
+    assert heat[0].mean() == pytest.approx(images_detector.normal_heat, rel=0.3)
+    contribution = images_detector.explain(spotted).contribution[0].sum(2)
+    assert heat[1][9, 4] == pytest.approx(contribution[8:11, 3:6].mean(), rel=1e-4)
+
+
+def test_images_are_explained_encoded_and_reconstructed(images_detector: Detector, photos: NDArray[np.uint8]) -> None:
+    contribution, expected = images_detector.explain(photos)
+    assert contribution.shape == expected.shape == photos.shape
+    np.testing.assert_allclose(contribution.sum((1, 2, 3)), images_detector.score(photos).score, rtol=1e-4)
+    codes = images_detector.encode(photos)
+    assert codes.shape == (41, 2)
+    np.testing.assert_allclose(images_detector.decode(codes), images_detector.reconstruct(photos), rtol=1e-5)
+
+
+def test_images_are_scored_in_chunks_of_bounded_memory(tmp_path: Path, photos: NDArray[np.uint8]) -> None:
+    large = Detector.load(write_detector(tmp_path / "large.onnx", Image(300, 200, "colour")), provider="cpu")
+    assert large.chunk == 2**20 // (300 * 200 * 3) == 5
+    x = np.random.default_rng(0).integers(0, 256, (12, 300, 200, 3), np.uint8)
+    np.testing.assert_allclose(large.score(x).score, [large.score_one(each).score for each in x], rtol=1e-5)
+    assert large.heat_map(x).shape == (12, 300, 200)
+    assert large.decode(large.encode(x)).shape == x.shape
+
+
+def test_an_empty_batch_of_images(images_detector: Detector) -> None:
+    x = np.empty((0, 12, 16, 3), np.uint8)
+    assert images_detector.score(x).score.shape == (0,)
+    assert images_detector.heat_map(x).shape == (0, 12, 16)
+    assert images_detector.encode(x).shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.zeros((1, 12, 16, 3), np.float32), "images hold float32, expected uint8: whole numbers 0 to 255"),
+        (np.zeros((1, 12, 16, 3), np.bool_), "images hold bool, expected uint8"),
+        (np.full((1, 12, 16, 3), 256), "images hold 256 to 256, expected whole numbers 0 to 255"),
+        (np.full((1, 12, 16, 3), -1, np.int8), "images hold -1 to -1, expected"),
+        (np.zeros((1, 16, 12, 3), np.uint8), r"images have shape \(1, 16, 12, 3\), expected \(batch, 12, 16, 3\)"),
+        (np.zeros((12, 16, 3), np.uint8), r"images have shape \(12, 16, 3\), expected \(batch, 12, 16, 3\)"),
+        (np.zeros((1, 12, 16, 1), np.uint8), "images have shape"),
+        (np.array(3), "images have shape"),
+        ([["a"]], "images hold <U1, expected"),
+        ([[1], [1, 2]], "images are not an array"),
+        ([[10**400]], "images hold object"),
+    ],
+)
+def test_what_is_no_batch_of_images_is_refused(images_detector: Detector, x: Any, message: str) -> None:
+    for method in (images_detector.score, images_detector.encode, images_detector.heat_map):
+        with pytest.raises(InputError, match=f"^{message}"):
+            method(x)
+
+
+def test_one_image_of_another_shape_is_refused(images_detector: Detector) -> None:
+    with pytest.raises(InputError, match=r"^the image has shape \(16, 12, 3\), expected \(12, 16, 3\)"):
+        images_detector.score_one(np.zeros((16, 12, 3), np.uint8))
+    with pytest.raises(InputError, match="images hold float64"):
+        images_detector.score_one(np.zeros((12, 16, 3)))
+
+
+def test_rows_have_no_heat_map(detector: Detector, normal_rows: Floats) -> None:
+    with pytest.raises(ModelError, match="a detector of rows has no heat maps, only one of images"):
+        detector.heat_map(normal_rows)
+
+
+def test_golden_images_that_are_not_reproduced_refuse_the_file(tmp_path: Path) -> None:
+    path = write_detector(tmp_path / "tiny.onnx", Image(6, 5, "grey"))
+
+    def swap(facts: dict[str, Any]) -> None:
+        pixels = base64.b64decode(facts["golden"]["pixels"])
+        facts["golden"]["pixels"] = base64.b64encode(pixels[30:] + pixels[:30]).decode()
+
+    change_facts(path, swap)
+    with pytest.raises(ModelError, match=r"golden row \d scores"):
+        Detector.load(path, provider="cpu")
+
+
+def drop_heat_map(model: onnx.ModelProto) -> None:
+    [output] = [output for output in model.graph.output if output.name == "heat_map"]
+    model.graph.output.remove(output)
+
+
+def take_float_pixels(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (drop_heat_map, "the graph has no output 'heat_map'"),
+        (take_float_pixels, r"asks for x of tensor\(float\), expected x of tensor\(uint8\) only"),
+    ],
+)
+def test_another_graph_of_images_is_refused(
+    tmp_path: Path, change: Callable[[onnx.ModelProto], None], message: str
+) -> None:
+    path = write_detector(tmp_path / "tiny.onnx", Image(6, 5, "grey"))
+    model = onnx.load(path)
+    change(model)
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match=message):
+        Detector.load(path, provider="cpu")
+
+
+def test_a_decoder_that_unpools_needs_the_indices(tmp_path: Path, images_detector: Detector) -> None:
+    path = write_detector(tmp_path / "tiny.onnx", Image(6, 5, "grey"), recipe="conv-unpool")
+    unpooling = Detector.load(path, provider="cpu")
+    x = normal_images(Image(6, 5, "grey"), 7)
+    code, indices = bare(path.with_name("tiny.encoder.onnx")).run(["latent", "indices"], {"x": x})
+    assert unpooling.encode(x).tobytes() == code.tobytes()
+    np.testing.assert_allclose(unpooling.decode(code, indices), unpooling.reconstruct(x), rtol=1e-5)
+    with pytest.raises(InputError, match="it needs the indices that its encoder file gives"):
+        unpooling.decode(code)
+    for wrong in (indices[:3], indices.astype(np.float32), indices[:, 0], np.repeat(indices, 2, axis=1)):
+        with pytest.raises(InputError, match=r"indices are \w+ of shape .*, expected int64 of shape \(7, 1\)"):
+            unpooling.decode(code, wrong)
+    with pytest.raises(InputError, match="the decoder of recipe conv takes no indices"):
+        images_detector.decode(np.zeros((7, 2)), indices)
+    with pytest.raises(ModelError, match="recipe conv-unpool has no prior to sample from"):
+        unpooling.sample(1)
+
+
+def test_samples_come_from_the_mixture(tmp_path: Path) -> None:
+    """The first code is the brightness: 1/4 around -30, 3/4 around 50."""
+    prior = Prior((0.5, 1.5), ((-30.0, 0.0), (50.0, 0.0)), ((1.0, 1.0), (2.0, 1.0)))
+    found = Detector.load(write_detector(tmp_path / "t.onnx", Image(4, 5, "grey"), prior=prior), provider="cpu")
+    made = found.sample(4000, seed=5)
+    assert made.shape == (4000, 4, 5, 1)
+    assert found.sample(4000, seed=5).tobytes() == made.tobytes()
+    brightness = (made - np.linspace(60, 160, 5)[:, None]).mean((1, 2, 3))
+    dark = brightness < 0
+    assert dark.mean() == pytest.approx(0.25, abs=0.03)
+    assert (brightness[dark].mean(), brightness[dark].std()) == pytest.approx((-30, 1), abs=0.15)
+    assert (brightness[~dark].mean(), brightness[~dark].std()) == pytest.approx((50, 2), abs=0.15)
+
+
 # --- codes and samples -----------------------------------------------------------------------------------------------
 
 
@@ -474,7 +639,9 @@ def test_a_difference_below_the_tolerance_is_accepted(copied: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [0.5, math.nan, math.inf])
-@pytest.mark.parametrize("name", ["model.encoder.0.bias", "model.decoder.4.weight", "model.center"])
+@pytest.mark.parametrize(
+    "name", ["model.encoder.layers.0.bias", "model.decoder.layers.2.weight", "model.transform.center"]
+)
 def test_a_changed_weight_refuses_the_file(copied: Path, name: str, value: float) -> None:
     change_weight(copied, name, lambda values: values.__iadd__(value))
     with pytest.raises(ModelError, match=r"golden row"):
@@ -549,7 +716,9 @@ def test_parts_of_another_export_are_refused(copied: Path, windows_model: Path, 
 
 def test_changed_and_missing_parts_are_refused(copied: Path, normal_rows: Floats) -> None:
     found = Detector.load(copied, provider="cpu")
-    change_weight(copied.with_name("pump.encoder.onnx"), "model.encoder.0.bias", lambda values: values.__iadd__(1))
+    change_weight(
+        copied.with_name("pump.encoder.onnx"), "model.encoder.layers.0.bias", lambda values: values.__iadd__(1)
+    )
     with pytest.raises(ModelError, match="the file was changed after export"):
         found.encode(normal_rows)
     copied.with_name("pump.decoder.onnx").unlink()

@@ -7,10 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vae_detect.runtime.fields import Field
 from vae_detect.runtime.json_rows import MAX_ROWS, MAX_VALUES, RefusedError, RowReader
 
 READER = RowReader(["a", "b [m3/h]", 'c "x" \\ \u00e9'])
 KEY = b'"c \\"x\\" \\\\ \xc3\xa9"'
+MIXED = RowReader(
+    [
+        "a",
+        Field("mode", texts=("auto", "manual")),
+        Field("kind", texts=("pump", "fan"), optional=True),
+        Field("size", levels=(0.1, 20.0), optional=True),
+    ]
+)
 MAX = 3.4028234663852886e38
 
 
@@ -134,3 +143,86 @@ def test_lists_and_objects_read_the_same(rows: list[list[float]]) -> None:
     objects = reader.read(str([{"b": b, "a": a} for a, b in rows]).replace("'", '"').encode())
     assert np.array_equal(lists, np.array(rows, np.float32))
     assert np.array_equal(objects, lists)
+
+
+# --- text and classes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'[1, "manual", "fan", 20]', [[1, 1, 1, 20]]),
+        (b'[[1, "auto", null, null], [2, "manual", "pump", 0.1]]', [[1, 0, -1, -1], [2, 1, 0, 0.1]]),
+        (b'{"a": 1, "mode": "auto", "kind": "fan", "size": 20}', [[1, 0, 1, 20]]),
+        (b'{"mode": "manual", "a": 1}', [[1, 1, -1, -1]]),
+        (b'{"mode": "manual", "a": 1, "kind": null, "size": null}', [[1, 1, -1, -1]]),
+        (b'[{"mode": "auto", "a": 1, "kind": "fan"}, {"mode": "auto", "a": 2}]', [[1, 0, 1, -1], [2, 0, -1, -1]]),
+        (b'[{"mode": "auto", "a": 1}, [2, "manual", null, 20]]', [[1, 0, -1, -1], [2, 1, -1, 20]]),
+        (b'{"a": 1, "mode": "\\u0061uto", "x": "kind"}', [[1, 0, -1, -1]]),
+    ],
+)
+def test_texts_and_classes_are_read_as_numbers(body: bytes, expected: list[list[float]]) -> None:
+    values = MIXED.read(body)
+    assert values.dtype == np.float32
+    assert np.array_equal(values, np.array(expected, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'[1, "Auto", null, null]', "row 0, column 'mode' holds 'Auto', expected one of 'auto', 'manual'"),
+        (b"[1, 0, null, null]", "row 0, column 'mode' holds 0, expected one of 'auto', 'manual'"),
+        (b"[1, null, null, null]", "row 0, column 'mode' holds null, expected one of 'auto', 'manual'"),
+        (b"[1, true, null, null]", "row 0, column 'mode' holds true, expected one of 'auto', 'manual'"),
+        (b'[[1, ["auto"], null, null]]', "row 0, column 'mode' holds a list, expected one of"),
+        (b'[1, "auto", "", null]', "row 0, column 'kind' holds '', expected one of 'pump', 'fan'"),
+        (b'[1, "auto", -1, null]', "row 0, column 'kind' holds -1, expected one of 'pump', 'fan'"),
+        (b'[1, "auto", null, -1]', "row 0, column 'size' holds -1, expected one of 0.1, 20"),
+        (b'[1, "auto", null, "20"]', "row 0, column 'size' holds '20', expected one of 0.1, 20"),
+        (b'[1, "auto", null, true]', "row 0, column 'size' holds true, expected one of 0.1, 20"),
+        (b'[1, "auto", null, NaN]', "row 0, column 'size' holds a number, expected one of 0.1, 20"),
+        (b'[1, "auto", null, 1e39]', "row 0, column 'size' holds 1e+39, expected one of 0.1, 20"),
+        (b'["1", "auto", null, null]', "row 0, column 'a' holds '1', expected a number"),
+        (b'[null, "auto", null, null]', "row 0, column 'a' holds null, expected a number"),
+        (b'[1e39, "auto", null, null]', "row 0, column 'a' holds 1e+39 beyond the range of float32"),
+        (b'[1, "auto", "fan"]', "row 0 has 3 values, expected 4"),
+        (b"[]", "the body is empty"),
+        (b"[[]]", "row 0 has 0 values, expected 4"),
+        (b'[[1, "auto", null, null], "x"]', "row 1 holds 'x', expected a list or an object"),
+        (b'[[1, "auto", null, null], 4]', "row 1 holds 4, expected a list or an object"),
+        (b'[[1, "auto", null, null], null]', "row 1 holds null, expected a list or an object"),
+        (b'{"a": 1, "kind": "fan"}', "row 0, column 'mode' is missing"),
+        (b'{"a": "1", "mode": "auto"}', "row 0, column 'a' holds '1', expected a number"),
+        (b'{"a": 1, "mode": "auto", "kind": {}}', "row 0, column 'kind' holds an object, expected one of"),
+        (b'{"a": 1, "mode": "auto", "mode": "auto"}', "column 'mode' stands in the object more than once"),
+        (
+            b'[{"a": 1, "mode": "auto", "kind": "fan", "kind": "fan"}, {"a": 1, "mode": "auto"}]',
+            "row 0, column 'kind' stands in the object more than once",
+        ),
+    ],
+)
+def test_another_text_or_class_refuses_the_request(body: bytes, message: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        MIXED.read(body)
+    assert message in str(refused.value)
+    assert refused.value.status == 400
+
+
+_CELLS = st.sampled_from([b"1", b'"auto"', b'"fan"', b"null", b"20", b"true", b"[]", b"{}", b'"x"', b"1e999"])
+_ROWS = st.lists(_CELLS, max_size=5).map(lambda cells: b"[" + b",".join(cells) + b"]")
+_NAMED = st.lists(st.tuples(st.sampled_from([b'"a":', b'"mode":', b'"kind":', b'"x":']), _CELLS), max_size=5).map(
+    lambda cells: b"{" + b",".join(name + cell for name, cell in cells) + b"}"
+)
+
+
+@given(st.lists(_ROWS | _NAMED | _CELLS, max_size=3).map(lambda rows: b"[" + b",".join(rows) + b"]"))
+def test_any_mixture_of_texts_is_rows_or_refused(body: bytes) -> None:
+    problem, values = "", np.zeros((1, 4), np.float32)
+    try:
+        values = MIXED.read(body)
+    except RefusedError as refused:
+        problem = str(refused)
+    assert "expected rows of finite numbers" not in problem  # the diagnosis found what is wrong
+    assert "not valid JSON: not" not in problem
+    assert values.shape[1] == 4
+    assert np.isfinite(values).all()

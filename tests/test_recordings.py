@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.recordings import Recording, Results
+from vae_detect.runtime.recordings import Recording, Results, score_images
 from vae_detect.runtime.tables import BadCell, Rows
 
 Floats = NDArray[np.float32]
@@ -238,3 +238,30 @@ def test_an_overflow_takes_only_its_row_down(detector: Detector, normal_rows: Fl
     assert not result.scores.is_anomaly[6]
     clean = detector.score(normal_rows[:10]).score
     assert np.delete(result.scores.score, 6).tobytes() == np.delete(clean, 6).tobytes()
+
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_unreadable_image_leaves_its_neighbours_as_they_are(
+    images_detector: Detector, photos: NDArray[np.uint8]
+) -> None:
+    found = score_images(images_detector, 7, [photos[0], "is damaged", photos[1], photos[40]])
+    expected = images_detector.score(photos[[0, 1, 40]])
+    assert found.first == 7
+    assert found.status == ["ok", "bad", "ok", "ok"]
+    assert found.reason == ["", "is damaged", "", ""]
+    assert found.scores.score[[0, 2, 3]].tobytes() == expected.score.tobytes()
+    assert found.scores.is_anomaly.tolist() == [False, False, False, True]
+    assert found.row(1) == {
+        **dict.fromkeys(("score", "severity", "p_value", "is_anomaly")),
+        "row": 8,
+        "status": "bad",
+        "reason": "is damaged",
+    }
+
+
+def test_unreadable_images_only(images_detector: Detector) -> None:
+    found = score_images(images_detector, 0, ["is empty", "is damaged"])
+    assert found.status == ["bad", "bad"]
+    assert not found.scores.scored.any()

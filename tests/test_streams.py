@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -149,6 +150,51 @@ def test_tabs_at_the_ends_of_a_line_are_empty_cells(detector: Detector, normal_r
 def test_a_header_that_cannot_be_used_is_refused(detector: Detector, content: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message):
         run(detector, content)
+
+
+# --- text and classes ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_texts(detector: Detector) -> Iterator[Detector]:
+    """The committed detector, told that its first column is text and its last a class."""
+    whole = detector.bundle
+    columns = list(whole.columns)
+    columns[0] = msgspec.structs.replace(columns[0], treatment="category", levels=(0, 1), texts=("slow", "fast"))
+    columns[7] = msgspec.structs.replace(columns[7], treatment="class", levels=(0, 1), texts=("new", "worn"))
+    detector.bundle = msgspec.structs.replace(whole, columns=tuple(columns))
+    yield detector
+    detector.bundle = whole
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        HEADER + b"\nfast,1,2,3,4,5,6,worn\nslow,1,2,3,4,5,6,\n",
+        b'["fast",1,2,3,4,5,6,"worn"]\n["slow",1,2,3,4,5,6,null]\n',
+        as_object(np.arange(8, dtype=np.float32)).replace(b"0.0", b'"fast"').replace(b"7.0", b'"worn"')
+        + b"\n"
+        + as_object(np.arange(8, dtype=np.float32)).replace(b"0.0", b'"slow"').replace(b'"vibration_mm_s": 7.0, ', b""),
+    ],
+    ids=["CSV", "lists", "objects"],
+)
+def test_texts_and_unknown_classes_are_scored(with_texts: Detector, content: bytes) -> None:
+    rows = np.array([[1, 1, 2, 3, 4, 5, 6, 1], [0, 1, 2, 3, 4, 5, 6, -1]], np.float32)
+    results = run(with_texts, content)
+    assert [numbers(result) for result in results] == [verdict(with_texts, row) for row in rows]
+
+
+@pytest.mark.parametrize("head", [HEADER + b"\n", b""])
+def test_another_text_is_a_bad_row(with_texts: Detector, head: bytes) -> None:
+    line = b"Fast,1,2,3,4,5,6,worn\n" if head else b'["Fast",1,2,3,4,5,6,"worn"]\n'
+    (result,) = run(with_texts, head + line)
+    assert result["reason"] == "column 'speed_rpm' holds 'Fast', expected one of 'slow', 'fast'"
+
+
+def test_a_class_may_be_absent_from_the_header(with_texts: Detector) -> None:
+    results = run(with_texts, HEADER.removesuffix(b",vibration_mm_s") + b"\nslow,1,2,3,4,5,6\nfast,1,2\n")
+    assert statuses(results) == ["ok", "bad"]
+    assert numbers(results[0]) == verdict(with_texts, np.array([0, 1, 2, 3, 4, 5, 6, -1], np.float32))
 
 
 # --- bad lines -------------------------------------------------------------------------------------------------------

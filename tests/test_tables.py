@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.fields import Field
 from vae_detect.runtime.tables import (
     BadCell,
     Layout,
@@ -33,7 +34,7 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 WANTED = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
 
 
-def read(path: Path, content: str | bytes, columns: tuple[str, ...] = ("a", "b"), **options: Any) -> Rows:
+def read(path: Path, content: str | bytes, columns: tuple[str | Field, ...] = ("a", "b"), **options: Any) -> Rows:
     """All rows of a file with this content, joined."""
     path = path / "rows.csv" if path.is_dir() else path
     path.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -165,8 +166,8 @@ def test_the_first_bad_column_is_named_in_the_order_asked_for(tmp_path: Path) ->
         "a,b\n1,2\n   \n3,4\n\t\n5,6\n",
         "\ufeffa,b\n1,2\n3,4\n5,6\n",
         '\ufeff"a","b"\r\n1,2\r\n3,4\r\n5,6',
-        gzip.compress(b"a,b\n1,2\n3,4\n5,6\n"),
-        gzip.compress(b"\xef\xbb\xbfa,b\r\n1,2\r\n") + gzip.compress(b"3,4\r\n5,6"),
+        gzip.compress(b"a,b\n1,2\n3,4\n5,6\n", mtime=0),
+        gzip.compress(b"\xef\xbb\xbfa,b\r\n1,2\r\n", mtime=0) + gzip.compress(b"3,4\r\n5,6", mtime=0),
     ],
 )
 def test_these_files_hold_the_same_rows(tmp_path: Path, content: str | bytes) -> None:
@@ -218,7 +219,7 @@ def test_a_decimal_comma_excludes_the_point(tmp_path: Path) -> None:
         ("", "the file is empty, expected a header and rows"),
         ("\n\n", "the file is empty"),
         ("\ufeff", "the file is empty"),
-        (gzip.compress(b""), "the file is empty"),
+        (gzip.compress(b"", mtime=0), "the file is empty"),
         ('a,b\n1,2\n"3,4\n5,6\n', "line 4: unexpected end of data"),
         ('a,b\n"1"5,2\n', "line 2: ',' expected after '\"'"),
         ("a,b\n" + "1" * 200_000 + ",2\n", "line 2: field larger than field limit"),
@@ -232,11 +233,11 @@ def test_a_decimal_comma_excludes_the_point(tmp_path: Path) -> None:
         (b"a,b\n" + 9000 * b"1,2\n" + b"\xff,4\n", "not UTF-8 text: invalid start byte$"),
         (bytes(range(128, 256)) * 10, "not UTF-8 text"),
         (bytes(1000), "columns 'a', 'b' are missing"),
-        (gzip.compress(b"a,b\n" + 999 * b"1,2\n")[:-12], "damaged gzip file: Compressed file ended before"),
-        (gzip.compress(b"a,b\n" + 999 * b"1,2\n")[:-8] + bytes(8), "damaged gzip file: CRC check failed"),
-        (gzip.compress(b"a,b\n")[:10] + b"\xff" * 50, "damaged gzip file: Error -3 while decompressing"),
-        (gzip.compress(b"a,b\n1,2\n") + b"more", "damaged gzip file: Not a gzipped file"),
-        (gzip.compress(b"\xff\xfea\0,\0"), "not UTF-8 text"),
+        (gzip.compress(b"a,b\n" + 999 * b"1,2\n", mtime=0)[:-12], "damaged gzip file: Compressed file ended before"),
+        (gzip.compress(b"a,b\n" + 999 * b"1,2\n", mtime=0)[:-8] + bytes(8), "damaged gzip file: CRC check failed"),
+        (gzip.compress(b"a,b\n", mtime=0)[:10] + b"\xff" * 50, "damaged gzip file: Error -3 while decompressing"),
+        (gzip.compress(b"a,b\n1,2\n", mtime=0) + b"more", "damaged gzip file: Not a gzipped file"),
+        (gzip.compress(b"\xff\xfea\0,\0", mtime=0), "not UTF-8 text"),
     ],
 )
 def test_these_files_are_refused(tmp_path: Path, content: str | bytes, message: str) -> None:
@@ -294,6 +295,85 @@ def test_a_path_that_is_no_file_is_refused(tmp_path: Path, name: str) -> None:
 def test_formats_that_make_no_sense_are_refused(options: dict[str, str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         TableFormat(**options)  # type: ignore[arg-type]
+
+
+# --- text and classes ------------------------------------------------------------------------------------------------
+
+MODE = Field("mode", texts=("auto", "manual", "off"))
+KIND = Field("kind", texts=("pump", "fan"), optional=True)
+SIZE = Field("size", levels=(0.1, 1.0, 20.0), optional=True)
+
+
+def test_a_text_is_read_as_its_place(tmp_path: Path) -> None:
+    rows = read(tmp_path, 'mode,a\nauto,1\n off ,2\n"manual",3\n', ("a", MODE))
+    assert (rows.values.tolist(), rows.bad) == ([[1, 0], [2, 2], [3, 1]], {})
+
+
+def test_a_class_may_be_unknown(tmp_path: Path) -> None:
+    rows = read(tmp_path, "size,kind,a\n0.1,fan,1\n, ,2\n1,,3\n 2e1 ,pump,4\n", ("a", KIND, SIZE))
+    expected = np.array([[1, 1, 0.1], [2, -1, -1], [3, -1, 1], [4, 0, 20]], np.float32)
+    assert rows.bad == {}
+    assert np.array_equal(rows.values, expected)
+
+
+def test_a_class_may_be_absent_from_the_header(tmp_path: Path) -> None:
+    rows = read(tmp_path, "mode,a\nauto,1\nx,2\noff,3\n", (KIND, MODE, "a", SIZE))
+    assert rows.values[[0, 2]].tolist() == [[-1, 0, 1, -1], [-1, 2, 3, -1]]
+    assert np.isnan(rows.values[1]).all()
+    assert list(rows.bad) == [1]
+    with pytest.raises(InputError, match="column 'mode' is missing"):
+        read(tmp_path, "a\n1\n", (KIND, MODE, "a"))
+    with pytest.raises(InputError, match="column 'kind' stands in the header more than once"):
+        read(tmp_path, "kind,kind\nfan,fan\n", (KIND,))
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "reason"),
+    [
+        ("1,Auto,fan,1", "mode", "holds 'Auto', expected one of 'auto', 'manual', 'off'"),
+        ("1,,fan,1", "mode", "is empty, expected one of 'auto', 'manual', 'off'"),
+        ("1, ,fan,1", "mode", "is empty, expected one of 'auto', 'manual', 'off'"),
+        ("1,0,fan,1", "mode", "holds '0', expected one of 'auto', 'manual', 'off'"),
+        ("1,0.0,fan,1", "mode", "holds '0.0', expected one of 'auto', 'manual', 'off'"),
+        ("1,auto,-1,1", "kind", "holds '-1', expected one of 'pump', 'fan'"),
+        (f"1,auto,{'x' * 100},1", "kind", "holds '" + "x" * 37 + "...', expected one of 'pump', 'fan'"),
+        ("1,auto,fan,-1", "size", "holds '-1', expected one of 0.1, 1, 20"),
+        ("1,auto,fan,0.10001", "size", "holds '0.10001', expected one of 0.1, 1, 20"),
+        ("1,auto,fan,nan", "size", "holds 'nan', expected one of 0.1, 1, 20"),
+        ("1,auto,fan,1e39", "size", "holds '1e39', expected one of 0.1, 1, 20"),
+        ("1,auto,fan,1_0", "size", "holds '1_0', expected one of 0.1, 1, 20"),
+        ("auto,auto,fan,1", "a", "holds 'auto', expected a number"),
+        ("1,auto,fan", "", "has 3 cells, expected 4"),
+    ],
+)
+def test_another_text_or_class_is_a_bad_cell(tmp_path: Path, line: str, column: str, reason: str) -> None:
+    rows = read(tmp_path, f"a,mode,kind,size\n2,off,,\n{line}\n", ("a", MODE, KIND, SIZE))
+    assert rows.bad == {1: BadCell(column, reason)}
+    assert rows.values[0].tolist() == [2, 2, -1, -1]
+    assert np.isnan(rows.values[1]).all()
+
+
+def test_a_decimal_comma_leaves_text_alone(tmp_path: Path) -> None:
+    texts = Field("a", texts=("1,5", "1.5"))
+    rows = read(tmp_path, "a;size\n1.5;0,1\n1,5;20\n1,5;0.1\n", (texts, SIZE), form=TableFormat(";", ","))
+    assert rows.values[:2].tolist() == [[1, np.float32(0.1)], [0, 20]]
+    assert rows.bad == {2: BadCell("size", "holds '0.1', expected one of 0.1, 1, 20")}
+
+
+def test_without_a_header_a_class_has_its_place(tmp_path: Path) -> None:
+    rows = read(tmp_path, "1,fan\n2,\n3\n", ("a", KIND), form=TableFormat(header=False))
+    assert rows.values[:2].tolist() == [[1, 1], [2, -1]]
+    assert rows.bad == {2: BadCell("", "has 1 cells, expected 2")}
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["auto", "off", "", "x", "1", " manual "]), min_size=1, max_size=8))
+def test_rows_of_text_are_read_the_same_together_and_alone(cells: list[str]) -> None:
+    layout = Layout(["mode", "a"], ["a", MODE], form=CSV, source="rows.csv")
+    together = layout.parse(0, [[cell, "1"] for cell in cells])
+    alone = [layout.parse(0, [[cell, "1"]]) for cell in cells]
+    np.testing.assert_array_equal(together.values, np.concatenate([rows.values for rows in alone]))
+    assert together.bad == {i: rows.bad[0] for i, rows in enumerate(alone) if rows.bad}
 
 
 # --- chunks ----------------------------------------------------------------------------------------------------------

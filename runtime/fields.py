@@ -1,0 +1,94 @@
+"""What the cells of a column may hold besides numbers: text of a few kinds, a class that may be unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .bundle import Column
+
+UNKNOWN = -1.0
+"""What the graph takes for a class that is not known."""
+
+_SHOWN = 5
+_SHOWN_LETTERS = 40
+_FLOAT32_MAX = float(np.finfo(np.float32).max)  # beyond it numpy warns of the cast
+
+
+@dataclass(frozen=True)
+class Field:
+    """A column to read.
+
+    Parameters
+    ----------
+    name : as in the header
+    texts : the texts that it may hold, each read as its place in this list; () for a column of numbers
+    levels : the only numbers that it may hold; () for any
+    optional : whether a cell, or the whole column, may be absent, which is read as `UNKNOWN`
+
+    >>> Field("mode", texts=("auto", "manual")).number("manual")
+    1.0
+    """
+
+    name: str
+    texts: tuple[str, ...] = ()
+    levels: tuple[float, ...] = ()
+    optional: bool = False
+
+    @property
+    def is_number(self) -> bool:
+        """Whether every finite float32 is welcome."""
+        return not (self.texts or self.levels)
+
+    @property
+    def expected(self) -> str:
+        """What a cell may hold, for messages."""
+        names = [repr(_cut(text)) for text in self.texts] or [write_number(level) for level in self.levels]
+        return f"one of {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
+
+    def number(self, cell: str | float | None) -> float | None:
+        """What the graph takes for a text, a number or an absent cell; None when the column cannot hold it.
+
+        For columns that are not `is_number`; a column of texts holds no numbers, and the other way round.
+        """
+        if cell is None:
+            return UNKNOWN if self.optional else None
+        if isinstance(cell, str):
+            return self._places.get(cell)
+        return cell if abs(cell) <= _FLOAT32_MAX and np.float32(cell).item() in self._levels32 else None
+
+    @cached_property
+    def _places(self) -> dict[str, float]:
+        return {text: float(place) for place, text in enumerate(self.texts)}
+
+    @cached_property
+    def _levels32(self) -> frozenset[float]:
+        return frozenset(np.float32(level).item() for level in self.levels)
+
+
+def as_fields(columns: Iterable[str | Column | Field]) -> tuple[Field, ...]:
+    """How to read these columns; a name alone is a column of numbers."""
+    return tuple(map(_as_field, columns))
+
+
+def _as_field(column: str | Column | Field) -> Field:
+    if isinstance(column, Field):
+        return column
+    if isinstance(column, str):
+        return Field(column)
+    is_class = column.treatment == "class"
+    # Numbers outside the levels of a category are for the graph to judge; of a class they mean nothing.
+    levels = column.levels if is_class and not column.texts else ()
+    return Field(column.name, column.texts, levels, optional=is_class)
+
+
+def write_number(value: float) -> str:
+    """A number in the fewest digits: 3, not 3.0."""
+    return str(value).removesuffix(".0")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_LETTERS else text[: _SHOWN_LETTERS - 3] + "..."

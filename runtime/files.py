@@ -1,0 +1,83 @@
+"""A CSV or a folder of images as the detector's inputs, and what those who write files from them share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .batch import IMAGES_AT_ONCE, find_images, refuse_folder
+from .bundle import Image, Kind
+from .detector import Detector
+from .errors import InputError
+from .images import read_file
+from .recordings import BAD, OK, OVERFLOW, Framed, Framer
+from .tables import TableFormat, read_rows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Outcome(NamedTuple):
+    """What a run over a file or a folder came to."""
+
+    kind: Kind
+    done: str
+    """What was done to those whose status is ok, like "encoded"."""
+    by_status: Mapping[str, int]
+
+    def describe(self) -> str:
+        """One line for the terminal."""
+        what = "images" if self.kind == "images" else "rows"
+        others = "".join(f", {count} {status}" for status, count in self.by_status.items() if status != OK)
+        return f"{sum(self.by_status.values())} {what}: {self.by_status.get(OK, 0)} {self.done}{others}"
+
+
+def read_inputs(detector: Detector, data: Path, form: TableFormat) -> Iterator[tuple[Sequence[int | str], Framed]]:
+    """Inputs of consecutive rows or images, and the numbers or names of these.
+
+    Raises
+    ------
+    InputError
+        when `data` is not what the detector takes, or cannot be read; a bad row or image does not raise
+    """
+    bundle = detector.bundle
+    if bundle.image is not None:
+        yield from _read_images(detector, data, bundle.image)
+        return
+    refuse_folder(detector, data)
+    framer = Framer(bundle)
+    for rows in read_rows(data, bundle.columns, form=form, time_column=bundle.data.time_column):
+        yield range(rows.first, rows.first + len(rows.values)), framer.push(rows)
+
+
+def _read_images(detector: Detector, data: Path, image: Image) -> Iterator[tuple[Sequence[int | str], Framed]]:
+    files = iter(find_images(data).files)
+    first = 0
+    while chunk := list(islice(files, min(IMAGES_AT_ONCE, detector.chunk))):
+        inputs = np.zeros((len(chunk), *image.shape), np.uint8)
+        full, status, reason = np.ones(len(chunk), np.bool_), [OK] * len(chunk), [""] * len(chunk)
+        for index, file in enumerate(chunk):
+            try:
+                inputs[index] = read_file(file, image)
+            except InputError as error:
+                if not data.is_dir():  # one image that cannot be read is a mistake to be told, in many it is a result
+                    raise InputError(f"{data}: {error}") from None
+                full[index], status[index], reason[index] = False, BAD, str(error)
+        yield [file.name for file in chunk], Framed(first, inputs[full], full, status, reason)
+        first += len(chunk)
+
+
+def mark_overflows(framed: Framed, fine: NDArray[np.bool_]) -> None:
+    """Changes the status of rows whose result exceeds float32; `fine` has an element for each input."""
+    for index in np.flatnonzero(framed.full)[~fine]:
+        framed.status[index] = OVERFLOW
+
+
+def check_suffix(path: Path, *suffixes: str) -> None:
+    """Raises InputError when a file to write has another suffix."""
+    if path.suffix not in suffixes:
+        raise InputError(f"{path}: expected a name that ends in {' or '.join(suffixes)}")

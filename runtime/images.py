@@ -1,0 +1,244 @@
+"""Image files as the detector sees them: found in a folder, read within limits, brought to one size and mode.
+
+The one reader of images: training and scoring both come here, so that they see the same pixels.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .bundle import Image
+from .errors import InputError, MissingExtraError
+from .session import first_line
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image as Picture
+
+MAX_BYTES = 64 * 1024 * 1024
+MAX_PIXELS = 40_000_000
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
+"""What files of a folder are taken for images; what they are is then decided by content."""
+
+_FORMATS = (
+    ("PNG", (b"\x89PNG\r\n\x1a\n",)),
+    ("JPEG", (b"\xff\xd8\xff",)),
+    ("GIF", (b"GIF87a", b"GIF89a")),
+    ("TIFF", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    ("BMP", (b"BM",)),
+)
+_EXPECTED = "expected PNG, JPEG, BMP, TIFF, WebP or GIF"
+
+# One image at a time: 40 Mpx are 160 MB while they are decoded (twice that with transparency), and Pillow's warnings
+# about odd files can only be silenced for the whole process. What libtiff prints about them cannot be silenced at all.
+_DECODING = threading.Lock()
+
+
+class ImageFile(NamedTuple):
+    """One file of a folder."""
+
+    name: str
+    """Relative to the folder, with slashes; bytes that are no UTF-8 are written as \\x.."""
+    path: Path
+    refusal: str
+    """Why the file must not be read, "" when it may be."""
+
+
+class ImageFolder(NamedTuple):
+    """The images of a folder, sorted by name, and how many other files lie beside them."""
+
+    files: list[ImageFile]
+    others: int
+
+
+def import_pillow() -> None:
+    """Raises MissingExtraError when Pillow is not installed."""
+    try:
+        import PIL.Image  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(f"images need Pillow ({error}): pip install 'vae-detect[images]'") from None
+
+
+def image_format(content: bytes) -> str:
+    """Which of the readable formats these bytes begin like, "" for none; no more than a look at the first bytes."""
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "WEBP"
+    return next((name for name, starts in _FORMATS if content.startswith(starts)), "")
+
+
+def read_image(source: Path | bytes, image: Image) -> NDArray[np.uint8]:
+    """The first frame of an image file, or of its bytes, as the detector takes it: shape ``image.shape``, 0 to 255.
+
+    Turned upright as its EXIF orientation says; palettes, one bit, CMYK and 16-bit grey (65535 becomes 255) are made
+    plain; resized to (height, width) whatever its aspect ratio with Pillow's Lanczos filter, which antialiases;
+    what is transparent is laid over white; then to grey (0.299 R + 0.587 G + 0.114 B) or to red, green, blue. Colour
+    profiles are not applied.
+
+    Raises
+    ------
+    InputError
+        whose message is only the reason, without the path: no regular file, more than `MAX_BYTES` or `MAX_PIXELS`
+        (both looked up before anything is decoded), none of the formats, damaged
+    MissingExtraError
+        when Pillow is not installed
+    """
+    import_pillow()
+    content = source if isinstance(source, bytes) else _read(source)
+    if len(content) > MAX_BYTES:
+        raise _too_large()
+    kind = image_format(content)
+    if not kind:
+        raise InputError(f"is no image: {_EXPECTED}" if content else f"is empty: {_EXPECTED}")
+    try:
+        with _DECODING, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _decode(content, kind, image)
+    except InputError:
+        raise
+    except Exception as error:  # Pillow raises a dozen unrelated classes for damaged files
+        raise InputError(f"is damaged: {first_line(error)}") from None
+
+
+def read_file(file: ImageFile, image: Image) -> NDArray[np.uint8]:
+    """An image of a folder, as `read_image` reads it. Raises like it, and InputError for one that must not be read."""
+    if file.refusal:
+        raise InputError(file.refusal)
+    return read_image(file.path, image)
+
+
+def image_files(folder: Path) -> ImageFolder:
+    """The image files under a folder, known by their suffix.
+
+    Links are followed only to files within the folder; those that lead out, to nothing or to a folder, like pipes,
+    devices and folders that cannot be listed, come with a refusal.
+
+    Raises
+    ------
+    InputError
+        when the folder has no image, or is none
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is no folder")
+    root = folder.resolve()
+    files: list[ImageFile] = []
+    others = 0
+    for path in _walk(folder, files):
+        if path.suffix.lower() not in SUFFIXES and not path.is_dir():
+            others += 1
+        else:
+            files.append(ImageFile(_name(path, folder), path, _refusal(path, root)))
+    if not files:
+        raise InputError(f"{folder}: holds no image; {_EXPECTED}, known by the suffix")
+    return ImageFolder(sorted(files), others)
+
+
+def heat_png(heat: NDArray[np.float32], white: float) -> bytes:
+    """A heat map, shape (height, width), as a grey PNG: 0 is black, `white` nats per pixel and more are white."""
+    import_pillow()
+    from PIL import Image as Pillow
+
+    grey = np.rint(np.clip(heat / white, 0, 1) * 255).astype(np.uint8)
+    out = io.BytesIO()
+    Pillow.fromarray(grey).save(out, "PNG")
+    return out.getvalue()
+
+
+def _walk(folder: Path, refused: list[ImageFile]) -> Iterator[Path]:
+    """All that is no folder, and links to folders; a folder that cannot be listed goes to `refused`."""
+
+    def refuse(error: OSError) -> None:
+        path = Path(error.filename)
+        refused.append(ImageFile(_name(path, folder), path, f"cannot be listed: {error.strerror}"))
+
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        yield from (Path(parent, name) for name in names)
+        yield from (path for name in folders if (path := Path(parent, name)).is_symlink())
+
+
+def _name(path: Path, folder: Path) -> str:
+    return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
+
+
+def _refusal(path: Path, root: Path) -> str:
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError):  # RuntimeError: a loop, before Python 3.13
+        return "is a link that leads nowhere, or a file that cannot be reached"
+    if target.is_dir():
+        return "is a link to a folder, which is not followed"
+    if not target.is_relative_to(root):
+        return "is a link out of the folder"
+    return "" if target.is_file() else "is no regular file"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):  # opening a pipe would wait for ever
+            raise InputError("is no regular file")
+        if facts.st_size > MAX_BYTES:
+            raise _too_large()
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}") from None
+
+
+def _too_large() -> InputError:
+    return InputError(f"is larger than {MAX_BYTES // 1024**2} MiB")
+
+
+def _decode(content: bytes, kind: str, image: Image) -> NDArray[np.uint8]:
+    from PIL import Image as Pillow
+    from PIL import ImageOps, UnidentifiedImageError
+
+    try:
+        opened = Pillow.open(io.BytesIO(content), formats=[kind])
+    except Pillow.DecompressionBombError:  # Pillow's own limit is higher, and comes first
+        raise InputError(f"has more than {MAX_PIXELS // 10**6} megapixels") from None
+    except UnidentifiedImageError:  # its message is the address of our buffer
+        raise InputError(f"is damaged: begins like {kind} and goes on otherwise") from None
+    with opened:
+        width, height = opened.size
+        if width * height > MAX_PIXELS:
+            raise InputError(f"has {width} x {height} pixels, expected at most {MAX_PIXELS // 10**6} megapixels")
+        opened.load()
+        ImageOps.exif_transpose(opened, in_place=True)
+        plain = _plain(opened)
+    resized = plain.resize((image.width, image.height), Pillow.Resampling.LANCZOS)
+    if resized.mode == "RGBA":
+        # After resizing, which weighs colours by their opacity: laying 40 Mpx over white takes another 320 MB.
+        resized = Pillow.alpha_composite(Pillow.new("RGBA", resized.size, "white"), resized).convert("RGB")
+    pixels = np.array(resized.convert("L" if image.mode == "grey" else "RGB"))
+    return pixels.reshape(image.shape)
+
+
+def _plain(picture: Picture) -> Picture:
+    """The same picture in mode L, RGB or RGBA, where equal colours are equal numbers whatever the file had."""
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG"):
+        return _grey_of_16_bits(picture)
+    if picture.mode in ("I", "F"):
+        raise InputError(f"has 32 bits per pixel (mode {picture.mode}), expected 8 or 16")
+    mode = "RGBA" if picture.has_transparency_data else "L" if picture.mode in ("1", "L") else "RGB"
+    return picture if picture.mode == mode else picture.convert(mode)  # which would copy what is as wanted
+
+
+def _grey_of_16_bits(picture: Picture) -> Picture:
+    from PIL import Image as Pillow
+
+    values: NDArray[Any] = np.asarray(picture)
+    transparent = picture.info.get("transparency")
+    # Rounded value / 257, without numbers wider than the file's.
+    grey = (values // 257 + (values % 257 > 128)).astype(np.uint8)
+    if isinstance(transparent, int):
+        grey[values == transparent] = 255
+    return Pillow.fromarray(grey)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,14 +16,29 @@ import pytest
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
+from tiny_images import normal_images, write_detector
 
+from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.metrics import Metrics
 from vae_detect.runtime.service import Service, create_app
 from vae_detect.runtime.simulation import csv_lines, simulate
 
+# Networks as small as those of the tests take ten times as long on several threads of a busy machine. torch reads this
+# when it is first imported, and most tests never import it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).parent.parent
 MODEL = ROOT / "exported" / "vae.onnx"
+
+
+def pytest_collection_finish() -> None:
+    """Makes torch build its table of ONNX operators once, which it builds for every export: 1.4 s of each training."""
+    if "torch" in sys.modules:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        once = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
+        ONNXRegistry.from_torchlib = once  # type: ignore[method-assign]
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +78,25 @@ def windows_model(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def windows_detector(windows_model: Path) -> Detector:
     return Detector.load(windows_model, provider="cpu")
+
+
+@pytest.fixture(scope="session")
+def images_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny detector of colour images of 12 x 16."""
+    return write_detector(tmp_path_factory.mktemp("images") / "tiny.onnx", Image(12, 16, "colour"))
+
+
+@pytest.fixture(scope="session")
+def images_detector(images_model: Path) -> Detector:
+    return Detector.load(images_model, provider="cpu")
+
+
+@pytest.fixture(scope="session")
+def photos(images_detector: Detector) -> NDArray[np.uint8]:
+    """Images for `images_detector`, (41, 12, 16, 3): 40 normal ones, and the last turned into its negative."""
+    assert images_detector.bundle.image is not None
+    normal = normal_images(images_detector.bundle.image, 40, seed=1)
+    return np.concatenate([normal, 255 - normal[-1:]])
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,20 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from tiny_images import normal_images
 
+from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.detector import Detector
+from vae_detect.runtime.tables import TableFormat
+from vae_detect.training.data import Selection
+from vae_detect.training.recipes import configure
+from vae_detect.training.train import train
 
 ROOT = Path(__file__).parent.parent
 
@@ -19,7 +29,10 @@ import numpy, onnxruntime
 from vae_detect.runtime.detector import Detector
 assert onnxruntime.__version__.startswith("1.18."), onnxruntime.__version__
 detector = Detector.load(sys.argv[1])
-x = numpy.array(detector.bundle.golden.x, numpy.float32)
+golden, image = detector.bundle.golden, detector.bundle.image
+x = numpy.array(golden.x, numpy.float32)
+if image is not None:
+    x = numpy.frombuffer(golden.pixels, numpy.uint8).reshape(-1, *image.shape)
 print(json.dumps([detector.score(x).score.tolist(), detector.encode(x).tolist(), detector.reconstruct(x).tolist()]))
 """
 
@@ -30,22 +43,57 @@ def old_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if sys.version_info >= (3, 13):
         pytest.skip("ONNX Runtime 1.18 has no build for this Python")
     folder = tmp_path_factory.mktemp("old")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin" / "python"
     packages = ["onnxruntime==1.18.1", "numpy<2", "msgspec"]
     installed = subprocess.run(
-        [python, "-m", "pip", "install", "-q", *packages], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pip", "--python", python, "install", "-q", *packages],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if installed.returncode != 0:
         pytest.skip(f"no package index to install {packages[0]} from")
     return python
 
 
-def test_the_committed_detector_scores_the_same_on_1_18(old_python: Path, detector: Detector) -> None:
-    command = [str(old_python), "-c", _SCORE, str(detector.path)]
+def check(python: Path, detector: Detector) -> None:
+    """The golden inputs have the same scores, codes and reconstructions on 1.18."""
+    command = [str(python), "-c", _SCORE, str(detector.path)]
     ran = subprocess.run(command, env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-    x = detector.bundle.golden.x
+    golden, image = detector.bundle.golden, detector.bundle.image
+    x: NDArray[Any] = np.array(golden.x, np.float32)
+    if image is not None:
+        x = np.frombuffer(golden.pixels, np.uint8).reshape(-1, *image.shape)
     expected = (detector.score(x).score, detector.encode(x), detector.reconstruct(x))
     for found, array in zip(json.loads(ran.stdout), expected, strict=True):
-        assert found == pytest.approx(array.tolist() if array.ndim == 1 else array, rel=1e-4, abs=1e-5)
+        np.testing.assert_allclose(found, array, rtol=1e-4, atol=1e-5 * max(1.0, float(np.abs(array).max())))
+
+
+def test_the_committed_detector_scores_the_same_on_1_18(old_python: Path, detector: Detector) -> None:
+    check(old_python, detector)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"recipe": "conv-unpool", "kind": "images", "size": 16, "hidden": "4,8"},
+        {"recipe": "vae", "kind": "windows", "window": 4, "network": "gru", "hidden": "8"},
+        {"recipe": "iwae", "hidden": "16"},
+    ],
+    ids=lambda settings: settings["recipe"],
+)
+def test_every_kind_of_graph_scores_the_same_on_1_18(
+    old_python: Path, normal_csv: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    config = configure({"epochs": 1, "latent": 3, **settings})
+    data = normal_csv
+    if config.kind == "images":
+        data = tmp_path / "images"
+        data.mkdir()
+        for number, pixels in enumerate(normal_images(Image(16, 16, "grey"), 60, seed=0)):
+            Pillow.fromarray(pixels[..., 0]).save(data / f"{number}.png")
+    out = tmp_path / "model.onnx"
+    train(data, out, config, selection=Selection(), form=TableFormat(), far="0.1")
+    check(old_python, Detector.load(out, provider="cpu"))

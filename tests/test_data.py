@@ -9,20 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 
+from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.tables import TableFormat
+from vae_detect.runtime.tables import TableFormat, read_sample
+from vae_detect.training.columns import MOST_LEVELS, plan_columns
 from vae_detect.training.data import (
     SHARES,
-    Scaling,
     Selection,
     Split,
     Table,
     choose_columns,
     covered_rows,
-    describe_columns,
+    few_texts,
     find_time_column,
-    fit_scaling,
+    load_images,
     load_table,
     split,
 )
@@ -96,13 +98,96 @@ def test_nothing_to_learn_from_is_refused(exclude: tuple[str, ...]) -> None:
         choose_columns(["a", "b"], [["1" if exclude else "x", "y"]], Selection(exclude=exclude), None, CSV)
 
 
-def test_units_stand_in_brackets_at_the_end() -> None:
-    names = ["flow [m3/h]", "power", "temp [ °C ] ", "a [b] c", "[bar]"]
-    scaling = Scaling(np.arange(5, dtype=np.float32), np.full(5, 2, np.float32))
-    columns = describe_columns(names, scaling)
-    assert [column.unit for column in columns] == ["m3/h", "", "°C", "", "bar"]
-    assert [column.name for column in columns] == names
-    assert (columns[3].center, columns[3].scale) == (3.0, 2.0)
+@pytest.mark.parametrize(
+    "selection", [Selection(class_column="q"), Selection(treatments={"q": "log"}), Selection(columns=("a", "q"))]
+)
+def test_a_missing_class_or_treated_column_is_refused(selection: Selection) -> None:
+    with pytest.raises(InputError, match="column 'q' is not in the header: 'a', 'b'"):
+        choose_columns(["a", "b"], [["1", "2"]], selection, None, CSV)
+
+
+def test_the_class_column_is_taken_even_where_others_are_named() -> None:
+    selection = Selection(columns=("a",), class_column="c")
+    assert choose_columns(["a", "b", "c"], [["1", "2", "3"]], selection, None, CSV) == (["a", "c"], [])
+
+
+# --- columns of text -------------------------------------------------------------------------------------------------
+
+
+def texts_of(
+    path: Path, selection: Selection = ANY, *, time_column: str | None = None, form: TableFormat = CSV
+) -> dict[str, tuple[str, ...]]:
+    header, sample = read_sample(path, form)
+    return few_texts(path, header, sample, selection, time_column, form)
+
+
+def test_texts_that_come_up_often_are_the_levels_of_a_column(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "a,mode,b\n" + "1,auto,x\n2, manual ,x\n3,auto,x\n4,,x\n" * 7)
+    # sorted, without the spaces around them; an empty cell is no text, and one text alone says nothing
+    assert texts_of(path) == {"mode": ("auto", "manual")}
+
+
+@pytest.mark.parametrize(("rows", "taken"), [(19, False), (20, True)])
+def test_a_text_must_come_up_ten_times(tmp_path: Path, rows: int, taken: bool) -> None:
+    path = write(tmp_path / "a.csv", "a,mode\n" + "".join(f"1,{'on' if i % 2 else 'off'}\n" for i in range(rows)))
+    assert texts_of(path) == ({"mode": ("off", "on")} if taken else {})
+
+
+@pytest.mark.parametrize(("levels", "taken"), [(MOST_LEVELS, True), (MOST_LEVELS + 1, False)])
+def test_too_many_texts_are_no_category(tmp_path: Path, levels: int, taken: bool) -> None:
+    lines = [f"1,t{i % levels:02}\n" for i in range(20 * levels)]
+    found = texts_of(write(tmp_path / "a.csv", "a,mode\n" + "".join(lines)))
+    assert len(found.get("mode", ())) == (levels if taken else 0)
+
+
+def test_a_text_far_down_the_file_counts(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "mode\n" + "on\n" * 1000 + "off\n" * 10)
+    assert texts_of(path) == {"mode": ("off", "on")}
+
+
+def test_numbers_excluded_columns_and_time_stamps_are_no_texts(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "when,a,b,c,\n" + f"{DATE},1,on,x,p\n2026-01-06,2,off,y,q\n" * 20)
+    assert texts_of(path, Selection(exclude=("c",)), time_column="when") == {"b": ("off", "on")}
+    assert texts_of(path, Selection(columns=("a",)), time_column="when") == {}
+    assert texts_of(path, Selection(columns=("a",), class_column="c"), time_column="when") == {"c": ("x", "y")}
+
+
+def test_numbers_with_a_decimal_comma_are_no_texts(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "a;b\n" + "1,5;2\n2,5;3\n" * 20)
+    assert texts_of(path, form=TableFormat(delimiter=";", decimal=",")) == {}
+
+
+def test_texts_are_read_as_their_places(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "a,mode\n" + "1,manual\n2,auto\n3,off\n" * 10)
+    found = load_table(path, ANY, CSV)
+    assert found.names == ("a", "mode")
+    assert found.texts == {"mode": ("auto", "manual", "off")}
+    assert found.values[:3].tolist() == [[1.0, 1.0], [2.0, 0.0], [3.0, 2.0]]
+    assert found.notes == []
+
+
+def test_a_missing_text_is_a_bad_cell(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "a,mode\n" + "1,on\n2,off\n" * 20 + "3,\n")
+    found = load_table(path, ANY, CSV)
+    assert len(found.values) == 40
+    why = "column 'mode' is empty, expected one of 'off', 'on'"
+    assert found.notes == [f"1 of 41 rows left out: a missing or bad cell (first: row 40, {why})"]
+
+
+def test_texts_can_be_left_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "a,mode\n" + "1,on\n2,off\n" * 20)
+    found = load_table(path, ANY, CSV, numbers_only=True)
+    assert (found.names, found.texts) == (("a",), {})
+    assert found.notes == ["column 'mode' left out: holds text ('on')"]
+
+
+def test_a_named_column_of_rare_texts_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "a,mode\n" + "".join(f"1,t{i}\n" for i in range(50)))
+    for selection in (Selection(columns=("a", "mode")), Selection(class_column="mode")):
+        with pytest.raises(
+            InputError, match=r"'mode' holds text \('t0'\), expected numbers, or 2 to 32 different texts"
+        ):
+            load_table(path, selection, CSV)
 
 
 # --- time stamps -----------------------------------------------------------------------------------------------------
@@ -233,44 +318,17 @@ def test_without_a_header_every_column_must_be_a_feature(
         load_table(path, selection, TableFormat(header=False))
 
 
-# --- scaling ---------------------------------------------------------------------------------------------------------
-
-
-def test_scaling_by_hand() -> None:
-    values = np.array([[1, 10], [3, 10], [100, 999]], np.float32)
-    scaling, notes = fit_scaling(table(values), np.array([0, 1]), standardise=True)
-    # column 0: mean 2, standard deviation 1; column 1 is constant while training, so its scale is its value
-    assert scaling.center.tolist() == [2.0, 10.0]
-    assert scaling.scale.tolist() == [1.0, 10.0]
-    assert notes == ["constant while training, kept so that a change shows: f1"]
-
-
-@pytest.mark.parametrize(("value", "scale"), [(0.0, 1.0), (-5.0, 5.0), (0.25, 0.25), (1e-8, 1e-8)])
-def test_the_scale_of_a_constant_column(value: float, scale: float) -> None:
-    values = np.full((50, 1), value, np.float32)
-    scaling, notes = fit_scaling(table(values), np.arange(50), standardise=True)
-    assert scaling.center.tolist() == pytest.approx([value], rel=1e-6)
-    assert scaling.scale.tolist() == pytest.approx([scale], rel=1e-6)
-    assert len(notes) == 1
-
-
-def test_binary_data_is_not_standardised() -> None:
-    values = np.array([[0, 1], [1, 1]], np.float32)
-    scaling, notes = fit_scaling(table(values), np.arange(2), standardise=False)
-    assert (scaling.center.tolist(), scaling.scale.tolist()) == ([0.0, 0.0], [1.0, 1.0])
-    assert len(notes) == 1  # a constant column is told all the same
+# --- statistics ------------------------------------------------------------------------------------------------------
 
 
 @settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(-1e6, 1e6))
-def test_scaling_knows_the_training_rows_only(seed: int, strange: float) -> None:
+def test_the_columns_know_the_training_rows_only(seed: int, strange: float) -> None:
     values = np.random.default_rng(seed).normal(size=(100, 2)).astype(np.float32)
     parts = split(table(values), window=1, stride=1, ordered=False, seed=seed)
-    before, _ = fit_scaling(table(values), parts.train, standardise=True)
+    before = plan_columns(values[covered_rows(parts.train, 1)], ["a", "b"])
     values[parts.validation], values[parts.calibration] = strange, -strange
-    after, _ = fit_scaling(table(values), parts.train, standardise=True)
-    assert before.center.tolist() == after.center.tolist()
-    assert before.scale.tolist() == after.scale.tolist()
+    assert plan_columns(values[covered_rows(parts.train, 1)], ["a", "b"]) == before
 
 
 def test_covered_rows_are_each_counted_once() -> None:
@@ -372,3 +430,131 @@ def test_a_damaged_stamp_does_not_make_the_clock_a_feature() -> None:
 def test_a_column_without_a_name_is_left_out() -> None:
     names, notes = choose_columns(["", "a"], [["0", "1.5"]], ANY, None, CSV)
     assert (names, notes) == (["a"], ["a column without a name left out"])
+
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+
+def picture(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (10, 10)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Pillow.new("RGB", size, colour).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Five grey images, the brighter the later."""
+    for number in range(5):
+        picture(tmp_path / "images" / f"{number}.png", (40 * number,) * 3)
+    return tmp_path / "images"
+
+
+def test_images_are_read_in_the_order_of_their_names(folder: Path) -> None:
+    found = load_images(folder, (8, 12), "grey")
+    assert (found.values.shape, found.values.dtype) == ((5, 8, 12, 1), np.dtype(np.uint8))
+    assert found.values[:, 0, 0, 0].tolist() == [0, 40, 80, 120, 160]
+    assert found.image == Image(8, 12, "grey")
+    assert (found.names, found.time_column, found.period_s) == (("grey",), None, None)
+    assert found.segment.tolist() == [0] * 5
+    assert (found.notes, found.classes, found.class_of) == ([], (), None)
+
+
+def test_one_number_is_height_and_width(folder: Path) -> None:
+    assert load_images(folder, (16,), "colour").image == Image(16, 16, "colour")
+
+
+@pytest.mark.parametrize(
+    ("colour", "asked", "expected"),
+    [
+        ((200, 50, 50), "auto", "colour"),
+        ((100, 110, 120), "auto", "grey"),  # a tint of 20 grey levels is what cameras add
+        ((100, 110, 130), "auto", "colour"),
+        ((200, 50, 50), "grey", "grey"),
+        ((90, 90, 90), "colour", "colour"),
+    ],
+)
+def test_the_mode_is_that_of_the_images_unless_told(
+    folder: Path, colour: tuple[int, int, int], asked: str, expected: str
+) -> None:
+    picture(folder / "9.png", colour)
+    found = load_images(folder, (8, 8), asked)
+    assert found.image == Image(8, 8, expected)  # type: ignore[arg-type]
+    assert found.names == (("grey",) if expected == "grey" else ("red", "green", "blue"))
+    if expected == "colour":
+        assert found.values[-1, 0, 0].tolist() == list(colour)
+
+
+def test_of_a_folder_with_train_and_test_only_train_is_read(tmp_path: Path) -> None:
+    picture(tmp_path / "train" / "good" / "0.png", (10, 10, 10))
+    picture(tmp_path / "test" / "broken" / "0.png", (200, 200, 200))
+    picture(tmp_path / "1.png", (200, 200, 200))
+    assert load_images(tmp_path, (8, 8), "grey").values[:, 0, 0, 0].tolist() == [10]
+
+
+def test_folders_are_classes_where_they_are_wanted(tmp_path: Path) -> None:
+    for number, name in enumerate(["nut/a", "bolt/a", "nut/b", "nut/small/a"]):
+        picture(tmp_path / f"{name}.png", (10 * number,) * 3)
+    found = load_images(tmp_path, (8, 8), "grey", by_class=True)
+    assert found.classes == ("bolt", "nut", "nut/small")
+    assert found.class_of is not None
+    assert found.values[:, 0, 0, 0].tolist() == [10, 0, 20, 30]  # bolt/a, nut/a, nut/b, nut/small/a
+    assert found.class_of.tolist() == [0, 1, 1, 2]
+
+
+def test_one_folder_is_no_classes(folder: Path) -> None:
+    with pytest.raises(InputError, match="recipe cvae takes the folders of images as their classes, expected at least"):
+        load_images(folder, (8, 8), "grey", by_class=True)
+
+
+@pytest.mark.parametrize(("bad", "refused"), [(1, False), (2, True)])
+def test_damaged_images_are_left_out_up_to_a_fifth(folder: Path, bad: int, refused: bool) -> None:
+    for number in range(bad):
+        (folder / f"x{number}.png").write_bytes(b"no image")
+    if not refused:
+        found = load_images(folder, (8, 8), "auto")
+        assert len(found.values) == 5
+        assert found.notes == [
+            "1 of 6 images left out (first: x0.png is no image: expected PNG, JPEG, BMP, TIFF, WebP or GIF)"
+        ]
+        return
+    with pytest.raises(
+        InputError, match=r"2 of 7 images left out \(first: x0\.png .*more than a fifth is too much, mend"
+    ):
+        load_images(folder, (8, 8), "auto")
+
+
+def test_a_link_out_of_the_folder_is_not_read(folder: Path, tmp_path: Path) -> None:
+    (folder / "z.png").symlink_to(picture(tmp_path / "secret.png", (255, 0, 0)))
+    found = load_images(folder, (8, 8), "auto")
+    assert len(found.values) == 5
+    assert found.notes == ["1 of 6 images left out (first: z.png is a link out of the folder)"]
+    assert found.image == Image(8, 8, "grey")
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("none yet")
+    with pytest.raises(InputError, match="holds no image; expected PNG, JPEG"):
+        load_images(tmp_path, (8, 8), "auto")
+
+
+def test_images_that_are_all_the_same_are_noted(folder: Path) -> None:
+    for number in range(5):
+        picture(folder / f"{number}.png", (0, 0, 0))
+    assert load_images(folder, (8, 8), "grey").notes == [
+        "all 5 images are the same: whatever differs from them will be an anomaly"
+    ]
+
+
+def test_the_fingerprint_changes_with_a_byte_and_with_a_name(folder: Path) -> None:
+    first = load_images(folder, (8, 8), "grey").sha256
+    assert load_images(folder, (8, 8), "grey").sha256 == first
+    (folder / "4.png").rename(folder / "5.png")
+    renamed = load_images(folder, (8, 8), "grey").sha256
+    picture(folder / "5.png", (161,) * 3)
+    assert len({first, renamed, load_images(folder, (8, 8), "grey").sha256}) == 3
+
+
+def test_the_fingerprint_of_a_single_image_by_hand(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png", (1, 2, 3))
+    expected = sha256(b"a.png\0" + path.read_bytes()).hexdigest()
+    assert load_images(tmp_path, (8, 8), "grey").sha256 == expected

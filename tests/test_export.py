@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from vae_detect.runtime.bundle import Column, Image
 from vae_detect.runtime.errors import InputError, ParityError
 from vae_detect.runtime.session import Session
 from vae_detect.training.calibration import calibrate
-from vae_detect.training.data import Scaling
 from vae_detect.training.export import (
+    IMAGE_BATCHES,
     PARITY_BATCHES,
     PARITY_TOLERANCE,
     Defaults,
@@ -32,6 +33,7 @@ from vae_detect.training.export import (
     hostile_inputs,
     p_value,
     reference_scores,
+    scorer_outputs,
     write_files,
 )
 from vae_detect.training.model import Autoencoder
@@ -44,48 +46,72 @@ CONFIGS = {
     "ae": TrainConfig(hidden=(6,), latent=2, recipe="ae", likelihood="laplace"),
     "bernoulli, 8 points": TrainConfig(hidden=(6,), latent=2, likelihood="bernoulli", points=8),
     "windows": TrainConfig(hidden=(), latent=2, kind="windows", window=4),
+    "mixed": TrainConfig(hidden=(6,), latent=2, recipe="mixture-vae", components=3),
+    "cvae": TrainConfig(hidden=(6,), latent=2, recipe="cvae", kind="windows", window=4, network="gru"),
+    "images": TrainConfig(kind="images", size=(8, 12), hidden=(4, 4), latent=2, recipe="conv-unpool"),
 }
+POINT_CODES = {"ae", "images"}
+"""Configurations without a posterior."""
 CALIBRATION = calibrate(np.random.default_rng(1).gamma(3.0, 2.0, size=400), far=0.05)
 OPTIONAL = ["threshold", "calibration_knots", "calibration_inverse_widths", "calibration_log_steps"]
 RANDOM_OPS = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
 
-def build(config: TrainConfig) -> Autoencoder:
-    center, scale = np.array([1, -2, 30], np.float32), np.array([1, 3, 0.5], np.float32)
-    if config.likelihood == "bernoulli":
-        center, scale = np.zeros_like(center), np.ones_like(scale)
+NUMBERS = (Column("a", "", 1.0, 1.0), Column("b", "", -2.0, 3.0), Column("c", "", 30.0, 0.5))
+SHARES = tuple(Column(name, "", 0.0, 1.0) for name in "abc")
+MIXED = (
+    Column("a", "", 1.0, 0.5, "log", knee=2.0),
+    Column("b", "", 0.0, 1.0, "category", levels=(0.0, 1.0, 2.0)),
+    Column("c", "", 0.0, 2.0, "binary", levels=(0.0, 2.0)),
+    Column("d", "", 0.0, 1.0, "logit", levels=(0.0, 100.0)),
+)
+CLASSES = (*NUMBERS[:2], Column("c", "", 0.0, 1.0, "class", levels=(0.0, 1.0)))
+
+
+def build(name: str) -> Autoencoder:
+    config, image, classes = CONFIGS[name], None, (0.25, 0.75) if name == "cvae" else ()
+    columns = {"mixed": MIXED, "cvae": CLASSES, "bernoulli, 8 points": SHARES}.get(name, NUMBERS)
+    if name == "images":
+        columns, image = (Column("grey", "", 100.0, 50.0),), Image(8, 12, "grey")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        return Autoencoder(config, Scaling(center, scale)).eval()
+        return Autoencoder(config, columns, image, classes).eval()
 
 
 @dataclass(frozen=True)
 class Exported:
     model: Autoencoder
     graphs: Graphs
-    x: Floats
+    x: NDArray[Any]
 
     def session(self, part: str = "scorer") -> Session:
         content = getattr(self.graphs, part).SerializeToString()
         return Session(content, source=part, provider="cpu")
 
-    def run(self, x: Floats, **feeds: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    def run(self, x: NDArray[Any], **feeds: NDArray[Any]) -> dict[str, NDArray[Any]]:
         session = self.session()
         return dict(zip(session.outputs, session.run(session.outputs, {"x": x, **feeds}), strict=True))
 
 
-def some_inputs(model: Autoencoder, rows: int) -> Floats:
-    shape = (rows, 3) if model.kind == "rows" else (rows, model.window, 3)
-    noise = np.random.default_rng(2).normal(size=shape)
-    return (model.center.numpy() + 2 * model.raw_scale.numpy() * noise).astype(np.float32)
+def some_inputs(model: Autoencoder, rows: int) -> NDArray[Any]:
+    generator = np.random.default_rng(2)
+    shape = (rows, *model.input_shape)
+    if model.image:
+        return generator.integers(0, 256, size=shape, dtype=np.uint8)
+    center, scale = (np.array([getattr(column, name) for column in model.columns]) for name in ("center", "scale"))
+    x = center + 2 * scale * generator.normal(size=shape)
+    for position, column in enumerate(model.columns):
+        if column.treatment in ("category", "binary", "class"):
+            x[..., position] = generator.choice(column.levels, size=shape[:-1])
+    return x.astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def exports() -> dict[str, Exported]:
     """Every configuration once: an export takes seconds."""
     made = {}
-    for name, config in CONFIGS.items():
-        model = build(config)
+    for name in CONFIGS:
+        model = build(name)
         made[name] = Exported(model, build_graphs(model, Defaults.of(model, CALIBRATION)), some_inputs(model, 50))
     return made
 
@@ -145,7 +171,7 @@ def test_optional_inputs_have_defaults_in_the_file(exports: dict[str, Exported])
     for name, exported in exports.items():
         graph = exported.graphs.scorer.graph
         inputs = [item.name for item in graph.input]
-        expected = [*OPTIONAL] if name == "ae" else [*OPTIONAL, "noise"]
+        expected = [*OPTIONAL] if name in POINT_CODES else [*OPTIONAL, "noise"]
         assert inputs == ["x", *expected]
         assert set(expected) <= {tensor.name for tensor in graph.initializer}
         assert "x" not in {tensor.name for tensor in graph.initializer}
@@ -157,21 +183,25 @@ def test_output_names(exports: dict[str, Exported]) -> None:
         ["contribution", "reconstruction", "latent"],
     )
     for name, exported in exports.items():
-        middle = [] if name == "ae" else ["elbo", "kl"]  # a point code has no ELBO and does not fake one
-        assert [item.name for item in exported.graphs.scorer.graph.output] == [*head, *middle, *tail]
+        middle = [] if name in POINT_CODES else ["elbo", "kl"]  # a point code has no ELBO and does not fake one
+        expected = [*head, *middle, *tail, *(["heat_map"] if name == "images" else [])]
+        assert [item.name for item in exported.graphs.scorer.graph.output] == expected
+        assert list(scorer_outputs(exported.model)) == expected
 
 
 def test_names_of_the_parts(exports: dict[str, Exported]) -> None:
     for name, exported in exports.items():
         encoder, decoder = exported.session("encoder"), exported.session("decoder")
         assert list(encoder.inputs) == ["x"]
-        assert encoder.outputs == (("latent",) if name == "ae" else ("mean", "log_variance"))
-        assert list(decoder.inputs) == ["latent"]
+        codes = ("latent",) if name in POINT_CODES else ("mean", "log_variance")
+        places = ("indices",) if name == "images" else ()  # it pools, and its decoder needs to know where
+        assert encoder.outputs == (*codes, *places)
+        assert tuple(decoder.inputs) == ("latent", *places)
         assert decoder.outputs == ("reconstruction", "scale")
 
 
 def test_two_exports_of_a_model_are_equal_to_the_byte(vae: Exported) -> None:
-    again = build_graphs(build(CONFIGS["vae"]), Defaults.of(vae.model, CALIBRATION))
+    again = build_graphs(build("vae"), Defaults.of(vae.model, CALIBRATION))
     for first, second in zip(vae.graphs, again, strict=True):
         assert first.SerializeToString(deterministic=True) == second.SerializeToString(deterministic=True)
     assert export_id(vae.graphs, "{}") == export_id(again, "{}")
@@ -188,13 +218,14 @@ def test_the_export_id_changes_with_a_weight_and_with_a_setting(vae: Exported) -
 # --- parity ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("batch", PARITY_BATCHES)
+@pytest.mark.parametrize("batch", [1, 3, 1024])
 def test_every_output_is_that_of_torch(exported: Exported, batch: int) -> None:
+    batch = min(batch, 64) if exported.model.image else batch
     x = some_inputs(exported.model, batch)
     found = exported.run(x)
     with torch.no_grad():
         terms = exported.model.terms(torch.from_numpy(x), exported.model.noise)
-    expected = {"score": terms.score, "elbo": terms.elbo, **terms._asdict()}
+    expected = {**terms._asdict(), **({} if terms.kl is None else {"elbo": terms.elbo})}
     for name in found.keys() - {"p_value", "is_anomaly"}:
         np.testing.assert_allclose(found[name], expected[name].numpy(), rtol=1e-4, atol=1e-4, err_msg=name)
     assert found["is_anomaly"].tolist() == (found["score"] > np.float32(CALIBRATION.threshold)).tolist()
@@ -204,15 +235,19 @@ def test_every_output_is_that_of_torch(exported: Exported, batch: int) -> None:
 def test_the_parts_are_those_of_torch(exported: Exported) -> None:
     model, x = exported.model, torch.from_numpy(exported.x)
     with torch.no_grad():
-        mean, log_variance = model.encode(model.standardise(x))
-        reconstruction = model.to_raw(model.decode(mean))
-        scale = model.likelihood.scale() * model.raw_scale
+        code = model.encode(model.prepare(model.standardise(x)))
+        reconstruction = model.to_raw(model.decode(code.mean, code.indices))
+        scale = model.likelihood.scale() * torch.tensor([column.scale for column in model.columns])
     encoder, decoder = exported.session("encoder"), exported.session("decoder")
     codes = encoder.run(encoder.outputs, {"x": exported.x})
-    np.testing.assert_allclose(codes[0], mean.numpy(), rtol=1e-4, atol=1e-5)
-    if log_variance is not None:
-        np.testing.assert_allclose(codes[1], log_variance.numpy(), rtol=1e-4, atol=1e-5)
-    decoded = decoder.run(decoder.outputs, {"latent": codes[0]})
+    np.testing.assert_allclose(codes[0], code.mean.numpy(), rtol=1e-4, atol=1e-5)
+    feeds = {"latent": codes[0]}
+    if code.log_variance is not None:
+        np.testing.assert_allclose(codes[1], code.log_variance.numpy(), rtol=1e-4, atol=1e-5)
+    if code.indices is not None:
+        np.testing.assert_array_equal(codes[1], code.indices.numpy())
+        feeds["indices"] = codes[1]
+    decoded = decoder.run(decoder.outputs, feeds)
     np.testing.assert_allclose(decoded[0], reconstruction.numpy(), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(decoded[1], np.broadcast_to(scale.numpy(), decoded[0].shape), rtol=1e-5)
 
@@ -220,14 +255,22 @@ def test_the_parts_are_those_of_torch(exported: Exported) -> None:
 def test_the_certificate(exported: Exported) -> None:
     parity = certify(exported.model, exported.graphs.scorer, exported.x, CALIBRATION.threshold)
     assert parity.max_relative_error <= PARITY_TOLERANCE
-    assert (parity.verdict_flips, parity.batches) == (0, (1, 3, 1024))
-    assert parity.rows == 50 + 9  # and the hostile ones
+    is_image = exported.model.image is not None
+    assert (parity.verdict_flips, parity.batches) == (0, IMAGE_BATCHES if is_image else PARITY_BATCHES)
+    assert parity.rows == 50 + (3 if is_image else 9)  # and the hostile ones
+
+
+def test_the_batches_of_the_certificate() -> None:
+    assert (PARITY_BATCHES, IMAGE_BATCHES) == ((1, 3, 1024), (1, 3, 64))
 
 
 def test_reference_scores_do_not_depend_on_the_batch(exported: Exported) -> None:
-    whole, parts = reference_scores(exported.model, exported.x), reference_scores(exported.model, exported.x, batch=7)
-    assert whole.shape == (50,)
-    np.testing.assert_allclose(parts, whole, rtol=1e-5)
+    # more inputs than one batch of any shape
+    x = np.concatenate([exported.x] * 85)
+    whole = reference_scores(exported.model, x)
+    assert (whole.shape, whole.dtype) == ((4250,), np.dtype(np.float32))
+    parts = np.concatenate([reference_scores(exported.model, exported.x[i : i + 7]) for i in range(0, 50, 7)])
+    np.testing.assert_allclose(np.tile(parts, 85), whole, rtol=1e-5, atol=1e-5)
 
 
 def copied(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -259,15 +302,16 @@ def test_a_changed_threshold_has_no_certificate(vae: Exported) -> None:
 
 
 def test_a_weight_that_is_not_a_number_is_refused() -> None:
-    model = build(CONFIGS["ae"])
+    model = build("ae")
     with torch.no_grad():
-        model.get_parameter("decoder.0.weight")[1, 0] = torch.nan
-    with pytest.raises(ParityError, match=r"decoder\.0\.weight' is not finite; training has diverged"):
+        model.get_parameter("decoder.layers.0.weight")[1, 0] = torch.nan
+    with pytest.raises(ParityError, match=r"decoder\.layers\.0\.weight' is not finite; training has diverged"):
         build_graphs(model, Defaults.of(model, CALIBRATION))
 
 
 def test_hostile_inputs_by_hand() -> None:
-    found = hostile_inputs((2, 3), np.array([1, 2, 3], np.float32))
+    columns = [Column(name, "", center, 1.0) for name, center in (("a", 1.0), ("b", 2.0), ("c", 3.0))]
+    found = hostile_inputs(Autoencoder(TrainConfig(kind="windows", window=2, hidden=(), latent=1), columns))
     assert (found.shape, found.dtype) == ((9, 2, 3), np.dtype(np.float32))
     for value in (0.0, 1.0, 1e30, -1e30, np.inf, -np.inf):
         assert any(np.all(one == np.float32(value)) for one in found)
@@ -276,14 +320,40 @@ def test_hostile_inputs_by_hand() -> None:
     assert any(np.array_equal(one, [[1, 2, 3]] * 2) for one in found)
 
 
+def test_hostile_images_by_hand(exports: dict[str, Exported]) -> None:
+    found = hostile_inputs(exports["images"].model)
+    assert (found.shape, found.dtype) == ((3, 8, 12, 1), np.dtype(np.uint8))
+    assert [set(one.ravel().tolist()) for one in found] == [{0}, {255}, {0, 255}]
+    assert found[2, :2, :3, 0].tolist() == [[0, 255, 0], [255, 0, 255]]
+
+
 def test_hostile_inputs_have_no_finite_score_unless_they_are_finite(exported: Exported) -> None:
-    x = hostile_inputs(exported.x.shape[1:], exported.model.center.numpy())
+    x = hostile_inputs(exported.model)
     score = exported.run(x)["score"]
-    bad = ~np.isfinite(x.reshape(9, -1)).all(axis=1)
-    assert not np.isfinite(score[bad]).any()
-    assert np.isfinite(score[[0, 1, 8]]).all()  # zeros, ones, the center
+    if exported.model.image:
+        assert np.isfinite(score).all()
+    else:
+        bad = ~np.isfinite(x.reshape(9, -1)).all(axis=1)
+        assert bad.sum() == 4
+        assert not np.isfinite(score[bad]).any()
+        assert np.isfinite(score[[0, 1, 8]]).all()  # zeros, ones, the center
     alone = np.concatenate([exported.run(row[None])["score"] for row in x])
     np.testing.assert_allclose(alone, score, rtol=1e-5)  # a hostile row does not touch its neighbours
+
+
+@pytest.mark.parametrize("name", ["mixed", "cvae"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_flag_category_or_class_that_is_not_finite_has_no_finite_score(
+    exports: dict[str, Exported], name: str, bad: float
+) -> None:
+    # 0 * x must survive the optimisations of ONNX Runtime
+    exported = exports[name]
+    for position in range(len(exported.model.columns)):
+        x = exported.x[:2].copy()
+        x[1, ..., position] = bad
+        good, refused = exported.run(x)["score"]
+        assert np.isfinite(good)
+        assert not np.isfinite(refused)
 
 
 # --- optional inputs -------------------------------------------------------------------------------------------------

@@ -4,18 +4,22 @@ import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
+from vae_detect.runtime.bundle import Column, Image
 from vae_detect.runtime.errors import InputError
-from vae_detect.training.data import Scaling, Split
-from vae_detect.training.fit import Epoch, Inputs, fit
+from vae_detect.training.data import Split
+from vae_detect.training.fit import ALONE, Epoch, Inputs, World, fit, join_world
 from vae_detect.training.model import Autoencoder
-from vae_detect.training.recipes import TrainConfig
+from vae_detect.training.objective import Objective
+from vae_detect.training.recipes import RECIPES, TrainConfig, configure
 
 CONFIG = TrainConfig(hidden=(6,), latent=1, epochs=6, batch=32, learning_rate=1e-2)
 PARTS = Split(np.arange(0, 140), np.arange(140, 170), np.arange(170, 200))
@@ -39,10 +43,28 @@ def rows() -> Tensor:
     return torch.from_numpy(values.astype(np.float32))
 
 
+COLUMNS = tuple(Column(name, "", 0.0, 1.0) for name in "abc")
+SMALL = {"hidden": "6", "latent": 1, "epochs": 6, "batch": 32, "learning_rate": 1e-2, "pretrain_epochs": 2}
+
+
+def small(recipe: str, **settings: Any) -> TrainConfig:
+    """A quick run of any recipe."""
+    chosen = SMALL | {"recipe": recipe} | settings
+    if RECIPES[recipe].settings.get("hidden") == ():
+        del chosen["hidden"]
+    return configure(chosen)
+
+
 def new_model(config: TrainConfig) -> Autoencoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return Autoencoder(config, Scaling(np.zeros(3, np.float32), np.ones(3, np.float32)))
+        classes = (0.5, 0.5) if config.recipe == "cvae" else ()
+        if config.kind == "images":
+            return Autoencoder(
+                config, (Column("grey", "", 128.0, 64.0),), Image(config.size[0], config.size[-1], "grey"), classes
+            )
+        columns = (*COLUMNS[:2], Column("c", "", 0.0, 1.0, "class", levels=(0.0, 1.0))) if classes else COLUMNS
+        return Autoencoder(config, columns, class_frequencies=classes)
 
 
 def run(
@@ -82,8 +104,8 @@ def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 def validation_loss(model: Autoencoder, rows: Tensor, parts: Split, config: TrainConfig) -> float:
     with torch.no_grad():
         x = model.standardise(rows[torch.from_numpy(parts.validation)])
-        reconstruction, kl = model.training_terms(x, None)
-        return float(reconstruction + config.beta * kl)
+        reconstruction, kl = Objective(model).validate(x, None)
+        return float(reconstruction + config.beta * kl) / len(x)
 
 
 # --- learning --------------------------------------------------------------------------------------------------------
@@ -105,6 +127,50 @@ def test_the_loss_is_its_two_parts(rows: Tensor, tmp_path: Path) -> None:
 
 def test_a_point_code_trains_without_a_kl(rows: Tensor, tmp_path: Path) -> None:
     assert [epoch.kl for epoch in run(rows, tmp_path / "c", replace(CONFIG, recipe="ae")).history] == [0.0] * 6
+
+
+@pytest.mark.parametrize("recipe", [name for name, recipe in RECIPES.items() if not recipe.convolutional])
+def test_every_recipe_lowers_its_validation_loss_and_is_reproducible(rows: Tensor, tmp_path: Path, recipe: str) -> None:
+    config = small(recipe, latent=2, epochs=12)
+    if recipe == "cvae":
+        rows = torch.cat([rows[:, :2], (rows[:, :1] > 0).float()], 1)
+    first, second = (run(rows, tmp_path / name, config) for name in "ab")
+    assert min(epoch.validation for epoch in first.history) < first.history[0].validation
+    assert equal(first.weights, second.weights)
+    assert first.history == second.history
+
+
+def test_pretraining_counts_for_the_first_epoch(rows: Tensor, tmp_path: Path) -> None:
+    without, with_ = (
+        run(rows, tmp_path / "c", small("stacked", latent=2, epochs=1, pretrain_epochs=epochs)).history[0].validation
+        for epochs in (0, 30)
+    )
+    assert with_ < without - 0.1
+
+
+def test_the_weight_of_the_kl_rises_from_epoch_to_epoch(rows: Tensor, tmp_path: Path) -> None:
+    for epoch in run(rows, tmp_path / "c", replace(CONFIG, beta=0.8, annealing=3)).history:
+        beta = 0.8 * min(epoch.number / 4, 1)  # 0.2, 0.4, 0.6, then 0.8
+        assert epoch.loss == pytest.approx(epoch.reconstruction + beta * epoch.kl, rel=1e-5)
+
+
+def test_images_train(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    brightness = generator.integers(60, 200, size=(60, 1, 1, 1))
+    images = torch.from_numpy((brightness + generator.integers(0, 20, size=(60, 8, 8, 1))).astype(np.uint8))
+    config = TrainConfig(kind="images", size=(8,), hidden=(4,), latent=1, epochs=5, batch=16, learning_rate=1e-2)
+    parts = Split(np.arange(0, 40), np.arange(40, 50), np.arange(50, 60))
+    history = run(images, tmp_path / "c", config, parts=parts).history
+    assert history[-1].validation < history[0].validation
+
+
+def test_half_precision_learns_the_same(rows: Tensor, tmp_path: Path) -> None:
+    whole, half = (
+        run(rows, tmp_path / "c", replace(CONFIG, epochs=15, precision=precision)) for precision in ("auto", "bfloat16")
+    )
+    assert not equal(whole.weights, half.weights)
+    assert half.history[-1].validation == pytest.approx(whole.history[-1].validation, abs=0.3)
+    assert {weight.dtype for weight in half.weights.values()} == {torch.float32}
 
 
 def test_a_larger_beta_keeps_the_posterior_nearer_to_the_prior(rows: Tensor, tmp_path: Path) -> None:
@@ -194,16 +260,57 @@ def test_every_epoch_is_reported_once(rows: Tensor, tmp_path: Path) -> None:
 # --- resuming --------------------------------------------------------------------------------------------------------
 
 
+# Recipes whose runs hold more than a model: a discriminator, pretrained layers, chains, classes.
+RESUMED = ["ae", "vae", "adversarial", "gan", "stacked", "dbn", "rbm", "iwae", "mixture-vae", "denoising", "dropout"]
+
+
 @pytest.mark.parametrize("stop", [1, 3, 6])
-@pytest.mark.parametrize("recipe", ["ae", "vae"])
+@pytest.mark.parametrize("recipe", RESUMED)
 def test_a_resumed_run_ends_with_the_same_bits(rows: Tensor, tmp_path: Path, recipe: str, stop: int) -> None:
-    config = replace(CONFIG, recipe=recipe)
+    config = small(recipe)
     whole = run(rows, tmp_path / "whole", config)
     with pytest.raises(InterruptedRunError):
         run(rows, tmp_path / "c", config, report=interrupt_after(stop))
+    seen: list[Epoch] = []
+    resumed = run(rows, tmp_path / "c", config, resume=True, report=seen.append)
+    assert equal(resumed.weights, whole.weights)
+    assert seen == whole.history[stop:]
+    assert resumed.history == whole.history
+
+
+@pytest.mark.parametrize("recipe", ["stacked", "dbn"])
+def test_a_run_stopped_while_it_pretrains_resumes(
+    rows: Tensor, tmp_path: Path, recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small(recipe)
+    whole = run(rows, tmp_path / "whole", config)
+
+    def stopped(model: Autoencoder, _: object) -> None:
+        model.encoder.get_parameter("layers.0.weight").data.zero_()
+        raise InterruptedRunError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vae_detect.training.fit.pretrain", stopped)
+        with pytest.raises(InterruptedRunError):
+            run(rows, tmp_path / "c", config)
     resumed = run(rows, tmp_path / "c", config, resume=True)
     assert equal(resumed.weights, whole.weights)
-    assert resumed.history == whole.history[stop:]
+    assert resumed.history == whole.history
+
+
+@pytest.mark.parametrize(
+    "settings", [{"precision": "bfloat16"}, {"dropout": 0.3, "corruption": "mask"}, {"corruption": "gaussian"}]
+)
+@pytest.mark.parametrize("recipe", ["vae", "adversarial", "dbn"])
+def test_a_resumed_run_draws_the_same_noise_in_any_precision(
+    rows: Tensor, tmp_path: Path, recipe: str, settings: dict[str, Any]
+) -> None:
+    config = small(recipe, **settings)
+    with pytest.raises(InterruptedRunError):
+        run(rows, tmp_path / "c", config, report=interrupt_after(2))
+    whole, resumed = run(rows, tmp_path / "whole", config), run(rows, tmp_path / "c", config, resume=True)
+    assert equal(resumed.weights, whole.weights)
+    assert resumed.history == whole.history
 
 
 def test_a_resumed_run_remembers_its_best_epoch(rows: Tensor, tmp_path: Path) -> None:
@@ -212,8 +319,10 @@ def test_a_resumed_run_remembers_its_best_epoch(rows: Tensor, tmp_path: Path) ->
     last = whole.history[-1].number
     with pytest.raises(InterruptedRunError):
         run(rows, tmp_path / "c", config, report=interrupt_after(last - 1))  # 3 epochs past the best one
-    resumed = run(rows, tmp_path / "c", config, resume=True)
-    assert [epoch.number for epoch in resumed.history] == [last]
+    seen: list[Epoch] = []
+    resumed = run(rows, tmp_path / "c", config, resume=True, report=seen.append)
+    assert [epoch.number for epoch in seen] == [last]
+    assert resumed.history == whole.history
     assert equal(resumed.weights, whole.weights)
 
 
@@ -221,8 +330,10 @@ def test_a_run_killed_while_writing_resumes_from_the_epoch_before(rows: Tensor, 
     with pytest.raises(InterruptedRunError):
         run(rows, tmp_path / "c", report=interrupt_after(2))
     (tmp_path / "c.tmp").write_bytes((tmp_path / "c").read_bytes()[:100])  # half a file under the temporary name
-    resumed = run(rows, tmp_path / "c", resume=True)
-    assert [epoch.number for epoch in resumed.history] == [3, 4, 5, 6]
+    seen: list[Epoch] = []
+    resumed = run(rows, tmp_path / "c", resume=True, report=seen.append)
+    assert [epoch.number for epoch in seen] == [3, 4, 5, 6]
+    assert [epoch.number for epoch in resumed.history] == [1, 2, 3, 4, 5, 6]
     assert equal(resumed.weights, run(rows, tmp_path / "whole").weights)
     assert not (tmp_path / "c.tmp").exists()
 
@@ -279,16 +390,53 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(rows: Tensor, tmp_path: Path
 # --- inputs ----------------------------------------------------------------------------------------------------------
 
 
+def model_of(kind: str, window: int = 1) -> Autoencoder:
+    """Two columns, (x - 1) / 2."""
+    config = TrainConfig(kind=kind, window=window, hidden=(2,), latent=1)  # type: ignore[arg-type]
+    return Autoencoder(config, (Column("a", "", 1.0, 2.0), Column("b", "", 1.0, 2.0)))
+
+
 def test_inputs_are_rows_or_windows() -> None:
-    rows = torch.arange(10.0).reshape(5, 2)
-    assert Inputs(rows, kind="rows", window=1).at(torch.tensor([4, 0])).tolist() == [[8.0, 9.0], [0.0, 1.0]]
-    windows = Inputs(rows, kind="windows", window=3).at(torch.tensor([2, 0]))
+    rows = 2 * torch.arange(10.0).reshape(5, 2) + 1
+    x, classes = Inputs(model_of("rows"), rows).at(torch.tensor([4, 0]))
+    assert x.tolist() == [[8.0, 9.0], [0.0, 1.0]]
+    assert classes is None
+    windows, _ = Inputs(model_of("windows", 3), rows).at(torch.tensor([2, 0]))
     expected = [[[4.0, 5.0], [6.0, 7.0], [8.0, 9.0]], [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]]
     assert windows.tolist() == expected
 
 
 def test_windows_are_a_view_of_the_rows() -> None:
-    rows = torch.zeros(1000, 3)
-    inputs = Inputs(rows, kind="windows", window=50)
-    rows[999] = 7.0
-    assert inputs.at(torch.tensor([950]))[0, -1].tolist() == [7.0, 7.0, 7.0]
+    inputs = Inputs(model_of("windows", 50), torch.ones(100_000, 2))
+    # 400 kB of rows stand for 40 MB of windows
+    assert inputs._view.shape == (99_951, 50, 2)
+    assert inputs._view.untyped_storage().nbytes() == 100_000 * 2 * 4
+
+
+def test_images_stay_uint8_until_they_are_drawn() -> None:
+    config = TrainConfig(kind="images", size=(8,), hidden=(2,), latent=1)
+    model = Autoencoder(config, (Column("grey", "", 100.0, 50.0),), Image(8, 8, "grey"))
+    images = torch.full((5, 8, 8, 1), 200, dtype=torch.uint8)
+    images[3] = 0
+    x, classes = Inputs(model, images, torch.eye(5)).at(torch.tensor([3, 1]))
+    assert x.dtype == torch.float32
+    assert x.flatten(1)[:, 0].tolist() == [-2.0, 2.0]  # (0 - 100) / 50 and (200 - 100) / 50
+    assert classes is not None
+    assert classes.tolist() == torch.eye(5)[[3, 1]].tolist()
+
+
+# --- several processes -----------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 200), st.integers(1, 9))
+def test_the_shares_of_a_batch_are_all_of_it_once(total: int, size: int) -> None:
+    shares = [World(rank, size).share(total) for rank in range(size)]
+    assert [row for share in shares for row in range(total)[share]] == list(range(total))
+    lengths = [len(range(total)[share]) for share in shares]
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert join_world(torch.device("cpu")) == ALONE == World(0, 1)
+    assert ALONE.share(5) == slice(0, 5)

@@ -9,13 +9,18 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from torch import Tensor, distributions
 
+from vae_detect.runtime.bundle import Column
+from vae_detect.training.columns import Layout
 from vae_detect.training.likelihoods import (
     LIKELIHOODS,
     LOGIT_BOUND,
     SCALE_BOUNDS,
     Bernoulli,
+    ContinuousBernoulli,
     Gaussian,
     Laplace,
+    Mixed,
+    kl_per_dimension,
     kl_standard_normal,
 )
 
@@ -36,7 +41,13 @@ def scaled(name: str, raw: list[float]) -> Gaussian | Laplace:
 
 
 def test_the_table_has_every_name() -> None:
-    assert {"gaussian": Gaussian, "laplace": Laplace, "bernoulli": Bernoulli} == LIKELIHOODS
+    expected = {
+        "gaussian": Gaussian,
+        "laplace": Laplace,
+        "bernoulli": Bernoulli,
+        "continuous-bernoulli": ContinuousBernoulli,
+    }
+    assert expected == LIKELIHOODS
 
 
 # --- the densities ---------------------------------------------------------------------------------------------------
@@ -173,6 +184,163 @@ def test_bernoulli_keeps_rising_outside_its_range(logit: float, distance: float,
     assert deviance(distance + more) - deviance(distance) == pytest.approx(LOGIT_BOUND * more, rel=1e-6, abs=1e-6)
 
 
+# --- continuous Bernoulli --------------------------------------------------------------------------------------------
+
+SHARES = st.lists(st.floats(0, 1), min_size=3, max_size=3)
+LOGITS = st.lists(st.floats(-10, 10), min_size=3, max_size=3)
+
+
+def nll_of_continuous_bernoulli(x: Tensor, logits: Tensor) -> Tensor:
+    likelihood = ContinuousBernoulli(x.shape[-1]).double()
+    return likelihood.deviance(x, logits).sum(-1) + likelihood.log_normaliser()
+
+
+@settings(deadline=None)
+@given(SHARES, LOGITS)
+def test_continuous_bernoulli_is_that_of_torch(x: list[float], logits: list[float]) -> None:
+    # torch takes a probability within 0.499 and 0.501 for 1/2, to second order.
+    expected = -distributions.ContinuousBernoulli(logits=tensor(logits)).log_prob(tensor(x)).sum()
+    torch.testing.assert_close(nll_of_continuous_bernoulli(tensor(x), tensor(logits)), expected, rtol=1e-6, atol=1e-6)
+
+
+@settings(deadline=None)
+@given(LOGITS)
+def test_the_mean_of_continuous_bernoulli_is_that_of_torch(logits: list[float]) -> None:
+    found = ContinuousBernoulli(3).double().mean(tensor(logits))
+    torch.testing.assert_close(
+        found, distributions.ContinuousBernoulli(logits=tensor(logits)).mean, rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("logit", [-10.0, -1.0, -0.11, -0.09, 0.0, 0.05, 0.101, 3.0, 10.0, 25.0])
+def test_continuous_bernoulli_integrates_to_one(logit: float) -> None:
+    def density(x: float) -> float:
+        return math.exp(-float(nll_of_continuous_bernoulli(tensor([x]), tensor([logit]))))
+
+    assert quad(density, 0, 1)[0] == pytest.approx(1, abs=1e-6)
+    mean = quad(lambda x: x * density(x), 0, 1)[0]
+    assert float(ContinuousBernoulli(1).double().mean(tensor([logit]))) == pytest.approx(mean, abs=1e-5)
+
+
+def test_continuous_bernoulli_by_hand() -> None:
+    # logit 0 is the uniform density, 1; the highest density is 10 / (1 - e^-10), at x = 1 and logit 10
+    highest = math.log(10 / (1 - math.exp(-10)))
+    likelihood = ContinuousBernoulli(1).double()
+    assert float(likelihood.deviance(tensor([0.3]), tensor([0.0]))) == pytest.approx(highest)
+    assert float(likelihood.deviance(tensor([1.0]), tensor([99.0]))) == pytest.approx(0, abs=1e-12)
+    assert float(likelihood.deviance(tensor([0.0]), tensor([-99.0]))) == pytest.approx(0, abs=1e-12)
+    assert float(ContinuousBernoulli(2).double().log_normaliser()) == pytest.approx(-2 * highest)
+
+
+@pytest.mark.parametrize(("edge", "side"), [(0.0, -1.0), (1.0, 1.0)])
+def test_continuous_bernoulli_keeps_rising_outside_its_range(edge: float, side: float) -> None:
+    likelihood = ContinuousBernoulli(1).double()
+    at, beyond = (likelihood.deviance(tensor([edge + side * away]), tensor([2.0])) for away in (0.0, 3.0))
+    assert float(beyond - at) == pytest.approx(3 * LOGIT_BOUND)
+
+
+@pytest.mark.parametrize("logit", [-0.1, 0.0, 0.1])
+def test_the_series_of_continuous_bernoulli_meets_the_formula(logit: float) -> None:
+    likelihood = ContinuousBernoulli(1).double()
+    x = tensor([0.7])
+    for function in (likelihood.mean, lambda output: likelihood.deviance(x, output)):
+        below, above = function(tensor([logit - 1e-9])), function(tensor([logit + 1e-9]))
+        assert float(above - below) == pytest.approx(0, abs=3e-6)
+
+
+# --- mixed columns ---------------------------------------------------------------------------------------------------
+
+COLUMNS = (
+    Column("state", "", 0.0, 1.0, "category", levels=(1.0, 2.0, 5.0)),
+    Column("speed", "rpm", 10.0, 2.0),
+    Column("class", "", 0.0, 1.0, "class", levels=(0.0, 1.0)),
+    Column("open", "", 0.0, 1.0, "binary", levels=(0.0, 1.0)),
+    Column("load", "%", 50.0, 10.0),
+    Column("mode", "", 0.0, 1.0, "category", levels=(0.0, 1.0)),
+)
+"""The decoder's output stands for speed, load; open; state at 1, 2, 5; mode at 0, 1."""
+
+OUTPUT = [0.5, -1.0, 0.3, 0.1, -0.2, 2.0, -1.5, 0.5]
+
+
+def mixed() -> Mixed:
+    return Mixed(Layout(COLUMNS), Gaussian(2)).double().requires_grad_(False)
+
+
+def test_mixed_columns_are_what_torch_has_for_each() -> None:
+    likelihood, output = mixed(), tensor([OUTPUT])
+    with torch.no_grad():
+        likelihood.numbers.get_parameter("raw_scale").copy_(tensor([-1.0, 2.0]))
+    found = likelihood.deviance(tensor([[5.0, 1.5, 1.0, 0.0, -2.0, 0.0]]), output)[0]
+    scale = likelihood.numbers.scale()
+    gaussian = distributions.Normal(tensor([0.5, -1.0]), scale)
+    expected_numbers = gaussian.log_prob(tensor([0.5, -1.0])) - gaussian.log_prob(tensor([1.5, -2.0]))  # half deviances
+    state = distributions.Categorical(logits=tensor([0.1, -0.2, 2.0]))
+    mode = distributions.Categorical(logits=tensor([-1.5, 0.5]))
+    flag = distributions.Bernoulli(logits=tensor([0.3]))
+    expected = [
+        -float(state.log_prob(torch.tensor(2))),
+        float(expected_numbers[0]),
+        0.0,
+        -float(flag.log_prob(tensor([0.0]))),
+        float(expected_numbers[1]),
+        -float(mode.log_prob(torch.tensor(0))),
+    ]
+    assert found.tolist() == pytest.approx(expected)
+    assert float(likelihood.log_normaliser()) == pytest.approx(float(torch.log(scale).sum()) + math.log(2 * math.pi))
+    assert likelihood.scale().tolist() == pytest.approx([1.0, float(scale[0]), 1.0, 1.0, float(scale[1]), 1.0])
+
+
+@pytest.mark.parametrize("unknown", [0.0, 3.0, -1.0, 1e6, 2.0000001])
+def test_an_unknown_level_costs_what_the_least_likely_one_can(unknown: float) -> None:
+    found = mixed().deviance(tensor([[unknown, 0.0, 0.0, 0.0, 0.0, 0.0]]), tensor([OUTPUT]))
+    worst = distributions.Categorical(logits=tensor([-LOGIT_BOUND, LOGIT_BOUND, LOGIT_BOUND]))
+    assert float(found[0, 0]) == pytest.approx(2 * LOGIT_BOUND + math.log(3))
+    assert float(found[0, 0]) > -float(worst.log_prob(torch.tensor(0)))
+
+
+@pytest.mark.parametrize("of_class", [0.0, 1.0, -1.0, 7.0])
+def test_a_class_column_costs_nothing(of_class: float) -> None:
+    assert float(mixed().deviance(tensor([[1.0, 0.0, of_class, 0.0, 0.0, 0.0]]), tensor([OUTPUT]))[0, 2]) == 0
+
+
+def test_the_logits_of_a_category_are_bounded() -> None:
+    output = tensor([[0.0, 0.0, 0.0, 1e6, -1e6, -1e6, 0.0, 0.0]])
+    found = mixed().deviance(tensor([[2.0, 0.0, 0.0, 0.0, 0.0, 0.0]]), output)
+    assert float(found[0, 0]) == pytest.approx(math.log(math.exp(20) + 2))  # of 10 against -10
+
+
+def test_the_means_of_mixed_columns_stand_where_the_columns_do() -> None:
+    found = mixed().mean(tensor([OUTPUT]))[0].tolist()
+    # the most likely levels are 5 and 1; the class is unknown
+    assert found == pytest.approx([5.0, 0.5, -1.0, 1 / (1 + math.exp(-0.3)), -1.0, 1.0])
+
+
+def test_what_a_network_sees_of_the_mean_is_in_the_layouts_order() -> None:
+    likelihood = mixed()
+    found = likelihood.expected(tensor([OUTPUT]))[0]
+    state, mode = torch.softmax(tensor([0.1, -0.2, 2.0]), -1), torch.softmax(tensor([-1.5, 0.5]), -1)
+    expected = [0.5, -1.0, 1 / (1 + math.exp(-0.3)), *state.tolist(), *mode.tolist()]
+    assert found.tolist() == pytest.approx(expected)
+    seen = likelihood.layout.expand(tensor([[5.0, 1.5, 1.0, 0.0, -2.0, 0.0]]))
+    assert seen.tolist() == [[1.5, -2.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0]]
+
+
+def test_the_deviance_of_mixed_columns_keeps_the_shape_of_windows() -> None:
+    x, output = torch.zeros(5, 4, 6), torch.zeros(5, 4, 8)
+    likelihood = Mixed(Layout(COLUMNS), Gaussian(2))
+    assert likelihood.deviance(x, output).shape == (5, 4, 6)
+    several = likelihood.deviance(x, output.expand(7, 5, 4, 8))  # noise points
+    assert several.shape == (7, 5, 4, 6)
+    torch.testing.assert_close(several[3], likelihood.deviance(x, output))
+
+
+def test_flags_and_categories_alone_have_no_normaliser() -> None:
+    likelihood = Mixed(Layout(COLUMNS[3:4]), Gaussian(0)).requires_grad_(False)
+    assert float(likelihood.log_normaliser()) == 0
+    assert likelihood.deviance(torch.tensor([[1.0]]), torch.tensor([[0.0]])).tolist() == [[pytest.approx(math.log(2))]]
+
+
 # --- the KL ----------------------------------------------------------------------------------------------------------
 
 MEANS = st.lists(st.floats(-20, 20), min_size=2, max_size=2)
@@ -228,3 +396,13 @@ def test_kl_by_hand() -> None:
     # 1/2 (mu^2 + s^2 - log s^2 - 1): 1/2 (4 + 1 - 0 - 1) = 2 and 1/2 (0 + e - 1 - 1) = e/2 - 1
     found = kl_standard_normal(tensor([[2.0, 0.0]]), tensor([[0.0, 1.0]]))
     assert found.tolist() == pytest.approx([2 + math.e / 2 - 1])
+
+
+@settings(deadline=None)
+@given(MEANS, LOG_VARIANCES)
+def test_the_kl_of_each_dimension_is_that_of_torch(mean: list[float], log_variance: list[float]) -> None:
+    found = kl_per_dimension(tensor([mean]), tensor([log_variance]))
+    q = distributions.Normal(tensor([mean]), torch.exp(0.5 * tensor([log_variance])))
+    p = distributions.Normal(torch.zeros_like(found), torch.ones_like(found))
+    torch.testing.assert_close(found, distributions.kl_divergence(q, p), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(found.sum(-1), kl_standard_normal(tensor([mean]), tensor([log_variance])))

@@ -173,7 +173,7 @@ def test_the_edge_install_has_nothing_of_the_trainer() -> None:
     trainer = requirements("train") - requirements("edge") - requirements()
 
     assert {"torch", "onnx", "scikit-learn", "scipy"} <= trainer
-    assert requirements("edge") == requirements("cpu") | requirements("serve")
+    assert requirements("edge") == requirements("cpu") | requirements("serve") | requirements("images")
     assert requirements("edge") & trainer == set()
 
 
@@ -190,7 +190,10 @@ def test_constraints_pin_public_versions_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("extra", ["dev", "bench"])
 def test_constraints_pin_what_an_extra_asks_for(extra: str) -> None:
-    texts = [*PROJECT["project"]["dependencies"], *(text for name in ("edge", "train", extra) for text in EXTRAS[name])]
+    texts = [
+        *PROJECT["project"]["dependencies"],
+        *(text for name in ("edge", "tables", "train", extra) for text in EXTRAS[name]),
+    ]
     asked = [requirement for requirement in map(Requirement, texts) if requirement.name != "vae-detect"]
 
     assert [str(one) for one in asked if pins().get(one.name, "") not in one.specifier] == []

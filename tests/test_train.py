@@ -1,18 +1,25 @@
 """From a CSV to three files, end to end, on the simulated pump station."""
 
+import json
+import os
 import re
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image as Pillow
 
-from vae_detect.runtime.bundle import METADATA_KEY, read_part
+from vae_detect.runtime.bundle import METADATA_KEY, Image, Prior, read_part
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.session import Session
@@ -21,7 +28,7 @@ from vae_detect.runtime.tables import TableFormat
 from vae_detect.training.calibration import min_calibration_rows
 from vae_detect.training.data import Selection
 from vae_detect.training.fit import Epoch
-from vae_detect.training.recipes import RECIPES, TrainConfig
+from vae_detect.training.recipes import SCORES, TrainConfig, configure
 from vae_detect.training.train import Outcome, train
 
 CSV = TableFormat()
@@ -41,6 +48,7 @@ class Trained:
 def run(data: Path, out: Path, config: TrainConfig = CONFIG, *, far: str = "0.05") -> Trained:
     said: list[str] = []
     outcome = train(data, out, config, selection=ANY, form=CSV, far=far, say=said.append)
+    assert outcome is not None
     return Trained(outcome, said)
 
 
@@ -52,12 +60,12 @@ def vae(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 @pytest.fixture(scope="module")
 def mixed_csv(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The recording without time stamps, with a constant, a text and an empty column and some empty cells."""
+    """The recording without time stamps, with a constant, two text and an empty column and some empty cells."""
     path = tmp_path_factory.mktemp("mixed") / "mixed.csv"
     header, *lines = normal_csv.read_text().splitlines()
-    rows = [f"{line.split(',', 1)[1]},4.5,{'on' if i % 2 else 'off'}," for i, line in enumerate(lines)]
+    rows = [f"{line.split(',', 1)[1]},4.5,{'on' if i % 2 else 'off'},remark {i}," for i, line in enumerate(lines)]
     rows[7] = "," + rows[7].split(",", 1)[1]
-    path.write_text("\n".join([header.split(",", 1)[1] + ",setpoint [bar],state,spare", *rows]) + "\n")
+    path.write_text("\n".join([header.split(",", 1)[1] + ",setpoint [bar],state,remark,spare", *rows]) + "\n")
     return path
 
 
@@ -81,7 +89,7 @@ def test_the_parts_belong_to_the_scorer(vae: Trained) -> None:
     for name, path in (("encoder", files.encoder), ("decoder", files.decoder)):
         content = path.read_bytes()
         part = read_part(Session(content, source=name, provider="cpu").metadata, name)
-        assert (part.part, part.export_id, part.schema_version) == (name, bundle.export_id, 1)
+        assert (part.part, part.export_id, part.schema_version) == (name, bundle.export_id, 2)
         assert getattr(bundle.parts, f"{name}_sha256") == sha256(content).hexdigest()
 
 
@@ -94,8 +102,12 @@ def test_the_metadata_says_what_was_done(vae: Trained, normal_csv: Path) -> None
     bundle = vae.outcome.bundle
     assert bundle.names == COLUMNS
     assert (bundle.recipe, bundle.kind, bundle.window, bundle.latent) == ("vae", "rows", 1, 3)
-    assert bundle.score == RECIPES["vae"].score
-    assert bundle.settings == {**asdict(CONFIG), "hidden": [16]}
+    assert bundle.score == SCORES["elbo"]
+    assert bundle.settings == {**asdict(CONFIG), "hidden": [16], "size": [64]}
+    assert bundle.prior == Prior((1.0,), ((0.0,) * 3,), ((1.0,) * 3,))
+    assert bundle.active_units is not None
+    assert 0 <= bundle.active_units <= 3
+    assert bundle.image is None
     assert bundle.versions.keys() == {"vae-detect", "torch", "onnx", "numpy"}
     data = bundle.data
     assert (data.rows, data.time_column, data.period_s) == (1440, "timestamp", 120.0)
@@ -134,7 +146,9 @@ def test_the_user_is_told_what_happens(vae: Trained) -> None:
     assert vae.said[0] == "time stamps: column 'timestamp'"
     assert vae.said[1].startswith("1440 rows of 8 columns: ")
     assert "promised false-alarm rate 0.0278" in vae.said[2]
-    assert vae.said[3].startswith("parity with ONNX Runtime: scores within ")
+    assert vae.said[3] == f"active latent dimensions: {vae.outcome.bundle.active_units} of 3"
+    assert vae.said[4].startswith("parity with ONNX Runtime: scores within ")
+    assert len(vae.said) == 5
 
 
 def test_the_history_is_that_of_the_run(vae: Trained) -> None:
@@ -174,8 +188,11 @@ def test_an_interrupted_and_resumed_run_writes_the_same_bytes(vae: Trained, norm
     # Another process has another random state; it must not matter.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(99)
-        resumed = train(normal_csv, out, CONFIG, selection=ANY, form=CSV, far="20/day", resume=True)
-    assert [epoch.number for epoch in resumed.history] == [3, 4]
+        seen: list[Epoch] = []
+        resumed = train(normal_csv, out, CONFIG, selection=ANY, form=CSV, far="20/day", resume=True, report=seen.append)
+    assert resumed is not None
+    assert [epoch.number for epoch in seen] == [3, 4]
+    assert resumed.history == vae.outcome.history
     for first, second in zip(vae.outcome.files, resumed.files, strict=True):
         assert first.read_bytes() == second.read_bytes()
     assert not (tmp_path / "vae.checkpoint").exists()
@@ -186,13 +203,15 @@ def test_an_interrupted_and_resumed_run_writes_the_same_bytes(vae: Trained, norm
 
 def test_constant_text_and_empty_columns_together(ae: Trained) -> None:
     bundle = ae.outcome.bundle
-    assert bundle.names == (*COLUMNS, "setpoint [bar]")
-    setpoint = bundle.columns[-1]
+    assert bundle.names == (*COLUMNS, "setpoint [bar]", "state")
+    setpoint, state = bundle.columns[-2:]
     assert (setpoint.unit, setpoint.center, setpoint.scale) == ("bar", 4.5, 4.5)
+    assert (state.treatment, state.texts, state.levels) == ("category", ("off", "on"), (0.0, 1.0))
     assert (bundle.data.rows, bundle.data.time_column, bundle.data.period_s) == (1439, None, None)
     assert bundle.calibration.effective_n == bundle.calibration.n == 288  # shuffled: a fifth of 1439, exchangeable
     notes = "\n".join(ae.said)
-    assert "column 'state' left out: holds text ('off')" in notes
+    assert "column 'remark' left out: holds text ('remark 0')" in notes
+    assert "taken as category: state" in notes
     assert "column 'spare' left out: is empty" in notes
     assert "1 of 1439" not in notes
     assert "1 of 1440 rows left out: a missing or bad cell (first: row 7, column 'speed_rpm' is empty)" in notes
@@ -202,7 +221,7 @@ def test_constant_text_and_empty_columns_together(ae: Trained) -> None:
 def test_a_change_in_a_constant_column_shows(ae: Trained, mixed_csv: Path) -> None:
     row = np.array([column.center for column in ae.outcome.bundle.columns])
     changed = row.copy()
-    changed[-1] = 9.0
+    changed[ae.outcome.bundle.names.index("setpoint [bar]")] = 9.0
     before, after = ae.detector.score([row, changed]).score
     assert after > before
 
@@ -315,3 +334,195 @@ def test_the_name_of_the_output(numbers_csv: Callable[[int], Path], tmp_path: Pa
     data = numbers_csv(500)
     assert "expected a file name that ends in .onnx" in refused(data, tmp_path / "model.pt")
     assert "cannot make the folder" in refused(data, data / "model.onnx", far="0.1")
+
+
+# --- classes, images and ranges --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def labelled_csv(tmp_path: Path) -> Path:
+    """Flags, a product written as text and the line as a number; the flags follow the product."""
+    path, generator = tmp_path / "labelled.csv", np.random.default_rng(0)
+    lines = []
+    for i in range(400):
+        product = i % 2
+        flags = generator.random(2) < (0.9 if product else 0.1)
+        lines.append(f"{int(flags[0])},{int(flags[1])},{('nut', 'bolt')[product]},{5 + i % 3}\n")
+    path.write_text("a,b,product,line\n" + "".join(lines))
+    return path
+
+
+def test_a_class_of_text_is_learned(labelled_csv: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, recipe="cvae")
+    selection = Selection(class_column="product", treatments={"line": "category"})
+    outcome = train(labelled_csv, tmp_path / "a.onnx", config, selection=selection, form=CSV, far="0.1")
+    assert outcome is not None
+    columns = {column.name: column for column in outcome.bundle.columns}
+    assert (columns["product"].treatment, columns["product"].texts) == ("class", ("bolt", "nut"))
+    assert (columns["line"].treatment, columns["line"].levels) == ("category", (5.0, 6.0, 7.0))
+    assert outcome.bundle.prior is not None
+    # 280 rows to train, about half of each, and one more of each so that none is ruled out
+    assert outcome.bundle.prior.weights == pytest.approx((0.5, 0.5), abs=0.1)
+    assert sum(outcome.bundle.prior.weights) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli"])
+def test_a_range_is_asked_of_numbers_only(labelled_csv: Path, tmp_path: Path, likelihood: str) -> None:
+    # lines 5 to 7 and texts are levels, whatever the likelihood of the numbers
+    config = replace(CONFIG, recipe="cvae", likelihood=likelihood)  # type: ignore[arg-type]
+    selection = Selection(class_column="line")
+    outcome = train(labelled_csv, tmp_path / "a.onnx", config, selection=selection, form=CSV, far="0.1")
+    assert outcome is not None
+    assert [column.treatment for column in outcome.bundle.columns] == ["linear", "linear", "category", "class"]
+
+
+def test_continuous_bernoulli_wants_shares(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n" + "0,0.7\n1,0.2\n" * 100 + "0,1.5\n")
+    message = refused(path, tmp_path / "a.onnx", replace(CONFIG, likelihood="continuous-bernoulli"), far="0.1")
+    assert message == "likelihood continuous-bernoulli is for columns between 0 and 1; column 'b' holds 1.5"
+
+
+def test_a_recipe_without_classes_has_no_use_for_one(labelled_csv: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--class-column is for recipe cvae, this is vae"):
+        train(labelled_csv, tmp_path / "a.onnx", CONFIG, selection=Selection(class_column="product"), form=CSV)
+    config = replace(CONFIG, recipe="cvae")
+    assert "recipe cvae needs the class of each row: name its column with --class-column" in refused(
+        labelled_csv, tmp_path / "a.onnx", config
+    )
+
+
+def test_kinds_and_folders(labelled_csv: Path, tmp_path: Path) -> None:
+    images = replace(CONFIG, kind="images")
+    assert "is no folder, expected one with images for kind images" in refused(
+        labelled_csv, tmp_path / "a.onnx", images
+    )
+    assert "is a folder, expected a CSV file for kind rows" in refused(tmp_path, tmp_path / "a.onnx")
+
+
+def test_too_few_images_are_told_as_images(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    config = replace(CONFIG, kind="images", size=(8,))
+    for number in range(12):
+        Pillow.new("L", (8, 8), 20 * number).save(folder / f"{number}.png")
+        if number == 2:
+            message = refused(folder, tmp_path / "a.onnx", config)
+            assert message.startswith("3 usable images are too few to split into training, validation and calibration")
+    message = refused(folder, tmp_path / "a.onnx", config)
+    assert "needs 99 calibration images, a fifth of these 12 images gives 2; record more" in message
+
+
+@pytest.mark.parametrize(
+    ("selection", "option"),
+    [
+        (Selection(columns=("a",)), "--columns"),
+        (Selection(exclude=("a",)), "--exclude"),
+        (Selection(time_column="a"), "--time-column"),
+        (Selection(class_column="a"), "--class-column"),
+        (Selection(treatments={"a": "log"}), "--treat"),
+    ],
+)
+def test_images_have_no_columns(selection: Selection, option: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"{option} is for tables; images have no columns"):
+        train(tmp_path, tmp_path / "a.onnx", replace(CONFIG, kind="images"), selection=selection, form=CSV)
+
+
+@pytest.mark.parametrize(("name", "value"), [("size", (32,)), ("colour", "grey")])
+def test_a_table_has_no_size_and_no_colour(labelled_csv: Path, tmp_path: Path, name: str, value: Any) -> None:
+    message = refused(labelled_csv, tmp_path / "a.onnx", replace(CONFIG, **{name: value}))
+    assert f"setting {name} is for images" in message
+
+
+def test_images_are_trained_on(tmp_path: Path) -> None:
+    folder, generator = tmp_path / "images", np.random.default_rng(0)
+    for number in range(60):
+        path = folder / ("bolt" if number % 3 else "nut") / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Pillow.fromarray(generator.integers(90, 110, size=(16, 16), dtype=np.uint8)).save(path)
+    config = TrainConfig(kind="images", size=(8, 16), recipe="cvae", hidden=(4,), latent=2, epochs=2)
+    said: list[str] = []
+
+    outcome = train(folder, tmp_path / "a.onnx", config, selection=ANY, form=CSV, far="0.2", say=said.append)
+
+    assert outcome is not None
+    bundle = outcome.bundle
+    assert bundle.image == Image(8, 16, "grey")
+    assert bundle.settings["size"] == [8, 16]
+    (column,) = bundle.columns
+    assert column.center == pytest.approx(99.5, abs=0.5)  # the middle of 90 to 109
+    assert bundle.golden.x == []
+    assert len(bundle.golden.pixels) == 4 * 8 * 16  # three normal images and a broken one
+    assert len(bundle.golden.score) == 4
+    assert bundle.golden.score == sorted(bundle.golden.score)
+    assert said[0].startswith(
+        "60 images of 8x16x1 values: 42 images to train, 6 to validate, 12 to calibrate, shuffled"
+    )
+    assert bundle.prior is not None
+    assert bundle.prior.weights == pytest.approx((2 / 3, 1 / 3), abs=0.15)
+
+
+def test_the_lowest_free_energy_of_training_is_the_zero_of_the_score(normal_csv: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, recipe="rbm", hidden=(), tied=True, latent=8)
+    found = run(normal_csv, tmp_path / "rbm.onnx", config)
+    values = np.loadtxt(normal_csv, delimiter=",", skiprows=1, usecols=range(1, 9))
+    score = found.detector.score(values).score
+    # 7 tenths of these rows were trained on: one of them scores 0
+    assert np.abs(score).min() == pytest.approx(0.0, abs=1e-3)
+    assert found.outcome.bundle.active_units is None
+    assert found.outcome.bundle.prior is None
+
+
+# --- several processes -----------------------------------------------------------------------------------------------
+
+SPREAD = {"hidden": "8", "latent": 2, "epochs": 2, "batch": 65, "penalty": "jacobian"}
+SCRIPT = """
+import json
+import sys
+from pathlib import Path
+from vae_detect.runtime.tables import TableFormat
+from vae_detect.training.data import Selection
+from vae_detect.training.recipes import configure
+from vae_detect.training.train import train
+
+data, out = map(Path, sys.argv[1:3])
+config = configure(json.loads(sys.argv[3]))
+said = []
+outcome = train(data, out, config, selection=Selection(), form=TableFormat(), far="0.1", device="cpu", say=said.append)
+print(bool(said), "none" if outcome is None else [epoch.loss for epoch in outcome.history])
+"""
+
+
+def launch(data: Path, out: Path, size: int) -> list[str]:
+    """What each of so many processes printed, as torchrun starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    source = str(Path(__file__).parent.parent / "src")
+    common = os.environ | {"PYTHONPATH": source, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(data), str(out), json.dumps(SPREAD)],
+            env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(size)
+    ]
+    ends = [process.communicate(timeout=100) for process in running]
+    assert [process.returncode for process in running] == [0] * size, ends
+    return [end[0].strip() for end in ends]
+
+
+def test_two_processes_follow_the_loss_path_of_one(normal_csv: Path, tmp_path: Path) -> None:
+    alone = train(
+        normal_csv, tmp_path / "one.onnx", configure(SPREAD), selection=ANY, form=CSV, far="0.1", device="cpu"
+    )
+    first, second = launch(normal_csv, tmp_path / "two.onnx", 2)
+    assert second == "False none"  # it neither speaks nor writes
+    assert alone is not None
+    losses = json.loads(first.removeprefix("True "))
+    assert len(losses) == 2
+    assert losses == pytest.approx([epoch.loss for epoch in alone.history], rel=1e-4)
+    assert sorted(path.name for path in tmp_path.glob("two*")) == ["two.decoder.onnx", "two.encoder.onnx", "two.onnx"]

@@ -1,20 +1,23 @@
-"""From a CSV of normal operation to training, validation and calibration inputs, split before any statistic."""
+"""From a CSV or a folder of images to training, validation and calibration inputs, split before any statistic."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from ..runtime.bundle import Column
+from ..runtime.bundle import Image, Treatment
 from ..runtime.errors import InputError
-from ..runtime.tables import TIME_NAMES, TableFormat, bad_reason, parse_time, read_rows, read_sample
+from ..runtime.fields import Field
+from ..runtime.images import ImageFile, image_files, read_file
+from ..runtime.tables import TIME_NAMES, TableFormat, bad_reason, parse_time, read_column, read_rows, read_sample
+from .columns import MOST_LEVELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,33 +32,49 @@ with one cut, slow drift (the day, the season) would all land in the calibration
 _MOST_BAD = 0.2
 """Share of bad rows above which training is refused: the rest is no longer a fair sample."""
 
-_UNIT = re.compile(r"\[([^\[\]]+)\]\s*$")
+_LEAST_OF_A_TEXT = 10
+"""How often each text of a category must come up, on average."""
+
+CHANNELS = {"grey": ("grey",), "colour": ("red", "green", "blue")}
+"""Names of the columns of an image, which are its channels."""
+
+_LOOKED_AT, _COLOUR = 50, 24
+"""Images that decide whether a folder is in colour, and how far apart the channels of a pixel must be for it."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which columns of a file are features; None and "" leave the choice to `choose_columns`."""
+    """Which columns of a file are features, and what is done with them; empty leaves the choice to `choose_columns`."""
 
     columns: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     time_column: str | None = None
+    class_column: str | None = None
+    """What recipe cvae is conditioned on."""
+    treatments: Mapping[str, Treatment] = field(default_factory=dict)
+    """By column, what is done with its values; see `columns.plan_columns`."""
 
 
 class Table(NamedTuple):
-    """Normal rows, ready to be split.
+    """Normal rows or images, ready to be split.
 
-    `values` is float32 (rows, features) without bad rows; `segment` (rows,) numbers the stretches of rows that follow
-    each other without a bad row or a jump in time; `period_s` is the median time step, None without time stamps;
-    `notes` say what was done to the columns and rows, for the user.
+    `values` is float32 (rows, features) without bad rows, or uint8 (images, height, width, channels); `segment` (rows,)
+    numbers the stretches of rows that follow each other without a bad row or a jump in time; `period_s` is the median
+    time step, None without time stamps; `notes` say what was done to the columns and rows, for the user; `texts` are
+    those of the columns that hold text; `classes` are the folders of the images and `class_of` each image's.
     """
 
-    values: NDArray[np.float32]
+    values: NDArray[np.float32] | NDArray[np.uint8]
     names: tuple[str, ...]
     time_column: str | None
     segment: NDArray[np.int64]
     period_s: float | None
     notes: list[str]
     sha256: str
+    texts: Mapping[str, tuple[str, ...]] = {}
+    image: Image | None = None
+    classes: tuple[str, ...] = ()
+    class_of: NDArray[np.int64] | None = None
 
 
 class Split(NamedTuple):
@@ -66,15 +85,8 @@ class Split(NamedTuple):
     calibration: NDArray[np.int64]
 
 
-class Scaling(NamedTuple):
-    """x_standardised = (x - center) / scale, each of shape (features,), float32."""
-
-    center: NDArray[np.float32]
-    scale: NDArray[np.float32]
-
-
-def load_table(path: Path, selection: Selection, form: TableFormat) -> Table:
-    """The features of a CSV file.
+def load_table(path: Path, selection: Selection, form: TableFormat, *, numbers_only: bool = False) -> Table:
+    """The features of a CSV file. Columns of a few texts are categories, unless `numbers_only`.
 
     Raises
     ------
@@ -84,7 +96,8 @@ def load_table(path: Path, selection: Selection, form: TableFormat) -> Table:
     """
     header, sample = read_sample(path, form)
     time_column = find_time_column(header, sample, selection.time_column)
-    names, notes = choose_columns(header, sample, selection, time_column, form)
+    texts = {} if numbers_only else few_texts(path, header, sample, selection, time_column, form)
+    names, notes = choose_columns(header, sample, selection, time_column, form, texts)
     if not form.header and names != header:
         missed = next(name for at, name in enumerate(header) if names[at : at + 1] != [name])
         raise InputError(
@@ -93,7 +106,8 @@ def load_table(path: Path, selection: Selection, form: TableFormat) -> Table:
         )
     if time_column is not None:
         notes.insert(0, f"time stamps: column {time_column!r}")
-    chunks = list(read_rows(path, names, form=form, time_column=time_column))
+    fields = [Field(name, tuple(texts.get(name, ()))) for name in names]
+    chunks = list(read_rows(path, fields, form=form, time_column=time_column))
     values = np.concatenate([chunk.values for chunk in chunks])
     bad = {chunk.first + index: cell for chunk in chunks for index, cell in chunk.bad.items()}
     times = np.concatenate([chunk.times for chunk in chunks if chunk.times is not None]) if time_column else None
@@ -107,7 +121,95 @@ def load_table(path: Path, selection: Selection, form: TableFormat) -> Table:
     kept[list(bad)] = False
     segment, period_s = _segments(kept, times)
     digest = sha256(path.read_bytes()).hexdigest()
-    return Table(values[kept], tuple(names), time_column, segment[kept], period_s, notes, digest)
+    return Table(values[kept], tuple(names), time_column, segment[kept], period_s, notes, digest, texts)
+
+
+def load_images(folder: Path, size: Sequence[int], colour: str, *, by_class: bool = False) -> Table:
+    """The images of a folder; of one laid out like MVTec (`train/good`, `test/...`) those in `train`.
+
+    Parameters
+    ----------
+    size : (height, width) in pixels, to which every image is brought
+    colour : "grey", "colour", or "auto" for colour where one of the first images has some
+    by_class : take the names of the subfolders as classes
+
+    Raises
+    ------
+    InputError
+        when there are no images, more than a fifth of them are bad, or there are no subfolders to tell classes
+    """
+    root = folder / "train" if (folder / "train").is_dir() else folder
+    files = image_files(root).files
+    mode = _mode(files, colour)
+    image = Image(int(size[0]), int(size[-1]), mode)
+    values, kept, bad = [], [], []
+    for file in files:
+        try:
+            values.append(read_file(file, image))
+            kept.append(file)
+        except InputError as error:
+            bad.append(f"{file.name} {error}")
+    notes = []
+    if bad:
+        notes.append(f"{len(bad)} of {len(files)} images left out (first: {bad[0]})")
+        if len(bad) > _MOST_BAD * len(files):
+            raise InputError(f"{root}: {notes[0]}; more than a fifth is too much, mend the folder")
+    if len(values) > 1 and all(np.array_equal(values[0], each) for each in values[1:]):
+        notes.append(f"all {len(values)} images are the same: whatever differs from them will be an anomaly")
+    digest = sha256()
+    for file in kept:
+        digest.update(file.name.encode() + b"\0" + file.path.read_bytes())
+    folders = [file.name.rpartition("/")[0] for file in kept]
+    classes = tuple(sorted(set(folders))) if by_class else ()
+    if by_class and len(classes) < 2:
+        raise InputError(f"{root}: recipe cvae takes the folders of images as their classes, expected at least 2")
+    return Table(
+        np.stack(values),
+        CHANNELS[mode],
+        None,
+        np.zeros(len(values), np.int64),
+        None,
+        notes,
+        digest.hexdigest(),
+        image=image,
+        classes=classes,
+        class_of=np.array([classes.index(name) for name in folders]) if by_class else None,
+    )
+
+
+def _mode(files: Sequence[ImageFile], colour: str) -> Literal["grey", "colour"]:
+    if colour != "auto":
+        return "grey" if colour == "grey" else "colour"
+    small = Image(32, 32, "colour")
+    for file in files[:_LOOKED_AT]:
+        with suppress(InputError):
+            pixels = read_file(file, small)
+            if np.ptp(pixels.astype(np.int64), axis=-1).max() > _COLOUR:
+                return "colour"
+    return "grey"
+
+
+def few_texts(
+    path: Path,
+    header: Sequence[str],
+    sample: Sequence[Sequence[str]],
+    selection: Selection,
+    time_column: str | None,
+    form: TableFormat,
+) -> dict[str, tuple[str, ...]]:
+    """By column, the texts of those that hold at most `MOST_LEVELS` different ones, each several times."""
+    found = {}
+    wanted = {*(selection.columns or header), *([selection.class_column] if selection.class_column else [])}
+    for position, name in enumerate(header):
+        cells = [row[position].strip() for row in sample if position < len(row) and row[position].strip()]
+        numeric = sum(not bad_reason(form.with_point(cell)) for cell in cells)
+        if name not in wanted or name in selection.exclude or name in ("", time_column) or 2 * numeric > len(cells):
+            continue
+        filled = [cell for cell in map(str.strip, read_column(path, name, form)) if cell]
+        texts = sorted(set(filled))
+        if 1 < len(texts) <= MOST_LEVELS and len(filled) >= _LEAST_OF_A_TEXT * len(texts):
+            found[name] = tuple(texts)
+    return found
 
 
 def find_time_column(header: Sequence[str], sample: Sequence[Sequence[str]], named: str | None) -> str | None:
@@ -133,16 +235,19 @@ def choose_columns(
     selection: Selection,
     time_column: str | None,
     form: TableFormat,
+    texts: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[list[str], list[str]]:
     """Names of the feature columns, and notes on those left out.
 
     Columns that the user names must be numeric. Otherwise every column is taken whose filled cells in the first rows
     are mostly numbers.
     """
-    for name in (*selection.columns, *selection.exclude):
+    named = [selection.class_column] if selection.class_column else []
+    for name in (*selection.columns, *selection.exclude, *selection.treatments, *named):
         if name not in header:
             raise InputError(f"column {name!r} is not in the header: {', '.join(map(repr, header))}")
     candidates = [n for n in selection.columns or header if n not in selection.exclude and n != time_column]
+    candidates += [name for name in named if name not in candidates]
     chosen, notes = [], []
     for name in candidates:
         if not name:  # the row numbers that pandas writes
@@ -151,12 +256,15 @@ def choose_columns(
         position = list(header).index(name)
         cells = [row[position] for row in sample if position < len(row) and row[position].strip()]
         numeric = [cell for cell in cells if not bad_reason(form.with_point(cell))]
-        if len(numeric) * 2 > len(cells):
+        if len(numeric) * 2 > len(cells) or name in (texts or {}):
             chosen.append(name)
             continue
         what = f"holds text ({cells[0]!r})" if cells else "is empty"
-        if name in selection.columns:
-            raise InputError(f"column {name!r} {what}, expected numbers")
+        if name in (*selection.columns, *named):
+            raise InputError(
+                f"column {name!r} {what}, expected numbers, or 2 to {MOST_LEVELS} different texts that come up at "
+                f"least {_LEAST_OF_A_TEXT} times each on average"
+            )
         notes.append(f"column {name!r} left out: {what}")
     if not chosen:
         raise InputError("no numeric column is left to learn from; the header has " + ", ".join(map(repr, header)))
@@ -208,32 +316,9 @@ def _unbroken(starts: NDArray[np.int64], segment: NDArray[np.int64], window: int
     return unbroken
 
 
-def fit_scaling(table: Table, rows: NDArray[np.int64], *, standardise: bool) -> tuple[Scaling, list[str]]:
-    """Mean and standard deviation of the training rows, and a note on constant columns.
-
-    A constant column is kept, since a change in it is news: its deviations are measured relative to its value
-    (or as they are, when that is 0).
-    """
-    values = table.values[rows].astype(np.float64)
-    center, scale = values.mean(axis=0), values.std(axis=0)
-    constant = scale <= 1e-6 * np.maximum(np.abs(center), 1e-30)
-    scale = np.where(constant, np.where(center == 0, 1.0, np.abs(center)), scale)
-    names = [name for name, flat in zip(table.names, constant, strict=True) if flat]
-    notes = [f"constant while training, kept so that a change shows: {', '.join(names)}"] if names else []
-    if not standardise:
-        center, scale = np.zeros_like(center), np.ones_like(scale)
-    return Scaling(center.astype(np.float32), scale.astype(np.float32)), notes
-
-
 def covered_rows(starts: NDArray[np.int64], window: int) -> NDArray[np.int64]:
     """The rows that inputs starting at `starts` touch, each once."""
     touched = np.zeros(int(starts.max()) + window, np.bool_)
     for offset in range(window):
         touched[starts + offset] = True
     return np.flatnonzero(touched)
-
-
-def describe_columns(names: Sequence[str], scaling: Scaling) -> tuple[Column, ...]:
-    """The columns as the metadata has them; a unit stands in square brackets at the end of a header."""
-    units = [found.group(1).strip() if (found := _UNIT.search(name)) else "" for name in names]
-    return tuple(map(Column, names, units, scaling.center.tolist(), scaling.scale.tolist()))

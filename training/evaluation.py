@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
+from scipy.special import logsumexp
+from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from ..runtime.bundle import describe_range
+from ..runtime import bundle as graph
+from ..runtime.batch import find_images, refuse_folder
+from ..runtime.bundle import Bundle, Kind, describe_range
 from ..runtime.detector import Detector
 from ..runtime.errors import InputError
-from ..runtime.recordings import Recording
+from ..runtime.images import read_file
+from ..runtime.recordings import Recording, score_images
+from ..runtime.session import Session, read_model_file
 from ..runtime.tables import TableFormat, read_column, read_rows, read_sample
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+NORMAL_FOLDER = "good"
+"""Name of the folder of normal images, as MVTec has it; images of every other one are anomalous."""
+
+LIKELIHOOD_ROWS, LIKELIHOOD_CELLS = 500, 200_000
+"""Normal inputs, at most, over which the log-likelihood is estimated; fewer where inputs are large."""
+
+LIKELIHOOD_SAMPLES = 200
+"""Importance samples for each of them."""
 
 _LABELS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 
@@ -52,6 +68,17 @@ class Events(msgspec.Struct, frozen=True):
     """Unbroken runs of alarms that touch no event."""
 
 
+class LogLikelihood(msgspec.Struct, frozen=True):
+    """How probable the model finds normal inputs, nats per standardised input, means over `inputs` of them."""
+
+    inputs: int
+    samples: int
+    elbo: float
+    """E_q[log p(x, z) / q(z | x)] over these samples, a lower bound. The score takes it at the posterior's mean."""
+    log_likelihood: float
+    """log 1/K sum_k p(x, z_k) / q(z_k | x) with K = `samples` (Burda et al. 2016, section 5)."""
+
+
 class Evaluation(msgspec.Struct, frozen=True):
     """What `evaluate` found. Rows without a score (bad, or before the first full window) are left out, and counted."""
 
@@ -67,14 +94,18 @@ class Evaluation(msgspec.Struct, frozen=True):
     at_threshold: AtThreshold
     events: Events | None
     """None for rows without an order."""
+    log_likelihood: LogLikelihood | None = None
+    """None for a recipe without a posterior."""
+    kind: Kind = "rows"
 
     def describe(self) -> str:
         """A small table for the terminal."""
         low, high = self.promised_range
         at, precision = self.at_threshold, self.at_threshold.precision
+        what = "images" if self.kind == "images" else "rows"
         rows = [("detector", self.detector), ("z-score", self.z_score), ("random", self.random)]
         lines = [
-            f"{self.rows} rows, {self.scored} scored, of them {self.anomalous} anomalous "
+            f"{self.rows} {what}, {self.scored} scored, of them {self.anomalous} anomalous "
             f"({self.anomalous / self.scored:.1%})",
             "",
             f"{'':10} {'ROC-AUC':>9} {'average precision':>19}",
@@ -86,7 +117,7 @@ class Evaluation(msgspec.Struct, frozen=True):
             f"  false-alarm rate  {at.false_alarm_rate:.4f}   promised {self.promised_false_alarm_rate:.3g}, "
             f"realised rate {describe_range(low, high)} allowed",
         ]
-        return "\n".join(lines + self._event_lines())
+        return "\n".join(lines + self._event_lines() + self._likelihood_lines())
 
     def _event_lines(self) -> list[str]:
         if self.events is None:
@@ -100,36 +131,57 @@ class Evaluation(msgspec.Struct, frozen=True):
             f"  false             {found.false_events}",
         ]
 
+    def _likelihood_lines(self) -> list[str]:
+        if self.log_likelihood is None:
+            return []
+        found = self.log_likelihood
+        return [
+            f"log-likelihood of {found.inputs} normal inputs, nats",
+            f"  ELBO              {found.elbo:.3f}",
+            f"  estimate          {found.log_likelihood:.3f}   by {found.samples} importance samples each",
+        ]
+
 
 class _Recorded(NamedTuple):
     score: NDArray[np.float32]
     alarm: NDArray[np.bool_]
     scored: NDArray[np.bool_]
     z_score: NDArray[np.float64]
+    values: NDArray[Any]
+    """Rows or images, raw units."""
     times: NDArray[np.float64] | None
 
 
-def evaluate(detector: Detector, data: Path, labels: str, form: TableFormat) -> Evaluation:
-    """Score a labelled CSV and compare.
+def evaluate(detector: Detector, data: Path, labels: str | None, form: TableFormat) -> Evaluation:
+    """Score labelled data and compare.
 
     Parameters
     ----------
+    data : a CSV, or for a detector of images a folder in which the images of the folder "good" are normal; of one laid
+        out like MVTec its folder "test" is taken
     labels : name of a column of `data` with 0 for normal and 1 for anomalous rows, or the path of a CSV with one
-        such column and a row for each row of `data`
+        such column and a row for each row of `data`; None for images
 
     Raises
     ------
     InputError
         when the labels are missing, not 0 and 1, of another length, or all the same
     """
-    recorded = _score(detector, data, form)
-    truth = read_labels(data, labels, form)
+    if detector.bundle.kind == "images":
+        if labels is not None:
+            raise InputError("--labels is for tables; the labels of images are the names of their folders")
+        recorded, truth = _score_folder(detector, data)
+    else:
+        if labels is None:
+            raise InputError(f"{data}: needs --labels, a column of 0 and 1 or a CSV file with one")
+        recorded = _score(detector, data, form)
+        truth = read_labels(data, labels, form)
     if len(truth) != len(recorded.score):
         raise InputError(f"{len(truth)} labels for {len(recorded.score)} rows of {data}")
     kept = recorded.scored
     y, score, alarm = truth[kept], recorded.score[kept], recorded.alarm[kept]
     if y.all() or not y.any():
-        raise InputError(f"all {len(y)} scored rows have the same label; an evaluation needs normal and anomalous rows")
+        raise InputError(_one_sided(detector, data, y))
     random = np.random.default_rng(0).random(len(y))
     calibration = detector.bundle.calibration
     ordered = detector.bundle.kind == "windows" or detector.bundle.data.time_column is not None
@@ -144,7 +196,22 @@ def evaluate(detector: Detector, data: Path, labels: str, form: TableFormat) -> 
         random=_rank(y, random),
         at_threshold=_at_threshold(y, alarm),
         events=count_events(truth, recorded.alarm, recorded.times) if ordered else None,
+        log_likelihood=_log_likelihood(detector, recorded, np.flatnonzero(kept & ~truth)),
+        kind=detector.bundle.kind,
     )
+
+
+def _one_sided(detector: Detector, data: Path, y: NDArray[np.bool_]) -> str:
+    """What is wrong with labels that are all the same, or none."""
+    if not len(y):
+        return f"{data}: none of the rows could be scored"
+    if detector.bundle.kind == "images":
+        lie = "none" if y.all() else "all"
+        return (
+            f"{data}: {lie} of the {len(y)} images lie in a folder {NORMAL_FOLDER!r}; an evaluation needs normal "
+            "images in it, and anomalous ones in another"
+        )
+    return f"all {len(y)} scored rows have the same label; an evaluation needs normal and anomalous rows"
 
 
 def read_labels(data: Path, labels: str, form: TableFormat) -> NDArray[np.bool_]:
@@ -167,20 +234,111 @@ def read_labels(data: Path, labels: str, form: TableFormat) -> NDArray[np.bool_]
 
 
 def _score(detector: Detector, data: Path, form: TableFormat) -> _Recorded:
+    refuse_folder(detector, data)
     bundle = detector.bundle
-    center = np.array([column.center for column in bundle.columns])
-    scale = np.array([column.scale for column in bundle.columns])
     recording = Recording(detector)
     parts: list[_Recorded] = []
-    for rows in read_rows(data, bundle.names, form=form, time_column=bundle.data.time_column):
+    for rows in read_rows(data, bundle.columns, form=form, time_column=bundle.data.time_column):
         scores = recording.push(rows).scores
-        z_score = np.abs((rows.values - center) / scale).max(axis=1)
-        parts.append(_Recorded(scores.score, scores.is_anomaly, scores.scored, z_score, rows.times))
+        z_score = _z_score(rows.values, bundle)
+        parts.append(_Recorded(scores.score, scores.is_anomaly, scores.scored, z_score, rows.values, rows.times))
     if not parts:
         raise InputError(f"{data}: no rows after the header")
-    score, alarm, scored, z_score = (np.concatenate(column) for column in list(zip(*parts, strict=True))[:4])
-    times = None if parts[0].times is None else np.concatenate([part.times for part in parts if part.times is not None])
-    return _Recorded(score, alarm, scored, z_score, times)
+    return _joined(parts)
+
+
+def _score_folder(detector: Detector, folder: Path) -> tuple[_Recorded, NDArray[np.bool_]]:
+    """The images of a folder, and which of them are anomalous by the folder they are in."""
+    image = detector.bundle.image
+    assert image is not None
+    root = folder / "test" if (folder / "test").is_dir() else folder
+    parts: list[_Recorded] = []
+    truth: list[bool] = []
+    for file in find_images(root).files:
+        try:
+            pixels = read_file(file, image)
+        except InputError as error:
+            raise InputError(f"{file.path}: {error}") from None
+        scores = score_images(detector, len(truth), [pixels]).scores
+        z_score = _z_score(pixels.reshape(1, -1, pixels.shape[-1]), detector.bundle)
+        parts.append(_Recorded(scores.score, scores.is_anomaly, scores.scored, z_score, pixels[None], None))
+        truth.append(NORMAL_FOLDER not in file.name.split("/")[:-1])
+    return _joined(parts), np.array(truth)
+
+
+def _z_score(values: NDArray[Any], bundle: Bundle) -> NDArray[np.float64]:
+    """The largest deviation of any cell of an input, in standard deviations of its column: (inputs,)."""
+    center = np.array([column.center for column in bundle.columns])
+    scale = np.array([column.scale for column in bundle.columns])
+    if any(column.treatment in ("log", "logit") for column in bundle.columns):
+        import torch  # here, since it takes seconds to import and few models need it
+
+        from .columns import Transform
+
+        treated = Transform(bundle.columns).treat(torch.from_numpy(values)).numpy()
+    else:
+        treated = values
+    deviation: NDArray[np.float64] = np.abs((treated - center) / scale).reshape(len(values), -1).max(axis=1)
+    return deviation
+
+
+def _joined(parts: Sequence[_Recorded]) -> _Recorded:
+    score, alarm, scored, z_score, values = (np.concatenate(column) for column in list(zip(*parts, strict=True))[:5])
+    times = [part.times for part in parts if part.times is not None]
+    return _Recorded(score, alarm, scored, z_score, values, np.concatenate(times) if times else None)
+
+
+def _log_likelihood(detector: Detector, recorded: _Recorded, normal: NDArray[np.intp]) -> LogLikelihood | None:
+    """Estimated over a sample of these normal inputs, the same at every call."""
+    bundle = detector.bundle
+    if bundle.prior is None or bundle.active_units is None:
+        return None
+    most = max(20, min(LIKELIHOOD_ROWS, LIKELIHOOD_CELLS // int(np.prod(bundle.input_shape))))
+    chosen = normal if len(normal) <= most else np.sort(np.random.default_rng(0).choice(normal, most, replace=False))
+    places = chosen[:, None] + np.arange(1 - bundle.window, 1) if bundle.kind == "windows" else chosen
+    x = recorded.values[places]
+    log_weights = importance_weights(detector, x, samples=LIKELIHOOD_SAMPLES)
+    estimate = logsumexp(log_weights, axis=0) - np.log(LIKELIHOOD_SAMPLES)
+    return LogLikelihood(len(x), LIKELIHOOD_SAMPLES, float(log_weights.mean()), float(estimate.mean()))
+
+
+def importance_weights(detector: Detector, x: NDArray[Any], *, samples: int, seed: int = 0) -> NDArray[np.float64]:
+    """log p(x, z_k) - log q(z_k | x) at codes drawn from q, of the standardised inputs: (samples, inputs).
+
+    From the ONNX files alone: the encoder gives q, the scorer's optional input `noise` chooses z_k.
+
+    Parameters
+    ----------
+    x : inputs as the scorer takes them, of a recipe with a posterior
+    """
+    bundle = detector.bundle
+    assert bundle.prior is not None
+    encoder = detector.path.with_name(f"{detector.path.stem}.encoder.onnx")
+    names, feeds = [graph.MEAN, graph.LOG_VARIANCE], {graph.X: x}
+    mean, log_variance = Session(read_model_file(encoder), source=str(encoder)).run(names, feeds)
+    scorer = Session(read_model_file(detector.path), source=str(detector.path))
+    error, kl, elbo = scorer.run([graph.RECONSTRUCTION_ERROR, graph.KL, graph.ELBO], feeds)
+    log_normaliser = float(np.median(-(elbo + error + kl).astype(np.float64)))
+    scale = np.exp(0.5 * log_variance.astype(np.float64))
+    points = int(str(bundle.settings["points"]))
+    generator = np.random.default_rng(seed)
+    log_weights: list[NDArray[np.float64]] = []
+    for _ in range(samples):
+        noise = generator.standard_normal((1, bundle.latent), dtype=np.float32)
+        # Where the graph averages over several points, all are put at the same place.
+        fed = noise if points == 1 else np.repeat(noise[None], points, axis=0)
+        (error,) = scorer.run([graph.RECONSTRUCTION_ERROR], {**feeds, graph.NOISE: fed})
+        z = mean.astype(np.float64) + scale * noise
+        log_q = norm.logpdf(z, mean, scale).sum(axis=1)
+        log_weights.append(-error - log_normaliser + log_prior(z, bundle.prior) - log_q)
+    return np.array(log_weights)
+
+
+def log_prior(z: NDArray[np.float64], prior: graph.Prior) -> NDArray[np.float64]:
+    """log p(z) of codes (inputs, latent): (inputs,)."""
+    each = norm.logpdf(z[:, None], np.array(prior.means), np.array(prior.scales)).sum(axis=2)  # (inputs, components)
+    log_p: NDArray[np.float64] = logsumexp(each + np.log(prior.weights), axis=1)
+    return log_p
 
 
 def _rank(truth: NDArray[np.bool_], score: NDArray[np.floating]) -> Ranking:

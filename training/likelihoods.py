@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .columns import Layout
+
 SCALE_BOUNDS = (0.05, 2.0)
 """Bounds of the learned scale, in standard deviations of the feature. The lower one keeps a feature
 that is reconstructed almost perfectly from owning the score; a fixed scale of 1 made the ELBO worse than plain squared
@@ -44,7 +46,11 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def mean(self, output: Tensor) -> Tensor:
-        """E[x | z], standardised, shaped like `output`."""
+        """E[x | z], standardised, shaped like the input."""
+
+    def expected(self, output: Tensor) -> Tensor:
+        """The mean of what a network sees of an input, shaped like `output`."""
+        return self.mean(output)
 
 
 class _ScaleFamily(Likelihood):
@@ -124,7 +130,114 @@ class Bernoulli(Likelihood):
         return 0.0 * self.one.sum()
 
 
-LIKELIHOODS: dict[str, Callable[[int], Likelihood]] = {"gaussian": Gaussian, "laplace": Laplace, "bernoulli": Bernoulli}
+class ContinuousBernoulli(Likelihood):
+    """p(x | l) = l exp(l x) / (exp(l) - 1) for x in [0, 1], of logit l (Loaiza-Ganem and Cunningham 2019).
+
+    Binary cross-entropy on grey values is this without its normaliser. The half deviance is taken against the highest
+    density that the bounded logit allows, a constant, and values outside [0, 1] cost as with `Bernoulli`.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("one", torch.ones(features), persistent=False)
+        self.one: Tensor
+
+    def scale(self) -> Tensor:
+        return self.one
+
+    def logits(self, output: Tensor) -> Tensor:
+        return torch.clamp(output, -LOGIT_BOUND, LOGIT_BOUND)
+
+    def mean(self, output: Tensor) -> Tensor:
+        """1 / (1 - exp(-l)) - 1 / l, and 1/2 + l / 12 near 0."""
+        logits = self.logits(output)
+        near = torch.abs(logits) < 0.1
+        safe = torch.where(near, torch.ones_like(logits), logits)
+        return torch.where(near, 0.5 + logits / 12, 1 / (1 - torch.exp(-safe)) - 1 / safe)
+
+    def deviance(self, x: Tensor, output: Tensor) -> Tensor:
+        logits = self.logits(output)
+        inside = torch.clamp(x, 0.0, 1.0)
+        return self._log_partition(logits) - inside * logits + self._highest() + LOGIT_BOUND * torch.abs(x - inside)
+
+    def log_normaliser(self) -> Tensor:
+        return -self._highest() * self.one.sum()
+
+    @staticmethod
+    def _log_partition(logits: Tensor) -> Tensor:
+        """log((exp(l) - 1) / l), l / 2 + l^2 / 24 near 0."""
+        near = torch.abs(logits) < 0.1
+        size = torch.where(near, torch.ones_like(logits), torch.abs(logits))
+        far = torch.relu(logits) + torch.log(1 - torch.exp(-size)) - torch.log(size)
+        return torch.where(near, logits / 2 + logits * logits / 24, far)
+
+    @staticmethod
+    def _highest() -> float:
+        """log of the highest density, that of x = 1 at the largest logit."""
+        return math.log(LOGIT_BOUND / (1 - math.exp(-LOGIT_BOUND)))
+
+
+class Mixed(Likelihood):
+    """Numbers by one likelihood, flags as Bernoulli, categories as categorical; a class column costs nothing.
+
+    The decoder's output, (..., layout.width), holds the numbers, the flags' logits, then each category's logits.
+    """
+
+    def __init__(self, layout: Layout, numbers: Likelihood) -> None:
+        super().__init__()
+        self.layout, self.numbers, self.flags = layout, numbers, Bernoulli(len(layout.flags))
+        self.widths = [len(layout.numbers), len(layout.flags), *map(len, layout.levels)]
+
+    def scale(self) -> Tensor:
+        """The scale of the numbers, 1 for what has none."""
+        rest = self.numbers.scale().new_ones(self.layout.features - len(self.layout.numbers))
+        return torch.cat([self.numbers.scale(), rest]).index_select(0, self.layout.back)
+
+    def log_normaliser(self) -> Tensor:
+        return self.numbers.log_normaliser()
+
+    def mean(self, output: Tensor) -> Tensor:
+        """Of a category the most likely level; of a class column -1, unknown."""
+        numbers, flags, *categories = output.split(self.widths, -1)
+        parts = [self.numbers.mean(numbers), self.flags.mean(flags)]
+        for number, logits in enumerate(categories):
+            parts.append(getattr(self.layout, f"levels_{number}")[logits.argmax(-1)][..., None])
+        parts += [torch.full_like(output[..., :1], -1.0) for _ in self.layout.classes]
+        return torch.cat(parts, -1).index_select(-1, self.layout.back)
+
+    def expected(self, output: Tensor) -> Tensor:
+        numbers, flags, *categories = output.split(self.widths, -1)
+        probabilities = [torch.softmax(logits, -1) for logits in categories]
+        return torch.cat([self.numbers.mean(numbers), self.flags.mean(flags), *probabilities], -1)
+
+    def deviance(self, x: Tensor, output: Tensor) -> Tensor:
+        """A category costs -log of the probability of its level; an unknown level the most that a known one can."""
+        numbers, flags, *categories = output.split(self.widths, -1)
+        layout = self.layout
+        parts = [
+            self.numbers.deviance(x.index_select(-1, layout.order_of_numbers), numbers),
+            self.flags.deviance(x.index_select(-1, layout.order_of_flags), flags),
+        ]
+        for number, logits in enumerate(categories):
+            at = layout.one_hot(x, number)
+            known = (at * torch.log_softmax(torch.clamp(logits, -LOGIT_BOUND, LOGIT_BOUND), -1)).sum(-1, keepdim=True)
+            most = 2 * LOGIT_BOUND + math.log(logits.shape[-1])  # what the least likely level can cost
+            parts.append(most * (1 - at.sum(-1, keepdim=True)) - known)
+        parts += [0.0 * (x[..., position, None] + output[..., :1]) for position in layout.classes]  # NaN stays NaN
+        return torch.cat(parts, -1).index_select(-1, layout.back)
+
+
+LIKELIHOODS: dict[str, Callable[[int], Likelihood]] = {
+    "gaussian": Gaussian,
+    "laplace": Laplace,
+    "bernoulli": Bernoulli,
+    "continuous-bernoulli": ContinuousBernoulli,
+}
+
+
+def kl_per_dimension(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """1/2 (mu_j^2 + s_j^2 - log s_j^2 - 1) in nats, shape (batch, latent), from two of that shape."""
+    return 0.5 * (mean * mean + torch.exp(log_variance) - log_variance - 1.0)
 
 
 def kl_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:

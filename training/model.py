@@ -1,4 +1,4 @@
-"""The autoencoder: encoder, code, decoder and likelihood, put together as the recipe says."""
+"""The autoencoder: encoder, code, decoder, likelihood and prior, put together as the recipe says."""
 
 from __future__ import annotations
 
@@ -7,26 +7,60 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from .data import Scaling
-from .likelihoods import LIKELIHOODS, Likelihood, kl_standard_normal
-from .networks import mlp
-from .recipes import RECIPES, TrainConfig
+from ..runtime.bundle import Column, Image
+from ..runtime.errors import InputError
+from .boltzmann import Machine
+from .columns import Layout, Transform
+from .likelihoods import LIKELIHOODS, Likelihood, Mixed
+from .networks import (
+    ConvDecoder,
+    ConvEncoder,
+    Dictionary,
+    GruDecoder,
+    GruEncoder,
+    IstaEncoder,
+    MlpDecoder,
+    MlpEncoder,
+    halved,
+)
+from .priors import ClassMeans, Mixture, StandardNormal
+from .recipes import Recipe, TrainConfig
+from .steps import Step
 
 LOG_VARIANCE_BOUNDS = (-10.0, 4.0)
 """Bounds of the posterior's log-variance: from 0.7 % of the prior's width to 7 times it."""
 
-OUTLIER_BOUND = 20.0
-"""While training, targets are clamped to this many standard deviations, so that no single cell owns a step."""
+HEAT_MAP_SIZE = 5
+"""Width in pixels of the square over which a heat map averages the contributions."""
+
+
+class Code(NamedTuple):
+    """What the encoder makes of a batch."""
+
+    mean: Tensor
+    """The code, the posterior's mean where there is one: (batch, latent)."""
+    log_variance: Tensor | None
+    """Of the posterior, (batch, latent); None for a point code."""
+    indices: Tensor | None
+    """Where the maxima stood, (batch, places) int64; None without pooling."""
+
+    def at(self, noise: Tensor) -> Tensor:
+        """mean + s * noise."""
+        assert self.log_variance is not None
+        return self.mean + torch.exp(0.5 * self.log_variance) * noise
 
 
 class Terms(NamedTuple):
     """What the score is made of, for a batch of inputs."""
 
     reconstruction_error: Tensor
-    """Half deviance summed over window and features, averaged over the noise points: (batch,), nats, >= 0."""
-    kl: Tensor
-    """KL of the posterior from the prior: (batch,), nats; zeros for a point code."""
+    """Half deviance summed over the input, averaged over the noise points: (batch,), nats, >= 0."""
+    kl: Tensor | None
+    """KL of the posterior from the prior: (batch,), nats; None for a point code."""
+    score: Tensor
+    """As the recipe has it, higher for worse: (batch,)."""
     log_normaliser: Tensor
     """What turns the reconstruction error into a negative log-likelihood: a scalar."""
     contribution: Tensor
@@ -35,16 +69,14 @@ class Terms(NamedTuple):
     """E[x | z] in raw units, shaped like the input."""
     latent: Tensor
     """The code, the posterior's mean where there is one: (batch, latent)."""
+    heat_map: Tensor | None
+    """For images: contributions averaged over each pixel's neighbourhood, (batch, height, width), nats a pixel."""
 
     @property
     def elbo(self) -> Tensor:
         """E_q[log p(x | z)] - KL(q || p) of the standardised input, nats (Kingma and Welling 2014, eq. 3): (batch,)."""
-        return -self.log_normaliser - self.score
-
-    @property
-    def score(self) -> Tensor:
-        """-ELBO without its constant: 0 for a perfect reconstruction at KL 0."""
-        return self.reconstruction_error + self.kl
+        assert self.kl is not None
+        return -self.log_normaliser - (self.reconstruction_error + self.kl)
 
 
 class Autoencoder(nn.Module):
@@ -53,92 +85,172 @@ class Autoencoder(nn.Module):
     Parameters
     ----------
     config : recipe, network sizes, likelihood, window
-    scaling : center and scale of each feature
+    columns : the features, with their treatments and statistics
+    image : size and mode, for kind "images"
+    class_frequencies : share of each class among the training inputs, for recipe cvae
     """
 
-    def __init__(self, config: TrainConfig, scaling: Scaling) -> None:
+    energy_offset: Tensor
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        columns: Sequence[Column],
+        image: Image | None = None,
+        class_frequencies: Sequence[float] = (),
+    ) -> None:
         super().__init__()
-        features = len(scaling.center)
-        self.features, self.window, self.kind = features, config.window, config.kind
-        self.latent, self.clip = config.latent, config.clip
-        self.is_gaussian = RECIPES[config.recipe].latent == "gaussian"
-        self.register_buffer("center", torch.from_numpy(scaling.center))
-        self.register_buffer("raw_scale", torch.from_numpy(scaling.scale))
-        self.register_buffer("inverse_scale", 1 / torch.from_numpy(scaling.scale))
-        self.center: Tensor
-        self.inverse_scale: Tensor
-        self.raw_scale: Tensor
-        width = config.window * features
-        self.encoder = mlp([width, *config.hidden, config.latent * (2 if self.is_gaussian else 1)])
-        self.decoder = mlp([config.latent, *reversed(config.hidden), width])
-        self.likelihood: Likelihood = LIKELIHOODS[config.likelihood](features)
+        self.ingredients: Recipe = config.ingredients
+        self.config, self.columns, self.image = config, tuple(columns), image
+        self.is_gaussian = self.ingredients.posterior
+        self.transform, self.layout = Transform(columns), Layout(columns)
+        features = len(columns)
+        of_kind = {"rows": (features,), "windows": (config.window, features)}
+        self.input_shape: tuple[int, ...] = image.shape if image else of_kind[config.kind]
+        self.cells = 1  # how often each feature stands in an input
+        for size in self.input_shape[:-1]:
+            self.cells *= size
+        shape = (*self.input_shape[:-1], self.layout.width)
+        self.encoder, self.decoder = _networks(config, shape)
+        self.second_encoder = _networks(config, shape)[0] if self.ingredients.training == "ganomaly" else None
+        family = LIKELIHOODS[config.likelihood]
+        self.likelihood: Likelihood = (
+            family(features) if self.layout.is_plain else Mixed(self.layout, family(len(self.layout.numbers)))
+        )
+        self.prior = _prior(config, class_frequencies)
         self.noise = noise_points(config.points, config.latent) if self.is_gaussian else None
+        self.register_buffer("energy_offset", torch.zeros(()))
+        if self.ingredients.training == "contrastive-divergence" and not self.layout.is_plain:
+            raise InputError(f"recipe {config.recipe} takes numbers only; --exclude text and categories")
 
     def standardise(self, x: Tensor) -> Tensor:
-        return (x - self.center) * self.inverse_scale
+        """Raw units to treated and standardised ones; images come as uint8."""
+        standardised: Tensor = self.transform(x.float())
+        return standardised
 
-    def encode(self, standardised: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Posterior mean and log-variance, each (batch, latent); the code and None for a point code."""
-        h = self.encoder(torch.clamp(standardised, -self.clip, self.clip).flatten(1))  # (batch, latent or 2 latent)
-        if not self.is_gaussian:
-            return h, None
-        mean, log_variance = h.chunk(2, dim=-1)
-        return mean, torch.clamp(log_variance, *LOG_VARIANCE_BOUNDS)
+    def prepare(self, standardised: Tensor) -> Tensor:
+        """What the networks see: categories as one-hot, clipped so that an outlier moves the code only so far."""
+        return torch.clamp(self.layout.expand(standardised), -self.config.clip, self.config.clip)
 
-    def decode(self, latent: Tensor) -> Tensor:
-        """The decoder's output, standardised and shaped like a batch of inputs."""
-        output: Tensor = self.decoder(latent)
-        if self.kind == "windows":
-            output = output.unflatten(-1, (self.window, self.features))
+    def encode(self, prepared: Tensor, step: Step | None = None) -> Code:
+        """The code of what `prepare` made."""
+        h, indices = self.encoder(prepared, step)
+        if self.is_gaussian:
+            mean, log_variance = h.chunk(2, dim=-1)
+            return Code(mean, torch.clamp(log_variance, *LOG_VARIANCE_BOUNDS), indices)
+        return Code(torch.sigmoid(h) if self.ingredients.code == "sigmoid" else h, None, indices)
+
+    def decode(self, latent: Tensor, indices: Tensor | None = None) -> Tensor:
+        """The decoder's output, shaped like a batch of what `prepare` makes."""
+        output: Tensor = self.decoder(latent, indices)
         return output
 
     def to_raw(self, output: Tensor) -> Tensor:
         """E[x | z] in raw units from the decoder's output."""
-        return self.likelihood.mean(output) * self.raw_scale + self.center
+        raw: Tensor = self.transform.inverse(self.likelihood.mean(output))
+        return raw
+
+    def classes_of(self, standardised: Tensor) -> Tensor | None:
+        """(batch, classes), 1 at an input's class, 0 where it is unknown; None where no column holds it."""
+        return self.layout.class_of(standardised) if self.layout.classes else None
+
+    def machine(self) -> Machine:
+        """The restricted Boltzmann machine that a tied layer is."""
+        assert isinstance(self.encoder, MlpEncoder)
+        hidden, visible = self.encoder.linear(0), self.decoder.get_parameter("layers.0.bias")
+        return Machine(hidden.weight, hidden.bias, visible, self.config.likelihood == "bernoulli")
 
     def terms(self, x: Tensor, noise: Tensor | None = None) -> Terms:
         """The terms at fixed noise points; deterministic.
 
         Parameters
         ----------
-        x : (batch, features) or (batch, window, features), raw units
+        x : (batch, features), (batch, window, features) or (batch, height, width, channels), raw units
         noise : standard normal points: (1, latent) for one, with zeros for the posterior's mean, or
             (points, 1, latent) for an average over several; None for the posterior's mean
         """
         standardised = self.standardise(x)
-        mean, log_variance = self.encode(standardised)
-        if log_variance is None or noise is None:
-            output = self.decode(mean)  # (batch, ...)
+        prepared = self.prepare(standardised)
+        code = self.encode(prepared)
+        if noise is None or not self.is_gaussian:
+            latent = code.mean
+            output = self.decode(latent, code.indices)  # (batch, ...)
         else:
-            codes = mean + torch.exp(0.5 * log_variance) * noise  # (batch, latent) or (points, batch, latent)
+            latent = code.at(noise)  # (batch, latent) or (points, batch, latent)
             # The encoder runs once; the decoder sees every row at every point.
-            output = self.decode(codes.flatten(0, -2))
+            output = self.decode(latent.flatten(0, -2), code.indices)
             if noise.ndim == 3:
                 output = output.unflatten(0, (len(noise), -1))  # (points, batch, ...)
-        contribution, reconstruction = self.likelihood.deviance(standardised, output), self.to_raw(output)
+        deviance = self.likelihood.deviance(standardised, output)
+        contribution, reconstruction = deviance, self.to_raw(output)
         if output.ndim > x.ndim:
-            contribution, reconstruction = contribution.mean(0), reconstruction.mean(0)
-        kl = torch.zeros_like(mean[:, 0]) if log_variance is None else kl_standard_normal(mean, log_variance)
+            contribution, reconstruction = deviance.mean(0), reconstruction.mean(0)
+        error = contribution.flatten(1).sum(-1)
+        kl = None
+        if code.log_variance is not None:
+            kl = self.prior.kl(code.mean, code.log_variance, self.classes_of(standardised))
+        if self.ingredients.score == "elbo":
+            assert kl is not None
+            score = error + kl
+        elif self.ingredients.score == "bound":
+            score = -importance_weighted_bound(deviance, code, latent, noise)
+        elif self.ingredients.score == "free-energy":
+            # The visible term sees the input whole, so that a far outlier keeps scoring higher.
+            machine = self.machine()
+            energy = machine.free_energy(standardised.flatten(1), machine.drive(prepared.flatten(1)))
+            score = energy - self.energy_offset
+        elif self.ingredients.score == "latent-distance":
+            # The code sees the input clipped; what is not finite must not get a finite score for that.
+            score = self.latent_distance(output, code.mean) + 0.0 * error
+        else:
+            score = error
         return Terms(
-            reconstruction_error=contribution.flatten(1).sum(-1),
+            reconstruction_error=error,
             kl=kl,
-            log_normaliser=self.likelihood.log_normaliser() * self.window,
+            score=score,
+            log_normaliser=self.likelihood.log_normaliser() * self.cells,
             contribution=contribution,
             reconstruction=reconstruction,
-            latent=mean,
+            latent=code.mean,
+            heat_map=None if self.image is None else heat_map(contribution),
         )
 
-    def training_terms(self, standardised: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Mean negative log-likelihood and KL of a batch, nats per input, at one noise draw (batch, latent)."""
-        mean, log_variance = self.encode(standardised)
-        latent = mean
-        if log_variance is not None and noise is not None:
-            latent = mean + torch.exp(0.5 * log_variance) * noise
-        target = torch.clamp(standardised, -OUTLIER_BOUND, OUTLIER_BOUND)
-        deviance = self.likelihood.deviance(target, self.decode(latent))
-        nll = deviance.flatten(1).sum(-1).mean() + self.likelihood.log_normaliser() * self.window
-        kl = torch.zeros_like(nll) if log_variance is None else kl_standard_normal(mean, log_variance).mean()
-        return nll, kl
+    def latent_distance(self, output: Tensor, code: Tensor) -> Tensor:
+        """|E(x) - E'(D(E(x)))|_1, E' the second encoder: (batch,) (Akcay et al. 2018)."""
+        assert self.second_encoder is not None
+        expected = torch.clamp(self.likelihood.expected(output), -self.config.clip, self.config.clip)
+        return torch.abs(code - self.second_encoder(expected)[0]).sum(-1)
+
+
+def importance_weighted_bound(deviance: Tensor, code: Code, latent: Tensor, noise: Tensor | None) -> Tensor:
+    """log 1/K sum_k p(x, z_k) / q(z_k | x), without the likelihood's normaliser (Burda et al. 2016, eq. 8): (batch,).
+
+    log p(z) - log q(z | x) = 1/2 sum_j (log s_j^2 + noise_j^2 - z_j^2) for the standard normal prior.
+
+    Parameters
+    ----------
+    deviance : half deviances at each point, (points, batch, ...), or (batch, ...) for one
+    latent : z_k, (points, batch, latent) or (batch, latent)
+    noise : (points, batch or 1, latent) or (1, latent); None is the posterior's mean
+    """
+    assert code.log_variance is not None
+    squares = torch.zeros_like(latent) if noise is None else noise * noise
+    log_ratio = 0.5 * (code.log_variance + squares - latent * latent).sum(-1)  # (points, batch)
+    log_weight = log_ratio - deviance.flatten(latent.ndim - 1).sum(-1)
+    return log_weight if latent.ndim == 2 else log_mean_exp(log_weight)
+
+
+def log_mean_exp(values: Tensor) -> Tensor:
+    """log of the mean of exp over the first axis."""
+    highest = values.amax(0)
+    return highest + torch.log(torch.exp(values - highest).mean(0))
+
+
+def heat_map(contribution: Tensor) -> Tensor:
+    """Contributions (batch, height, width, channels) averaged over each pixel's surroundings."""
+    total = contribution.sum(-1)[:, None]
+    half = HEAT_MAP_SIZE // 2
+    return F.avg_pool2d(total, HEAT_MAP_SIZE, stride=1, padding=half, count_include_pad=False)[:, 0]
 
 
 def noise_points(points: int, latent: int) -> Tensor:
@@ -154,6 +266,46 @@ def noise_points(points: int, latent: int) -> Tensor:
 
 
 def example_input(model: Autoencoder, batch: int) -> Tensor:
-    """Zeros of the shape that `model` takes."""
-    shape: Sequence[int] = (batch, model.features) if model.kind == "rows" else (batch, model.window, model.features)
-    return torch.zeros(shape)
+    """Zeros of the shape and type that `model` takes."""
+    return torch.zeros((batch, *model.input_shape), dtype=torch.uint8 if model.image else torch.float32)
+
+
+def _networks(config: TrainConfig, shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
+    recipe, network = config.ingredients, config.network_name
+    hidden, latent = config.hidden, config.latent
+    outputs = latent * (2 if recipe.posterior else 1)
+    if recipe.dictionary:
+        dictionary = Dictionary(shape, latent)
+        return IstaEncoder(dictionary, config.steps, config.penalty_weight), dictionary
+    if network == "gru":
+        return GruEncoder(shape, hidden, outputs, dropout=config.dropout), GruDecoder(shape, hidden, latent)
+    if network != "mlp":
+        _check_axes(config, shape)
+        return (
+            ConvEncoder(shape, hidden, outputs, pooling=recipe.pooling, dropout=config.dropout),
+            ConvDecoder(shape, hidden, latent, pooling=recipe.pooling),
+        )
+    encoder = MlpEncoder(shape, hidden, outputs, activation=recipe.activation, dropout=config.dropout)
+    tied = encoder if config.tied else None
+    return encoder, MlpDecoder(shape, hidden, latent, activation=recipe.activation, tied=tied)
+
+
+def _check_axes(config: TrainConfig, shape: Sequence[int]) -> None:
+    times = len(config.hidden)
+    what = "window" if len(shape) == 2 else "image size"
+    if config.ingredients.pooling and any(size % 2**times for size in shape[:-1]):
+        sizes = "x".join(map(str, shape[:-1]))
+        raise InputError(f"{what} {sizes} cannot be halved {times} times, expected a multiple of {2**times}")
+    if any(size < 2 for size in halved(shape[:-1], max(times - 1, 0))[-1]):
+        raise InputError(f"{what} {min(shape[:-1])} is too small for {times} halvings; set fewer layers in hidden")
+
+
+def _prior(config: TrainConfig, class_frequencies: Sequence[float]) -> StandardNormal | Mixture | ClassMeans:
+    kind = config.ingredients.prior
+    if kind == "mixture":
+        return Mixture(config.latent, config.components)
+    if kind == "classes":
+        if len(class_frequencies) < 2:
+            raise InputError("recipe cvae needs a class for each input: name its column with --class-column")
+        return ClassMeans(config.latent, class_frequencies)
+    return StandardNormal(config.latent)

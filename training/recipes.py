@@ -1,46 +1,182 @@
 """The table of recipes and the settings of a training run.
 
-A recipe is data over shared ingredients, not a class: adding one is a line in `RECIPES`.
+A recipe is data over shared ingredients, not a class: adding one is a line in `RECIPES`. What a recipe does not say is
+the plain autoencoder: a point code between two mirrored networks, trained on the reconstruction's likelihood.
 """
 
 from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from ..runtime.bundle import Kind
 from ..runtime.errors import InputError
 
+Network = Literal["mlp", "conv1d", "gru", "conv2d"]
+Likelihood = Literal["gaussian", "laplace", "bernoulli", "continuous-bernoulli"]
+Penalty = Literal["none", "kl-sparsity", "l1", "jacobian", "discriminator"]
+Corruption = Literal["none", "gaussian", "mask"]
+Score = Literal["error", "elbo", "bound", "free-energy", "latent-distance"]
+
+SCORES: dict[Score, str] = {
+    "error": "reconstruction error: negative log-likelihood above that of a perfect reconstruction, nats",
+    "elbo": "negative ELBO, above that of a perfect reconstruction with KL 0, nats",
+    "bound": "negative importance-weighted bound, above that of a perfect reconstruction, nats",
+    "free-energy": "free energy, above the lowest of the training data, nats",
+    "latent-distance": "distance between the code and the code of the reconstruction, summed over latent dimensions",
+}
+"""What each score is, in words; `Autoencoder.terms` computes them."""
+
+PENALTY_WEIGHTS: dict[str, float] = {"kl-sparsity": 3.0, "l1": 0.1, "jacobian": 3.0, "discriminator": 1.0}
+"""Weights with which each penalty shows its effect and reconstructions stay good; see docs/recipes.md."""
+
+NETWORKS: dict[Kind, tuple[Network, ...]] = {
+    "rows": ("mlp",),
+    "windows": ("mlp", "conv1d", "gru"),
+    "images": ("conv2d", "mlp"),
+}
+"""Networks that take each kind of data, the default first."""
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """One family of autoencoders."""
+    """One family of autoencoders: which ingredients it takes, and where its settings differ from the defaults."""
 
     summary: str
-    latent: Literal["point", "gaussian"]
-    """"point": the code is a vector. "gaussian": it has a diagonal Gaussian posterior and a standard normal prior."""
-    score: str
-    """What the exported score is, in words."""
+    source: str
+    """Where it comes from."""
+    posterior: bool = False
+    """Whether the code is a diagonal Gaussian posterior; else it is a point."""
+    prior: Literal["none", "normal", "mixture", "classes"] = "none"
+    """p(z): standard normal, a learned mixture of Gaussians, or one Gaussian per class."""
+    code: Literal["linear", "sigmoid"] = "linear"
+    """What the code layer ends in."""
+    activation: Literal["relu", "sigmoid"] = "relu"
+    """Between the hidden layers."""
+    convolutional: bool = False
+    """Takes the convolutional network of its kind of data."""
+    pooling: bool = False
+    """Halves by taking the maximum of blocks and remembers where it stood, instead of by strided convolutions."""
+    dictionary: bool = False
+    """A linear dictionary decodes, unrolled iterative shrinkage encodes."""
+    corruption: Corruption = "none"
+    """Of the input while training; the target stays clean."""
+    penalty: Penalty = "none"
+    """What is added to the loss."""
+    pretraining: Literal["none", "layers", "rbm"] = "none"
+    """Greedy training of layer after layer before all are trained together."""
+    training: Literal["likelihood", "contrastive-divergence", "ganomaly"] = "likelihood"
+    """What the loss is."""
+    score: Score = "error"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings whose defaults differ from those of `TrainConfig`."""
 
 
 RECIPES = {
-    "ae": Recipe(
-        summary="undercomplete autoencoder",
-        latent="point",
-        score="reconstruction error: negative log-likelihood above that of a perfect reconstruction, nats",
+    "ae": Recipe("undercomplete autoencoder, two layers or deep", "Rumelhart et al. 1986"),
+    "sparse": Recipe(
+        "sparse autoencoder: few units of an overcomplete code are active",
+        "Ng 2011",
+        code="sigmoid",
+        penalty="kl-sparsity",
+        settings={"latent": 64},
     ),
-    "vae": Recipe(
-        summary="variational autoencoder (Kingma and Welling 2014)",
-        latent="gaussian",
-        score="negative ELBO at the posterior mean, above that of a perfect reconstruction with KL 0, nats",
+    "sparse-coding": Recipe(
+        "sparse coding: dictionary decoder, unrolled ISTA encoder",
+        "Olshausen and Field 1996; Gregor and LeCun 2010",
+        dictionary=True,
+        penalty="l1",
+        settings={"hidden": (), "latent": 64, "penalty_weight": 2.0},
+    ),
+    "stacked": Recipe(
+        "stacked autoencoder: sparse layers trained one by one, then together",
+        "Bengio et al. 2007",
+        activation="sigmoid",
+        pretraining="layers",
+    ),
+    "rbm": Recipe(
+        "restricted Boltzmann machine, scored by its free energy",
+        "Smolensky 1986; Hinton 2002",
+        code="sigmoid",
+        training="contrastive-divergence",
+        score="free-energy",
+        settings={"hidden": (), "latent": 64, "tied": True},
+    ),
+    "dbn": Recipe(
+        "deep belief network: restricted Boltzmann machines stacked, unrolled and fine-tuned",
+        "Hinton and Salakhutdinov 2006",
+        activation="sigmoid",
+        pretraining="rbm",
+    ),
+    "conv": Recipe(
+        "convolutional autoencoder: strided and transposed convolutions", "Masci et al. 2011", convolutional=True
+    ),
+    "conv-unpool": Recipe(
+        "convolutional autoencoder: max-pooling and unpooling at the remembered places",
+        "Zeiler et al. 2011",
+        convolutional=True,
+        pooling=True,
+        settings={"hidden": (16, 32)},
+    ),
+    "denoising": Recipe(
+        "denoising autoencoder: corrupted input, clean target", "Vincent et al. 2008", corruption="gaussian"
+    ),
+    "dropout": Recipe("autoencoder with dropout in the encoder", "Srivastava et al. 2014", settings={"dropout": 0.2}),
+    "contractive": Recipe(
+        "contractive autoencoder: small Jacobian of the encoder",
+        "Rifai et al. 2011",
+        code="sigmoid",
+        penalty="jacobian",
+        settings={"hidden": (), "latent": 32, "tied": True},
+    ),
+    "adversarial": Recipe(
+        "adversarial autoencoder: a discriminator makes the codes normal",
+        "Makhzani et al. 2015",
+        prior="normal",
+        penalty="discriminator",
+    ),
+    "gan": Recipe(
+        "GANomaly: encoder, decoder and second encoder against a discriminator",
+        "Akcay et al. 2018",
+        training="ganomaly",
+        score="latent-distance",
+    ),
+    "vae": Recipe("variational autoencoder", "Kingma and Welling 2014", posterior=True, prior="normal", score="elbo"),
+    "beta-vae": Recipe(
+        "variational autoencoder with a heavier KL term",
+        "Higgins et al. 2017",
+        posterior=True,
+        prior="normal",
+        score="elbo",
+        settings={"beta": 4.0},
+    ),
+    "iwae": Recipe(
+        "importance-weighted autoencoder",
+        "Burda et al. 2016",
+        posterior=True,
+        prior="normal",
+        score="bound",
+        settings={"points": 8},
+    ),
+    "mixture-vae": Recipe(
+        "variational autoencoder with a learned mixture of Gaussians as prior",
+        "Jiang et al. 2017; Dilokthanakul et al. 2016",
+        posterior=True,
+        prior="mixture",
+        score="elbo",
+    ),
+    "cvae": Recipe(
+        "variational autoencoder with a prior mean for each class",
+        "Sohn et al. 2015",
+        posterior=True,
+        prior="classes",
+        score="elbo",
     ),
 }
-
-LikelihoodName = Literal["gaussian", "laplace", "bernoulli"]
 
 
 @dataclass(frozen=True)
@@ -51,23 +187,54 @@ class TrainConfig:
     """
 
     kind: Kind = "rows"
-    """"rows": each row on its own. "windows": `window` consecutive rows, scored at the newest."""
+    """"rows": each row on its own. "windows": `window` consecutive rows, scored at the newest. "images"."""
     window: int = 1
     """Rows in one input."""
     stride: int = 1
     """Rows between the starts of successive training windows."""
+    size: tuple[int, ...] = (64,)
+    """Pixels to which images are brought: (height, width), or one number for both."""
+    colour: Literal["auto", "grey", "colour"] = "auto"
+    """Mode to which images are brought; auto is colour where one of the first images has some."""
     recipe: str = "vae"
     """A key of `RECIPES`."""
-    likelihood: LikelihoodName = "gaussian"
+    network: Literal["recipe", Network] = "recipe"
+    """"recipe" takes the first in `NETWORKS` that the recipe can use."""
+    likelihood: Likelihood = "gaussian"
     """p(x | z): squared error, absolute error and binary cross-entropy, each as the likelihood it is."""
     hidden: tuple[int, ...] = (64, 32)
-    """Widths of the encoder's hidden layers; the decoder mirrors them."""
+    """Widths of the encoder's hidden layers, or channels of its convolutions; the decoder mirrors them."""
     latent: int = 8
     """Dimensions of the code."""
+    tied: bool = False
+    """Whether the decoder's weights are the encoder's, transposed."""
+    penalty: Literal["recipe", Penalty] = "recipe"
+    """What is added to the loss; "recipe" is what the row of `RECIPES` says."""
+    penalty_weight: float = 1.0
+    """Weight of the penalty while training; `configure` takes the penalty's own from `PENALTY_WEIGHTS`."""
+    rho: float = 0.05
+    """Mean activation of a code unit that the penalty kl-sparsity aims at."""
+    corruption: Literal["recipe", Corruption] = "recipe"
+    """Of the input while training; "recipe" is what the row of `RECIPES` says."""
+    corruption_level: float = 0.3
+    """Standard deviation of Gaussian corruption, in standard deviations of the data; share of cells that is masked."""
+    dropout: float = 0.0
+    """Share of hidden units of the encoder that is dropped while training."""
     beta: float = 1.0
     """Weight of the KL term while training; 1 is the ELBO. The score always uses 1."""
+    annealing: int = 0
+    """Epochs over which the weight of the KL term rises from 0 to beta."""
+    free_bits: float = 0.0
+    """Nats of KL per latent dimension that cost nothing while training."""
     points: int = 1
-    """Fixed noise points at which the exported ELBO is taken: 1 is the posterior's mean, more are averaged."""
+    """Fixed noise points at which the exported ELBO is taken: 1 is the posterior's mean, more are averaged. iwae:
+    samples of the bound, in training and in the score."""
+    components: int = 10
+    """Gaussians in the prior of mixture-vae."""
+    steps: int = 5
+    """Iterations of shrinkage in the encoder of sparse-coding."""
+    pretrain_epochs: int = 20
+    """Passes over the training rows for each layer, where there is pretraining."""
     clip: float = 5.0
     """The network sees standardised inputs clipped to [-clip, clip]; the likelihood sees them whole."""
     epochs: int = 50
@@ -78,36 +245,163 @@ class TrainConfig:
     """Adam's step size."""
     patience: int = 10
     """Epochs without a better validation loss before training stops."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the networks while training; auto is bfloat16 on CUDA and float32 elsewhere. Scores are always float32."""
     seed: int = 0
     """Seeds the split, the initial weights, the order of rows and the posterior noise."""
 
+    @property
+    def ingredients(self) -> Recipe:
+        """The row of `RECIPES`, with what the settings `network`, `penalty` and `corruption` choose otherwise."""
+        recipe = RECIPES[self.recipe]
+        penalty = recipe.penalty if self.penalty == "recipe" else self.penalty
+        corruption = recipe.corruption if self.corruption == "recipe" else self.corruption
+        return replace(recipe, penalty=penalty, corruption=corruption)
+
+    @property
+    def network_name(self) -> Network:
+        """The network that is built: the one that was set, or the first of the kind of data that the recipe can use."""
+        recipe = RECIPES[self.recipe]
+        if self.network != "recipe":
+            return self.network
+        if self.tied or recipe.dictionary or recipe.pretraining != "none":
+            return "mlp"
+        return "conv1d" if recipe.convolutional and self.kind == "windows" else NETWORKS[self.kind][0]
+
     def __post_init__(self) -> None:
-        _check(self.kind in get_args(Kind), "kind", self.kind, "rows or windows")
+        _check(self.kind in get_args(Kind), "kind", self.kind, "rows, windows or images")
         _check(self.window >= 1, "window", self.window, "1 or more")
         _check(self.kind == "windows" or self.window == 1, "window", self.window, "1 unless kind is windows")
-        _check(self.kind == "rows" or self.window > 1, "window", self.window, "2 or more when kind is windows")
+        _check(self.kind != "windows" or self.window > 1, "window", self.window, "2 or more when kind is windows")
         _check(self.stride >= 1, "stride", self.stride, "1 or more")
         _check(self.recipe in RECIPES, "recipe", self.recipe, f"one of {', '.join(RECIPES)}")
-        names = get_args(LikelihoodName)
-        _check(self.likelihood in names, "likelihood", self.likelihood, f"one of {', '.join(names)}")
+        for name, choices in _CHOICES.items():
+            _check(getattr(self, name) in choices, name, getattr(self, name), f"one of {', '.join(choices)}")
+        _check(
+            len(self.size) in (1, 2) and min(self.size) >= 8, "size", self.size, "8 or more pixels, like 64 or 64,96"
+        )
         _check(all(width >= 1 for width in self.hidden), "hidden", self.hidden, "widths of 1 or more, like 64,32")
-        for name in ("latent", "points", "epochs", "batch", "patience"):
+        for name in ("latent", "points", "components", "steps", "epochs", "batch", "patience"):
             _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        _check(0 <= self.beta < math.inf, "beta", self.beta, "0 or more, and finite")
+        for name in ("beta", "penalty_weight", "free_bits", "corruption_level", "annealing", "pretrain_epochs"):
+            _check(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more, and finite")
         for name in ("clip", "learning_rate"):
             _check(0 < getattr(self, name) < math.inf, name, getattr(self, name), "more than 0, and finite")
+        _check(0 < self.rho < 1, "rho", self.rho, "between 0 and 1")
+        _check(0 <= self.dropout < 1, "dropout", self.dropout, "0 or more, and less than 1")
         _check(0 <= self.seed < 2**31, "seed", self.seed, "0 to 2147483647")
+        self._check_network()
+        self._check_loss()
 
-    def override(self, settings: dict[str, Any]) -> TrainConfig:
+    def _check_network(self) -> None:
+        """Refuses a network, or a part of one, that the kind of data or the recipe cannot use."""
+        recipe, network, allowed = self.ingredients, self.network_name, NETWORKS[self.kind]
+        why = f"for recipe {self.recipe}"
+        is_machine = recipe.training == "contrastive-divergence"
+        _check(network in allowed, "network", network, f"one of {', '.join(allowed)} for kind {self.kind}")
+        if recipe.convolutional:
+            _check(self.kind != "rows", "kind", self.kind, f"windows or images {why}, which convolves")
+            convolution = next(name for name in allowed if name.startswith("conv"))
+            _check(network == convolution, "network", network, f"{convolution} {why}, which convolves")
+        if self.tied or recipe.dictionary or recipe.pretraining != "none":
+            _check(network == "mlp", "network", network, f"mlp {why}" + ", whose weights are tied" * self.tied)
+        if self.tied:
+            _check(not recipe.posterior and not recipe.dictionary, "tied", True, f"false {why}")
+        if is_machine:
+            _check(not self.hidden and self.tied, "hidden", self.hidden, f"none, and tied=true, {why}")
+        if recipe.dictionary:
+            _check(not self.hidden, "hidden", self.hidden, f"none {why}")
+        if recipe.dictionary or is_machine:  # they have no hidden layer to drop from
+            _check(self.dropout == 0, "dropout", self.dropout, f"0 {why}")
+        if recipe.pretraining != "none":
+            _check(bool(self.hidden), "hidden", self.hidden, f"at least one layer {why}")
+
+    def _check_loss(self) -> None:
+        """Refuses what the recipe's loss would leave out in silence."""
+        recipe, why = self.ingredients, f"for recipe {self.recipe}"
+        if recipe.training == "contrastive-divergence":
+            kinds = ("gaussian", "bernoulli")  # of its visible units
+            _check(self.likelihood in kinds, "likelihood", self.likelihood, f"{' or '.join(kinds)} {why}")
+            _check(recipe.corruption == "none", "corruption", recipe.corruption, f"none {why}")
+        if recipe.training != "likelihood" or recipe.score == "bound":
+            _check(recipe.penalty == "none", "penalty", recipe.penalty, f"none {why}")
+        if recipe.score == "bound":  # it has no KL term to weigh
+            _check(self.beta == 1, "beta", self.beta, f"1 {why}")
+            _check(self.annealing == 0, "annealing", self.annealing, f"0 {why}")
+        if recipe.corruption == "mask":
+            _check(self.corruption_level < 1, "corruption_level", self.corruption_level, "a share below 1 for masking")
+        if recipe.penalty == "kl-sparsity":
+            _check(recipe.code == "sigmoid", "penalty", "kl-sparsity", "l1 or jacobian, for a code that is no sigmoid")
+        if recipe.penalty in ("kl-sparsity", "l1", "discriminator"):
+            _check(not recipe.posterior, "penalty", recipe.penalty, f"none or jacobian {why}")
+        if recipe.penalty == "jacobian":
+            gradient = "mlp or a convolution: CUDA's gru has no second derivative"
+            _check(self.network_name != "gru", "network", self.network_name, gradient)
+        if self.free_bits:
+            has_dimensions = recipe.posterior and recipe.prior == "normal" and recipe.score != "bound"
+            _check(has_dimensions, "free_bits", self.free_bits, f"0 {why}")
+
+    def override(self, settings: Mapping[str, Any]) -> TrainConfig:
         """A copy with some fields changed; text values are converted to the field's type.
 
         Raises InputError for an unknown name or a value that does not convert.
         """
-        hints = get_type_hints(TrainConfig)
-        for name in settings:
-            if name not in hints:
-                raise InputError(f"setting {name!r} is unknown; expected one of {', '.join(hints)}")
-        return replace(self, **{name: _convert(name, value, hints[name]) for name, value in settings.items()})
+        return replace(self, **_converted(settings))
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "network": ("recipe", *get_args(Network)),
+    "likelihood": get_args(Likelihood),
+    "penalty": ("recipe", *get_args(Penalty)),
+    "corruption": ("recipe", *get_args(Corruption)),
+    "colour": ("auto", "grey", "colour"),
+    "precision": ("auto", "float32", "bfloat16"),
+}
+
+_BY_KIND: dict[str, dict[str, Any]] = {
+    "rows": {},
+    "windows": {"window": 16},
+    "images": {"latent": 32, "batch": 64},
+}
+_HIDDEN: dict[tuple[str, str], tuple[int, ...]] = {
+    ("windows", "conv1d"): (16, 32),
+    ("windows", "gru"): (32,),
+    ("images", "conv2d"): (16, 32, 64),
+    ("images", "mlp"): (256, 64),
+}
+
+
+def configure(settings: Mapping[str, Any]) -> TrainConfig:
+    """The settings of a run: those given, over those of the recipe, over those of the kind of data, over the defaults.
+
+    Raises InputError like `TrainConfig` and `TrainConfig.override`.
+    """
+    given = _converted(settings)
+    kind, recipe = given.get("kind", "rows"), given.get("recipe", "vae")
+    for name in ("size", "colour"):
+        if name in given and kind != "images":
+            raise InputError(f"setting {name} is for images, and kind is {kind}")
+    of_kind, of_recipe = _BY_KIND.get(kind, {}), RECIPES[recipe].settings if recipe in RECIPES else {}
+    values = {**of_kind, **of_recipe, **given}
+    if "penalty_weight" not in given and ("penalty" in given or "penalty_weight" not in of_recipe):
+        penalty = given.get("penalty", "recipe")
+        of_row = RECIPES[recipe].penalty if recipe in RECIPES else "none"
+        values["penalty_weight"] = PENALTY_WEIGHTS.get(of_row if penalty == "recipe" else penalty, 1.0)
+    if "latent" not in given:
+        # What is overcomplete for rows is not for images.
+        values["latent"] = max(of_kind.get("latent", 0), of_recipe.get("latent", TrainConfig.latent))
+    config = TrainConfig(**values)
+    if "hidden" in values:
+        return config
+    return replace(config, hidden=_HIDDEN.get((config.kind, config.network_name), config.hidden))
+
+
+def _converted(settings: Mapping[str, Any]) -> dict[str, Any]:
+    hints = get_type_hints(TrainConfig)
+    for name in settings:
+        if name not in hints:
+            raise InputError(f"setting {name!r} is unknown; expected one of {', '.join(hints)}")
+    return {name: _convert(name, value, hints[name]) for name, value in settings.items()}
 
 
 def read_settings(config: Path | None, assignments: Iterable[str]) -> dict[str, Any]:
@@ -130,17 +424,25 @@ def read_settings(config: Path | None, assignments: Iterable[str]) -> dict[str, 
 
 def _convert(name: str, value: Any, hint: Any) -> Any:
     try:
+        if hint is bool:
+            return _TRUTHS[str(value).lower()]
         if hint is int:
             return _whole(value)
         if hint is float:
             return _real(value)
         if hint == tuple[int, ...]:
-            parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
+            parts = (
+                value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+            )
             return tuple(_whole(part) for part in parts if part != "")
         return str(value)
-    except (TypeError, ValueError, OverflowError):
-        expected = {int: "a whole number", float: "a number"}.get(hint, "whole numbers, like 64,32")
-        raise InputError(f"setting {name} is {value!r}, expected {expected}") from None
+    except (KeyError, TypeError, ValueError, OverflowError):
+        expected = {int: "a whole number", float: "a number", bool: "true or false"}
+        lists = {"size": "pixels, like 64 or 64,96 for height,width"}.get(name, "whole numbers, like 64,32")
+        raise InputError(f"setting {name} is {value!r}, expected {expected.get(hint, lists)}") from None
+
+
+_TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 def _whole(value: Any) -> int:
@@ -155,4 +457,5 @@ def _real(value: Any) -> float:
 
 def _check(fine: bool, name: str, value: object, expected: str) -> None:
     if not fine:
-        raise InputError(f"setting {name} is {value!r}, expected {expected}")
+        shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
+        raise InputError(f"setting {name} is {shown!r}, expected {expected}")

@@ -1,0 +1,510 @@
+"""What is done with each column: every formula by hand, its way back, and how it is chosen from the training rows."""
+
+import math
+from collections.abc import Sequence
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from vae_detect.runtime.bundle import Column, Treatment
+from vae_detect.runtime.errors import InputError
+from vae_detect.training.columns import MOST_LEVELS, Layout, Transform, parse_treatments, plan_columns
+
+Floats = NDArray[np.float32]
+
+
+def one_column(cells: Sequence[float] | NDArray[np.floating]) -> Floats:
+    return np.asarray(cells, np.float32)[:, None]
+
+
+def plan(
+    cells: Sequence[float] | NDArray[np.floating], treatment: Treatment | None = None, *, name: str = "a"
+) -> Column:
+    (column,), _ = plan_columns(one_column(cells), [name], treatments={name: treatment} if treatment else None)
+    return column
+
+
+def raw(treatment: Treatment, *, knee: float = 1.0, levels: tuple[float, ...] = ()) -> Column:
+    """A column whose treatment alone is seen: center 0, scale 1."""
+    return Column("a", "", 0.0, 1.0, treatment, knee=knee, levels=levels)
+
+
+def treated(column: Column, value: float) -> float:
+    return float(Transform((column,))(torch.tensor([[value]])))
+
+
+# --- names and units -------------------------------------------------------------------------------------------------
+
+
+def test_units_stand_in_brackets_at_the_end() -> None:
+    names = ["flow [m3/h]", "power", "temp [ °C ] ", "a [b] c", "[bar]"]
+    values = np.array([[1, 2, 3, 1, 5], [3, 4, 5, 3, 7], [5, 6, 7, 5, 9]], np.float32)
+    columns, _ = plan_columns(values, names)
+    assert [column.unit for column in columns] == ["m3/h", "", "°C", "", "bar"]
+    assert [column.name for column in columns] == names
+    assert columns[3].center == 3.0
+    assert columns[3].scale == pytest.approx(math.sqrt(8 / 3))
+
+
+# --- linear ----------------------------------------------------------------------------------------------------------
+
+
+def test_linear_by_hand() -> None:
+    values = np.array([[1, 10], [3, 10], [1, 10], [3, 10]], np.float32)
+    columns, notes = plan_columns(values, ["f0", "f1"], numeric_only=True)
+    # column 0: mean 2, standard deviation 1; column 1 is constant while training, so its scale is its value
+    assert [column.center for column in columns] == [2.0, 10.0]
+    assert [column.scale for column in columns] == [1.0, 10.0]
+    assert [column.treatment for column in columns] == ["linear", "linear"]
+    assert notes == ["constant while training, kept so that a change shows: f1"]
+    standardised = Transform(columns)(torch.tensor([[5.0, 25.0]]))
+    assert standardised.tolist() == [[3.0, 1.5]]  # (5 - 2) / 1 and (25 - 10) / 10
+
+
+@pytest.mark.parametrize(("value", "scale"), [(0.0, 1.0), (-5.0, 5.0), (0.25, 0.25), (1e-8, 1e-8), (1e-38, 1.0)])
+def test_the_scale_of_a_constant_column(value: float, scale: float) -> None:
+    (column,), notes = plan_columns(np.full((50, 1), value, np.float32), ["a"])
+    assert column.center == pytest.approx(value, rel=1e-6)
+    assert column.scale == pytest.approx(scale, rel=1e-6)
+    assert len(notes) == 1
+
+
+@pytest.mark.parametrize("cells", [[1e-44], [0.0, 1e-44], [1e-44, 2e-44, 3e-44]])
+def test_a_scale_by_which_float32_cannot_divide_is_1(cells: list[float]) -> None:
+    assert plan(cells).scale == 1.0
+
+
+def test_a_column_that_varies_only_by_rounding_is_constant() -> None:
+    # Neighbouring float32 numbers: their deviation is 5e-8 of the value, which no sensor resolves.
+    values = one_column([1e8, 1e8 + 8, 1e8 + 16] * 20)
+    (column,), notes = plan_columns(values, ["a"])
+    assert column.scale == pytest.approx(1e8)
+    assert notes == ["constant while training, kept so that a change shows: a"]
+
+
+def test_data_in_a_range_is_not_standardised() -> None:
+    values = np.array([[0, 1], [1, 1]], np.float32)
+    columns, notes = plan_columns(values, ["a", "b"], standardise=False)
+    assert [(column.center, column.scale, column.treatment) for column in columns] == [(0.0, 1.0, "linear")] * 2
+    assert len(notes) == 1  # a constant column is told all the same
+
+
+def test_the_statistics_are_the_float32_numbers_that_the_graph_holds() -> None:
+    column = plan(np.random.default_rng(0).normal(3.0, 0.1, size=100))
+    assert column.center == float(np.float32(column.center))
+    assert column.scale == float(np.float32(column.scale))
+
+
+# --- log -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "knee", "expected"),
+    [
+        (0.0, 1.0, 0.0),
+        (math.e - 1, 1.0, 1.0),
+        (1.0 - math.e, 1.0, -1.0),  # odd, so that negative numbers have a place
+        (30.0, 10.0, math.log(4)),
+        (-30.0, 10.0, -math.log(4)),
+        (1e30, 1.0, 30 * math.log(10)),
+    ],
+)
+def test_log_by_hand(value: float, knee: float, expected: float) -> None:
+    assert treated(raw("log", knee=knee), value) == pytest.approx(expected, rel=1e-6)
+
+
+def test_log_is_nearly_linear_below_the_knee() -> None:
+    assert treated(raw("log", knee=100.0), 0.1) == pytest.approx(0.001, rel=1e-3)
+
+
+def test_log_is_standardised_after_the_logarithm() -> None:
+    column = plan([0.0, 3.0, 15.0, 0.0, 3.0, 15.0], "log")  # whole numbers, so the knee is 1
+    # log 1, log 4, log 16 are 0, 2 and 4 times log 2: mean 2 log 2, variance 8/3 of log^2 2
+    assert column.knee == 1.0
+    assert column.center == pytest.approx(2 * math.log(2))
+    assert column.scale == pytest.approx(math.sqrt(8 / 3) * math.log(2))
+    assert treated(column, 15.0) == pytest.approx(math.sqrt(3 / 2))  # 2 / sqrt(8 / 3)
+
+
+@pytest.mark.parametrize(
+    ("cells", "knee"),
+    [
+        ([0, 1, 2, 1000], 1.0),  # counts
+        ([0.0, 0.25, 4.0, -8.5], 4.0),  # the median size of what is not 0
+        ([0.5, 0.5, 2.5, 100.0], 1.5),
+        ([0.0, 0.0], 1.0),
+    ],
+)
+def test_the_knee_is_one_for_counts_and_else_the_median_size(cells: list[float], knee: float) -> None:
+    assert plan(cells, "log").knee == knee
+
+
+# --- logit -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "ends", "expected"),
+    [
+        (0.5, (0.0, 1.0), 0.0),
+        (0.75, (0.0, 1.0), math.log(3)),
+        (0.25, (0.0, 1.0), -math.log(3)),
+        (75.0, (0.0, 100.0), math.log(3)),
+        (0.999, (0.0, 1.0), math.log(999)),
+        # from the edge on a straight line with the logit's own slope there, 1 / (0.001 * 0.999)
+        (1.0, (0.0, 1.0), math.log(999) + 1 / 0.999),
+        (0.0, (0.0, 1.0), -math.log(999) - 1 / 0.999),
+        (110.0, (0.0, 100.0), math.log(999) + 0.101 / (0.001 * 0.999)),
+    ],
+)
+def test_logit_by_hand(value: float, ends: tuple[float, float], expected: float) -> None:
+    assert treated(raw("logit", levels=ends), value) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("cells", "name", "ends"),
+    [
+        ([0.1, 0.5, 1.0], "a", (0.0, 1.0)),  # shares
+        ([0.0, 50.0, 100.0], "a", (0.0, 100.0)),
+        ([0.1, 0.5, 0.9], "errors [%]", (0.0, 100.0)),  # of a percentage, 0.9 is little
+    ],
+)
+def test_the_range_of_a_logit(cells: list[float], name: str, ends: tuple[float, float]) -> None:
+    assert plan(cells, "logit", name=name).levels == ends
+
+
+def test_logit_is_standardised_after_the_logit() -> None:
+    column = plan([0.25, 0.75] * 10, "logit")
+    assert column.center == pytest.approx(0.0, abs=1e-6)
+    assert column.scale == pytest.approx(math.log(3))
+
+
+# --- flags, categories, classes --------------------------------------------------------------------------------------
+
+
+def test_a_flag_is_0_at_its_lower_level_and_1_at_its_higher() -> None:
+    column = plan([4.0, 20.0, 20.0, 4.0])
+    assert (column.treatment, column.levels) == ("binary", (4.0, 20.0))
+    assert [treated(column, value) for value in (4.0, 20.0, 12.0)] == [0.0, 1.0, 0.5]
+
+
+def test_a_flag_that_never_changed_is_kept_where_it_is_asked_for() -> None:
+    column = plan([0.0] * 5, "binary")
+    assert (column.levels, column.center, column.scale) == ((0.0,), 0.0, 1.0)
+    assert plan([3.0] * 5, "binary").scale == 3.0
+
+
+@pytest.mark.parametrize("treatment", ["category", "class"])
+def test_categories_are_left_as_they_are(treatment: Treatment) -> None:
+    column = plan([7.0, 2.0, 2.5, 7.0], treatment)
+    assert (column.levels, column.texts) == ((2.0, 2.5, 7.0), ())
+    assert treated(column, 7.0) == 7.0
+
+
+def test_the_levels_of_a_text_column_are_the_places_of_its_texts() -> None:
+    texts = {"mode": ("auto", "manual", "off")}
+    # "off" is in the file but not among the training rows: it keeps its place
+    (column,), notes = plan_columns(one_column([0, 1, 1, 0]), ["mode"], texts=texts)
+    assert (column.treatment, column.levels, column.texts) == ("category", (0.0, 1.0, 2.0), texts["mode"])
+    assert notes == ["taken as category: mode"]
+
+
+# --- there and back --------------------------------------------------------------------------------------------------
+
+NUMBERS = st.floats(-1e6, 1e6, width=32)
+
+
+def there_and_back(column: Column, value: float) -> float:
+    transform = Transform((column,)).double()
+    transform.inverse_scale = 1 / transform.scale
+    return transform.inverse(transform(torch.tensor([[value]], dtype=torch.float64))).item()
+
+
+@given(NUMBERS, NUMBERS, st.floats(0.125, 1e3, width=32))
+def test_linear_there_and_back(value: float, center: float, scale: float) -> None:
+    assert there_and_back(Column("a", "", center, scale), value) == pytest.approx(value, rel=1e-6, abs=1e-6)
+
+
+@given(NUMBERS, st.floats(-10, 10, width=32), st.floats(0.125, 10, width=32), st.floats(0.125, 1e3, width=32))
+def test_log_there_and_back(value: float, center: float, scale: float, knee: float) -> None:
+    column = Column("a", "", center, scale, "log", knee=knee)
+    assert there_and_back(column, value) == pytest.approx(value, rel=1e-6, abs=1e-6)
+
+
+@given(st.floats(-0.5, 1.5, width=32), st.sampled_from([(0.0, 1.0), (0.0, 100.0)]))
+def test_logit_there_and_back_within_the_range_and_beyond(share: float, ends: tuple[float, float]) -> None:
+    column = Column("a", "", 0.5, 2.0, "logit", levels=ends)
+    assert there_and_back(column, share * ends[1]) == pytest.approx(share * ends[1], rel=1e-4, abs=1e-6 * ends[1])
+
+
+@given(st.floats(-100, 100, width=32))
+def test_binary_there_and_back(value: float) -> None:
+    column = Column("a", "", 4.0, 16.0, "binary", levels=(4.0, 20.0))
+    assert there_and_back(column, value) == pytest.approx(value, rel=1e-6, abs=1e-6)
+
+
+@given(NUMBERS, NUMBERS, st.sampled_from(["linear", "log", "logit", "binary"]))
+def test_every_treatment_keeps_the_order(a: float, b: float, kind: Treatment) -> None:
+    column = raw(kind, levels=(0.0, 100.0) if kind == "logit" else ())
+    low, high = sorted((a, b))
+    assert treated(column, low) <= treated(column, high)
+
+
+@pytest.mark.parametrize("kind", get_args(Treatment))
+def test_what_is_not_finite_stays_so(kind: Treatment) -> None:
+    column = raw(kind, levels=(0.0, 1.0) if kind == "logit" else ())
+    assert math.isnan(treated(column, math.nan))
+    assert treated(column, math.inf) == math.inf
+    assert treated(column, -math.inf) == -math.inf
+
+
+def test_the_way_back_is_finite_wherever_a_network_may_point() -> None:
+    columns = [raw("linear"), raw("log"), raw("logit", levels=(0.0, 100.0)), raw("binary", levels=(0.0, 1.0))]
+    found = Transform(columns).inverse(torch.tensor([[1e30] * 4, [-1e30] * 4, [100.0] * 4]))
+    assert bool(torch.isfinite(found).all())
+
+
+def test_columns_are_treated_side_by_side() -> None:
+    columns = [
+        Column("a", "", 1.0, 2.0),
+        Column("b", "", 0.0, 1.0, "log", knee=1.0),
+        Column("c", "", 0.0, 1.0, "logit", levels=(0.0, 100.0)),
+        Column("d", "", 0.0, 1.0, "category", levels=(0.0, 3.0)),
+    ]
+    x = torch.tensor([[5.0, math.e - 1, 75.0, 3.0]])
+    transform = Transform(columns)
+    torch.testing.assert_close(transform(x), torch.tensor([[2.0, 1.0, math.log(3), 3.0]]))
+    torch.testing.assert_close(transform.inverse(transform(x)), x)
+
+
+def test_windows_are_treated_like_rows() -> None:
+    transform = Transform([raw("log"), raw("logit", levels=(0.0, 1.0))])
+    rows = torch.rand(6, 2, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(transform(rows.reshape(2, 3, 2)).reshape(6, 2), transform(rows))
+
+
+# --- what is chosen --------------------------------------------------------------------------------------------------
+
+RNG = np.random.default_rng(5)
+
+
+@pytest.mark.parametrize(
+    ("cells", "name", "expected"),
+    [
+        pytest.param(RNG.normal(size=1000), "a", "linear", id="normal"),
+        pytest.param(RNG.exponential(size=1000), "a", "linear", id="exponential: kurtosis 9"),
+        pytest.param(RNG.poisson(4, size=1000), "a", "linear", id="well-behaved counts"),
+        pytest.param(RNG.lognormal(sigma=2, size=1000), "a", "log", id="heavy tail"),
+        pytest.param([0] * 990 + [1, 2, 3] * 3 + [500], "a", "log", id="rare counts"),
+        pytest.param(-RNG.lognormal(sigma=2, size=1000), "a", "log", id="heavy tail below 0"),
+        pytest.param([0, 1] * 50, "a", "binary", id="flag"),
+        pytest.param([0] * 999 + [1], "a", "binary", id="rare flag"),
+        pytest.param([4.0] * 50, "a", "linear", id="constant"),
+        pytest.param(np.linspace(0.5, 60, 100), "valve [%]", "logit", id="percentage near 0"),
+        pytest.param(np.linspace(40, 99.5, 100), "valve [percent]", "logit", id="percentage near 100"),
+        pytest.param(np.linspace(20, 80, 100), "valve [%]", "linear", id="percentage in the middle"),
+        pytest.param(np.linspace(0.5, 120, 100), "load [%]", "linear", id="more than 100 percent"),
+        pytest.param(np.linspace(-0.5, 60, 100), "slope [%]", "linear", id="below 0 percent"),
+        pytest.param(np.linspace(0.5, 60, 100), "valve", "linear", id="no unit"),
+        pytest.param([0, 1, 2] * 50, "a", "linear", id="few numbers are numbers"),
+    ],
+)
+def test_what_is_chosen(cells: list[float], name: str, expected: str) -> None:
+    assert plan(cells, name=name).treatment == expected
+
+
+@pytest.mark.parametrize(("spread", "expected"), [(59, "linear"), (61, "log")])
+def test_the_tail_is_heavy_from_a_kurtosis_of_30(spread: int, expected: str) -> None:
+    # Of n values, one 1 and one -1 among zeros, the kurtosis is (2 / n) / (2 / n)^2 = n / 2.
+    assert plan([1.0, -1.0, *[0.0] * (spread - 2)]).treatment == expected
+
+
+def test_flags_are_numbers_where_only_numbers_are_wanted() -> None:
+    (column,), _ = plan_columns(one_column([0, 1] * 20), ["a"], numeric_only=True)
+    assert (column.treatment, column.center, column.scale) == ("linear", 0.5, 0.5)
+
+
+def test_the_user_is_told_what_was_chosen() -> None:
+    values = np.stack([np.linspace(0, 1, 100), [0, 1] * 50, [0] * 99 + [90], [7] * 100], axis=1).astype(np.float32)
+    values[:50, 2] = np.linspace(0, 0.1, 50)
+    _, notes = plan_columns(values, ["a", "pump", "rain", "setpoint"])
+    assert notes == [
+        "constant while training, kept so that a change shows: setpoint",
+        "taken as log: rain",
+        "taken as binary: pump",
+    ]
+
+
+@pytest.mark.parametrize("kind", get_args(Treatment))
+def test_the_users_word_wins(kind: Treatment) -> None:
+    assert plan([0, 1] * 20, kind).treatment == kind
+
+
+def test_other_columns_keep_their_own_choice() -> None:
+    values = np.array([[0, 0], [1, 1]] * 10, np.float32)
+    columns, _ = plan_columns(values, ["a", "b"], treatments={"b": "category"})
+    assert [column.treatment for column in columns] == ["binary", "category"]
+
+
+@settings(deadline=None)
+@given(st.lists(NUMBERS, min_size=1, max_size=60), st.sampled_from(["a", "a [%]"]))
+def test_whatever_the_column_the_training_rows_come_out_finite(cells: list[float], name: str) -> None:
+    column = plan(cells, name=name)
+    assert column.scale > 0
+    standardised = Transform((column,))(torch.from_numpy(one_column(cells)))
+    assert bool(torch.isfinite(standardised).all())
+    assert float(standardised.abs().max()) <= max(10.0, math.sqrt(len(cells)) + 0.1)
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cells", "treatment", "message"),
+    [
+        ([0, 1, 2], "binary", "column 'a' has 3 values and cannot be taken as binary, which has 2"),
+        ([0, 101], "logit", "column 'a' goes beyond 0 to 100 and cannot be taken as logit"),
+        ([-0.1, 0.5], "logit", "column 'a' goes beyond 0 to 100 and cannot be taken as logit"),
+        (range(33), "category", "column 'a' has 33 values, expected at most 32 to be taken as category"),
+        (range(33), "class", "column 'a' has 33 values, expected at most 32 to be taken as class"),
+    ],
+)
+def test_a_treatment_that_the_values_do_not_allow_is_refused(
+    cells: Sequence[float], treatment: Treatment, message: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        plan(list(cells), treatment)
+    assert str(refused.value) == message
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ([3.0, 3.0], "class column 'a' holds only 3 in the training rows, expected at least 2 classes"),
+    ],
+)
+def test_what_is_no_class_is_refused(cells: list[float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        plan(cells, "class")
+
+
+def test_as_many_levels_as_allowed() -> None:
+    assert len(plan(list(range(MOST_LEVELS)), "category").levels) == MOST_LEVELS
+
+
+def test_the_class_that_stands_for_unknown_is_refused() -> None:
+    with pytest.raises(InputError, match="class column 'a' holds -1, which stands for a class that is not known"):
+        plan([-1, 1], "class")
+    assert plan([-1, 1], "category").levels == (-1.0, 1.0)
+
+
+@pytest.mark.parametrize("kind", ["linear", "log", "logit", "binary"])
+def test_text_is_no_number(kind: Treatment) -> None:
+    with pytest.raises(InputError, match=f"column 'a' holds text and cannot be taken as {kind}; expected category"):
+        plan_columns(one_column([0, 1]), ["a"], texts={"a": ("off", "on")}, treatments={"a": kind})
+
+
+# --- as users write them ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", {}),
+        ("a=log", {"a": "log"}),
+        (" a = log ", {"a": "log"}),
+        ("a=log, b [m3/h]=linear,", {"a": "log", "b [m3/h]": "linear"}),
+        ("x=y=binary", {"x=y": "binary"}),  # the last equals sign divides
+        ("a=log,a=linear", {"a": "linear"}),
+    ],
+)
+def test_treatments_from_text(text: str, expected: dict[str, str]) -> None:
+    assert parse_treatments(text) == expected
+
+
+@pytest.mark.parametrize("text", ["a", "=log", "a=", "a=logarithm", "a=log,b"])
+def test_what_is_no_treatment_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="is no treatment; expected NAME=one of linear, log, logit, binary, category"):
+        parse_treatments(text)
+
+
+# --- the layout ------------------------------------------------------------------------------------------------------
+
+MIXED = (
+    Column("mode", "", 0.0, 1.0, "category", levels=(0.0, 1.0, 2.0), texts=("auto", "manual", "off")),
+    Column("flow", "", 0.0, 1.0),
+    Column("product", "", 0.0, 1.0, "class", levels=(5.0, 9.0)),
+    Column("pump", "", 0.0, 1.0, "binary", levels=(0.0, 1.0)),
+    Column("rain", "", 0.0, 1.0, "log"),
+    Column("line", "", 0.0, 1.0, "category", levels=(-1.0, 4.0)),
+)
+#                  mode flow product pump rain line
+ROW = torch.tensor([[2.0, 3.5, 9.0, 1.0, 0.5, 4.0]])
+
+
+def test_a_network_sees_numbers_then_flags_then_levels_and_no_class() -> None:
+    layout = Layout(MIXED)
+    assert layout.width == 2 + 1 + 3 + 2
+    #                                        flow rain pump  mode           line
+    assert layout.expand(ROW).tolist() == [[3.5, 0.5, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0]]
+
+
+def test_numbers_alone_are_left_as_they_are() -> None:
+    layout = Layout((Column("a", "", 0.0, 1.0), Column("b", "", 0.0, 1.0, "log")))
+    x = torch.tensor([[1.0, 2.0]])
+    assert layout.is_plain
+    assert layout.width == 2
+    assert layout.expand(x) is x
+    assert not Layout(MIXED).is_plain
+
+
+def test_windows_are_expanded_row_by_row() -> None:
+    layout = Layout(MIXED)
+    window = torch.cat([ROW, ROW + 1])[None]  # (1, 2, 6)
+    torch.testing.assert_close(layout.expand(window)[0], layout.expand(window[0]))
+
+
+@pytest.mark.parametrize(("value", "expected"), [(-1.0, [1.0, 0.0]), (4.0, [0.0, 1.0]), (3.0, [0.0, 0.0])])
+def test_one_hot_by_hand(value: float, expected: list[float]) -> None:
+    x = ROW.clone()
+    x[0, 5] = value
+    assert Layout(MIXED).one_hot(x, 1).tolist() == [expected]  # zeros for a value that is no level
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_category_that_is_no_number_is_not_taken_for_an_unknown_level(bad: float) -> None:
+    x = ROW.clone()
+    x[0, 0] = bad
+    assert bool(torch.isnan(Layout(MIXED).one_hot(x, 0)).all())
+
+
+def test_the_order_of_the_columns_comes_back() -> None:
+    layout = Layout(MIXED)
+    # positions in the order numbers, flags, categories, classes: flow 1, rain 4, pump 3, mode 0, line 5, product 2
+    inside = torch.tensor([1, 4, 3, 0, 5, 2])
+    assert inside[layout.back].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("value", "expected"), [(5.0, [1.0, 0.0]), (9.0, [0.0, 1.0]), (-1.0, [0.0, 0.0])])
+def test_the_class_of_a_row(value: float, expected: list[float]) -> None:
+    x = ROW.clone()
+    x[0, 2] = value
+    assert Layout(MIXED).class_of(x).tolist() == [expected]
+
+
+def test_the_class_of_a_window_is_that_of_its_newest_row() -> None:
+    window = torch.cat([ROW, ROW])[None]
+    window[0, 0, 2], window[0, 1, 2] = 9.0, 5.0
+    assert Layout(MIXED).class_of(window).tolist() == [[1.0, 0.0]]
+
+
+@given(st.permutations(range(len(MIXED))))
+def test_the_order_in_the_file_does_not_matter(order: list[int]) -> None:
+    shuffled = Layout([MIXED[position] for position in order])
+    x = ROW[:, order]
+    assert sorted(shuffled.expand(x)[0].tolist()) == sorted(Layout(MIXED).expand(ROW)[0].tolist())
+    assert shuffled.class_of(x).tolist() == [[0.0, 1.0]]

@@ -1,0 +1,292 @@
+"""What is done with each column before the network sees it: chosen from the training rows, computed in the graph."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..runtime.bundle import Column, Treatment
+from ..runtime.errors import InputError
+from ..runtime.fields import UNKNOWN, write_number
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MOST_LEVELS = 32
+"""Distinct values up to which a column can be a category or a class."""
+
+_HEAVY_TAIL = 30.0
+"""Kurtosis above which a column is taken on a logarithmic scale. A normal distribution has 3, an exponential 9."""
+
+_LOGIT_EDGE = 1e-3
+"""Share of the range next to each end where the logit goes on as a straight line: values outside must still count."""
+
+_TREATMENTS: tuple[Treatment, ...] = get_args(Treatment)
+
+_UNIT = re.compile(r"\[([^\[\]]+)\]\s*$")
+
+
+def plan_columns(
+    values: NDArray[np.float32],
+    names: Sequence[str],
+    *,
+    texts: Mapping[str, Sequence[str]] | None = None,
+    treatments: Mapping[str, Treatment] | None = None,
+    numeric_only: bool = False,
+    standardise: bool = True,
+) -> tuple[tuple[Column, ...], list[str]]:
+    """The columns with their treatments and statistics, and notes for the user.
+
+    Parameters
+    ----------
+    values : (rows, features), the training rows; a column of text holds the places of its texts
+    names : headers; a unit stands in square brackets at the end
+    texts : by name, the texts of columns that hold text: these are categories
+    treatments : by name, what the user wants
+    numeric_only : take flags as numbers, for a recipe whose likelihood is one for all
+    standardise : False leaves values as they are, for data in [0, 1]
+
+    Raises
+    ------
+    InputError
+        for a treatment that the column's values do not allow
+    """
+    texts, treatments = texts or {}, treatments or {}
+    columns, notes = [], []
+    kind: Treatment
+    for position, name in enumerate(names):
+        cells = values[:, position].astype(np.float64)
+        found = _UNIT.search(name)
+        unit = found.group(1).strip() if found else ""
+        if name in texts:
+            kind = treatments.get(name, "category")
+        elif not standardise:
+            kind = treatments.get(name, "linear")
+        else:
+            kind = treatments.get(name) or _choose(cells, unit, numeric_only=numeric_only)
+        column = _fit(name, unit, cells, kind, tuple(texts.get(name, ())), standardise=standardise)
+        columns.append(column)
+    flat = [name for name, cells in zip(names, values.T, strict=True) if _is_constant(cells.astype(np.float64))]
+    if flat:
+        notes.append(f"constant while training, kept so that a change shows: {', '.join(flat)}")
+    for treatment in _TREATMENTS:
+        chosen = [column.name for column in columns if column.treatment == treatment and treatment != "linear"]
+        if chosen:
+            notes.append(f"taken as {treatment}: {', '.join(chosen)}")
+    return tuple(columns), notes
+
+
+def parse_treatments(text: str) -> dict[str, Treatment]:
+    """By column, from "NAME=TREATMENT,NAME=TREATMENT"."""
+    chosen: dict[str, Treatment] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, _, how = map(str.strip, part.rpartition("="))
+        # A class is no treatment of a feature: only recipe cvae knows what to do with it, and asks for its column.
+        treatment = next((known for known in _TREATMENTS if known == how and known != "class"), None)
+        if not name or treatment is None:
+            raise InputError(f"{part!r} is no treatment; expected NAME=one of {', '.join(_TREATMENTS[:-1])}")
+        chosen[name] = treatment
+    return chosen
+
+
+def _choose(cells: NDArray[np.float64], unit: str, *, numeric_only: bool) -> Treatment:
+    distinct = np.unique(cells)
+    if len(distinct) == 2 and not numeric_only:
+        return "binary"
+    if len(distinct) <= 2:
+        return "linear"
+    low, high = distinct[0], distinct[-1]
+    if _is_percentage(unit) and low >= 0 and high <= 100 and (low < 1 or high > 99):
+        return "logit"
+    centred = cells - cells.mean()
+    kurtosis = (centred**4).mean() / max((centred**2).mean() ** 2, 1e-300)
+    return "log" if kurtosis > _HEAVY_TAIL else "linear"
+
+
+def _fit(
+    name: str, unit: str, cells: NDArray[np.float64], kind: Treatment, texts: tuple[str, ...], *, standardise: bool
+) -> Column:
+    if texts and kind not in ("category", "class"):
+        raise InputError(f"column {name!r} holds text and cannot be taken as {kind}; expected category or class")
+    levels = tuple(map(float, range(len(texts)))) if texts else tuple(np.unique(cells).tolist())
+    if kind == "binary":
+        if len(levels) > 2:
+            raise InputError(f"column {name!r} has {len(levels)} values and cannot be taken as binary, which has 2")
+        low, high = levels[0], levels[-1]
+        return Column(name, unit, low, _divisor(high - low) if high > low else max(abs(low), 1.0), kind, levels=levels)
+    if kind in ("category", "class"):
+        _check_levels(name, kind, levels, texts)
+        return Column(name, unit, 0.0, 1.0, kind, levels=levels, texts=texts)
+    knee, ends = 1.0, tuple[float, ...]()
+    if kind == "log":
+        size = np.abs(cells[cells != 0])
+        whole = bool(np.all(cells == np.rint(cells)))  # counts: a single event is where the logarithm may begin
+        knee = 1.0 if whole or not len(size) else float(np.median(size))
+    if kind == "logit":
+        ends = (0.0, 1.0) if cells.max() <= 1 and not _is_percentage(unit) else (0.0, 100.0)
+        if cells.min() < 0 or cells.max() > 100:
+            raise InputError(f"column {name!r} goes beyond 0 to 100 and cannot be taken as logit")
+    column = Column(name, unit, 0.0, 1.0, kind, knee=knee, levels=ends)
+    if not standardise:
+        return column
+    treated = Transform((column,)).treat(torch.from_numpy(cells[:, None])).numpy()
+    center, scale = float(treated.mean()), float(treated.std())
+    if _is_constant(treated):
+        # A constant column is kept, since a change in it is news: measured relative to its value, or as it is at 0.
+        scale = abs(center)
+    center, scale = (float(np.float32(value)) for value in (center, _divisor(scale)))
+    return Column(name, unit, center, scale, kind, knee=knee, levels=ends)
+
+
+def _check_levels(name: str, kind: Treatment, levels: tuple[float, ...], texts: tuple[str, ...]) -> None:
+    if kind == "class" and len(levels) < 2:
+        only = repr(texts[0]) if texts else write_number(levels[0])
+        raise InputError(f"class column {name!r} holds only {only} in the training rows, expected at least 2 classes")
+    if kind == "class" and not texts and UNKNOWN in levels:
+        raise InputError(
+            f"class column {name!r} holds {write_number(UNKNOWN)}, which stands for a class that is not known when "
+            "scoring; number that class otherwise"
+        )
+    if len(levels) > MOST_LEVELS:
+        raise InputError(
+            f"column {name!r} has {len(levels)} values, expected at most {MOST_LEVELS} to be taken as {kind}"
+        )
+
+
+def _divisor(scale: float) -> float:
+    """The scale, or 1 where it is 0 or so small that dividing by it leaves float32."""
+    return scale if scale > 1e-30 else 1.0
+
+
+def _is_percentage(unit: str) -> bool:
+    return unit.lower() in ("%", "percent")
+
+
+def _is_constant(cells: NDArray[np.float64]) -> bool:
+    """Whether what varies is no more than float32 rounds away."""
+    return bool(cells.std() <= 1e-6 * max(abs(cells.mean()), 1e-30))
+
+
+class Transform(nn.Module):
+    """Raw values to treated and standardised ones, (..., features) both, and back.
+
+    log: sign(x) log(1 + |x| / knee). logit: log(u / (1 - u)) of the share u of the range, going on straight beyond
+    the edges. Others are only standardised: (x - center) / scale.
+    """
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        super().__init__()
+        of = {kind: [column.treatment == kind for column in columns] for kind in ("log", "logit")}
+        self.has_log, self.has_logit = any(of["log"]), any(of["logit"])
+        self._keep("center", [column.center for column in columns])
+        self._keep("scale", [column.scale for column in columns])
+        self.register_buffer("inverse_scale", 1 / self.scale, persistent=False)
+        self.inverse_scale: Tensor
+        if self.has_log:
+            self.register_buffer("is_log", torch.tensor(of["log"]), persistent=False)
+            self._keep("knee", [column.knee for column in columns])
+        if self.has_logit:
+            self.register_buffer("is_logit", torch.tensor(of["logit"]), persistent=False)
+            ends = [column.levels if column.treatment == "logit" else (0.0, 1.0) for column in columns]
+            self._keep("low", [low for low, _ in ends])
+            self._keep("span", [high - low for low, high in ends])
+
+    center: Tensor
+    scale: Tensor
+    is_log: Tensor
+    knee: Tensor
+    is_logit: Tensor
+    low: Tensor
+    span: Tensor
+
+    def _keep(self, name: str, values: list[float]) -> None:
+        self.register_buffer(name, torch.tensor(values, dtype=torch.float32), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.treat(x) - self.center) * self.inverse_scale
+
+    def treat(self, x: Tensor) -> Tensor:
+        """The treatments without the standardisation."""
+        if self.has_log:
+            x = torch.where(self.is_log, torch.sign(x) * torch.log(1 + torch.abs(x) / self.knee), x)
+        if self.has_logit:
+            share = (x - self.low) / self.span
+            inside = torch.clamp(share, _LOGIT_EDGE, 1 - _LOGIT_EDGE)
+            beyond = (share - inside) / (_LOGIT_EDGE * (1 - _LOGIT_EDGE))
+            x = torch.where(self.is_logit, torch.log(inside / (1 - inside)) + beyond, x)
+        return x
+
+    def inverse(self, standardised: Tensor) -> Tensor:
+        """Raw values."""
+        x = standardised * self.scale + self.center
+        if self.has_log:
+            size = torch.abs(x).clamp(max=80.0)  # float32 ends at e^88
+            x = torch.where(self.is_log, torch.sign(x) * (torch.exp(size) - 1) * self.knee, x)
+        if self.has_logit:
+            edge = torch.logit(torch.tensor(1 - _LOGIT_EDGE)).to(x)
+            inside = torch.clamp(x, -edge, edge)
+            share = torch.sigmoid(inside) + (x - inside) * _LOGIT_EDGE * (1 - _LOGIT_EDGE)
+            x = torch.where(self.is_logit, share * self.span + self.low, x)
+        return x
+
+
+class Layout(nn.Module):
+    """Where numbers, flags and categories stand among the features, and how categories become inputs of a network.
+
+    A network sees the numbers, then the flags, then a place for each level of each category; a class column is no
+    input.
+    """
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        super().__init__()
+        of: dict[str, list[int]] = {"number": [], "binary": [], "category": [], "class": []}
+        for position, column in enumerate(columns):
+            of[column.treatment if column.treatment in of else "number"].append(position)
+        self.numbers, self.flags, self.categories, self.classes = of.values()
+        self.features = len(columns)
+        self.is_plain = len(self.numbers) == len(columns)
+        self.levels = [columns[position].levels for position in self.categories]
+        self.class_levels = columns[self.classes[0]].levels if self.classes else ()
+        self.width = len(self.numbers) + len(self.flags) + sum(map(len, self.levels))
+        order = [*self.numbers, *self.flags, *self.categories, *self.classes]
+        self._index("order_of_numbers", self.numbers)
+        self._index("order_of_flags", self.flags)
+        self._index("back", np.argsort(order))
+        for number, levels in enumerate((*self.levels, self.class_levels)):
+            self.register_buffer(f"levels_{number}", torch.tensor(levels), persistent=False)
+
+    order_of_numbers: Tensor
+    order_of_flags: Tensor
+    back: Tensor
+
+    def _index(self, name: str, positions: Any) -> None:
+        self.register_buffer(name, torch.as_tensor(np.asarray(positions, np.int64)), persistent=False)
+
+    def one_hot(self, x: Tensor, number: int) -> Tensor:
+        """Which level the category is at, (..., levels); zeros for a value that is none of them, NaN unless finite."""
+        levels: Tensor = getattr(self, f"levels_{number}")
+        value = x[..., self.categories[number], None]
+        return (value == levels).to(x.dtype) + 0.0 * value
+
+    def expand(self, standardised: Tensor) -> Tensor:
+        """What a network sees, (..., width), from (..., features)."""
+        if self.is_plain:
+            return standardised
+        parts = [
+            standardised.index_select(-1, self.order_of_numbers),
+            standardised.index_select(-1, self.order_of_flags),
+        ]
+        parts += [self.one_hot(standardised, number) for number in range(len(self.categories))]
+        return torch.cat([part for part in parts if part.shape[-1]], -1)
+
+    def class_of(self, x: Tensor) -> Tensor:
+        """1 at the class of an input, that of its newest row; zeros where it is unknown: (batch, classes)."""
+        value = x[..., self.classes[0]]
+        newest = value if value.ndim == 1 else value[:, -1]
+        levels: Tensor = getattr(self, f"levels_{len(self.categories)}")
+        return (newest[:, None] == levels).to(x.dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +13,27 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vae_detect import __version__
-from vae_detect.runtime.errors import EXIT_ANOMALY, EXIT_BROKEN_PIPE, InputError, MissingExtraError, VaeDetectError
+from vae_detect.runtime.errors import (
+    EXIT_ANOMALY,
+    EXIT_BROKEN_PIPE,
+    EXIT_REFUSED,
+    InputError,
+    MissingExtraError,
+    VaeDetectError,
+)
 
 if TYPE_CHECKING:
     from vae_detect.runtime.batch import Summary
+    from vae_detect.runtime.codes import Draw
     from vae_detect.runtime.detector import Detector
+    from vae_detect.runtime.files import Outcome
+    from vae_detect.runtime.images import ImageFile
+    from vae_detect.runtime.recordings import Results
     from vae_detect.runtime.tables import TableFormat
 
 EPILOG = (
-    "Exit codes: 0 fine; 1 anomalies found, with --fail-on-anomaly; 2 bad usage or input; 3 something is not installed."
+    "Exit codes: 0 fine; 1 anomalies found, with --fail-on-anomaly; 2 bad usage or input; "
+    "3 something is not installed; 4 done, but some images could not be read."
 )
 
 
@@ -29,7 +41,11 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError:
+            _let_the_first_speak()
+            raise
         except VaeDetectError as error:
+            _let_the_first_speak()
             _say(f"Error: {error}")
             ctx.exit(error.exit_code)
         except BrokenPipeError:
@@ -49,6 +65,20 @@ def _needs(extra: str) -> Iterator[None]:
         raise MissingExtraError(
             f"this command needs {error.name}, which is not installed: pip install 'vae-detect[{extra}]'"
         ) from None
+
+
+def _leads() -> bool:
+    """Whether this is the first of the processes that torchrun started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _let_the_first_speak() -> None:
+    """Waits, before a process that is not the first ends with an error, for the first to say the same.
+
+    torchrun ends all processes as soon as one ends with an error. What only this process met is said after the wait.
+    """
+    if not _leads():
+        time.sleep(10)
 
 
 def _say(text: str) -> None:
@@ -128,7 +158,7 @@ def _names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) 
 
 
 @commands.command()
-@click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("data", type=click.Path(exists=True, path_type=Path))
 @click.argument("more_assignments", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option(
     "--out",
@@ -138,12 +168,16 @@ def _names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) 
 )
 @click.option(
     "--kind",
-    type=click.Choice(["rows", "windows"]),
-    help="Rows on their own, or windows of successive rows scored at the newest.  [default: rows]",
+    type=click.Choice(["rows", "windows", "images"]),
+    help="Rows on their own, windows of successive rows scored at the newest, or images.  [default: rows, or images "
+    "when DATA is a folder]",
 )
 @click.option("--window", type=click.IntRange(2), help="Rows in a window.  [default: 16 with --kind windows]")
 @click.option("--stride", type=click.IntRange(1), help="Rows between the starts of training windows.  [default: 1]")
-@click.option("--recipe", help="Family of autoencoder: ae or vae.  [default: vae]")
+@click.option("--recipe", help="Family of autoencoder; 'vae-detect recipes' lists them.  [default: vae]")
+@click.option(
+    "--size", metavar="PIXELS", help="What images are resized to: 64, or 64,96 for height,width.  [default: 64]"
+)
 @click.option(
     "--set",
     "assignments",
@@ -157,9 +191,19 @@ def _names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) 
     help="Settings from a TOML file; --set wins over it.",
 )
 @click.option(
-    "--columns", callback=_names, metavar="A,B,...", help="Columns to learn from.  [default: every numeric one]"
+    "--columns",
+    callback=_names,
+    metavar="A,B,...",
+    help="Columns to learn from.  [default: all of numbers or a few texts]",
 )
 @click.option("--exclude", callback=_names, metavar="A,B,...", help="Columns to leave out.")
+@click.option(
+    "--treat",
+    default="",
+    metavar="A=HOW,...",
+    help="What is done with a column: linear, log, logit, binary or category.  [default: chosen from its values]",
+)
+@click.option("--class-column", metavar="NAME", help="The class of each row, for recipe cvae.")
 @click.option("--time-column", metavar="NAME", help="The time stamps.  [default: recognised by name or content]")
 @click.option(
     "--far", default="0.01", show_default=True, help="Promised false-alarm rate: 0.001 or 0.1% of rows, or 1/day."
@@ -180,10 +224,13 @@ def train(
     window: int | None,
     stride: int | None,
     recipe: str | None,
+    size: str | None,
     assignments: tuple[str, ...],
     config: Path | None,
     columns: tuple[str, ...],
     exclude: tuple[str, ...],
+    treat: str,
+    class_column: str | None,
     time_column: str | None,
     far: str,
     rate: str | None,
@@ -193,27 +240,31 @@ def train(
     as_json: bool,
     **form: Any,
 ) -> None:
-    """Learn from DATA, a CSV of normal operation, and export a detector.
+    """Learn from DATA, a CSV of normal operation or a folder of normal images, and export a detector.
 
     \b
     vae-detect train normal.csv --out exported/vae.onnx
     vae-detect train normal.csv --kind windows --window 32 --far 1/day --out pump.onnx
+    vae-detect train boards/train/good --recipe conv --size 64 --out boards.onnx
     """
-    with _needs("train"):
+    from vae_detect.training.rates import parse_rate
+    from vae_detect.training.recipes import configure, read_settings
+
+    settings = read_settings(config, (*assignments, *more_assignments))
+    flags = {"kind": kind, "window": window, "stride": stride, "recipe": recipe, "size": size}
+    settings.update({name: value for name, value in flags.items() if value is not None})
+    if data.is_dir():
+        settings.setdefault("kind", "images")
+    chosen = configure(settings)
+    rate_hz = parse_rate(rate) if rate else None
+    with _needs("train"):  # after the settings: wrong ones need not wait for torch, which takes seconds to import
         from tqdm import tqdm
 
+        from vae_detect.training.columns import parse_treatments
         from vae_detect.training.data import Selection
         from vae_detect.training.fit import Epoch
-        from vae_detect.training.rates import parse_rate
-        from vae_detect.training.recipes import TrainConfig, read_settings
         from vae_detect.training.train import train as run
-    settings = read_settings(config, (*assignments, *more_assignments))
-    flags = {"kind": kind, "window": window, "stride": stride, "recipe": recipe}
-    settings.update({name: value for name, value in flags.items() if value is not None})
-    if settings.get("kind") == "windows":
-        settings.setdefault("window", 16)
-    chosen = TrainConfig().override(settings)
-    bar = tqdm(total=chosen.epochs, unit="epoch", disable=None, file=sys.stderr)
+    bar = tqdm(total=chosen.epochs, unit="epoch", disable=None if _leads() else True, file=sys.stderr)
 
     def report(epoch: Epoch) -> None:
         bar.update(epoch.number - bar.n)
@@ -229,16 +280,18 @@ def train(
             data,
             out,
             chosen,
-            selection=Selection(columns, exclude, time_column),
+            selection=Selection(columns, exclude, time_column, class_column, parse_treatments(treat)),
             form=_form(**form),
             far=far,
-            rate_hz=parse_rate(rate) if rate else None,
+            rate_hz=rate_hz,
             device=device,
             licence=licence,
             resume=resume,
             say=lambda text: bar.write(text, file=sys.stderr),
             report=report,
         )
+    if outcome is None:
+        return
     if as_json:
         click.echo(outcome.bundle.facts_json())
     else:
@@ -247,20 +300,35 @@ def train(
 
 
 @commands.command()
-@click.argument("data", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+def recipes() -> None:
+    """List the recipes, the families of autoencoders that `train --recipe NAME` knows."""
+    from vae_detect.training.recipes import RECIPES  # needs no torch
+
+    for name, recipe in RECIPES.items():
+        click.echo(f"{name:16} {recipe.summary} ({recipe.source})")
+
+
+@commands.command()
+@click.argument("data", type=click.Path(exists=True, allow_dash=True, path_type=Path))
 @_model_options
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="CSV to write.  [default: standard output]"
 )
-@click.option("--force", is_flag=True, help="Replace --out when it exists.")
+@click.option(
+    "--heat-maps",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write the heat map of every image as a PNG of its name into DIR.",
+)
+@click.option("--force", is_flag=True, help="Replace --out and heat maps when they exist.")
 @click.option(
     "--on-bad-row",
     default="flag",
     show_default=True,
     type=click.Choice(["flag", "fail"]),
-    help="Answer a bad row with its reason and go on, or stop at the first.",
+    help="Answer a bad row or image with its reason and go on, or stop at the first.",
 )
-@click.option("--fail-on-anomaly", is_flag=True, help="Exit with 1 when a row is anomalous.")
+@click.option("--fail-on-anomaly", is_flag=True, help="Exit with 1 when a row or image is anomalous.")
 @_table_options
 def score(
     data: Path,
@@ -268,46 +336,82 @@ def score(
     provider: str,
     threads: int,
     out: Path | None,
+    heat_maps: Path | None,
     force: bool,
     on_bad_row: str,
     fail_on_anomaly: bool,
     **form: Any,
 ) -> None:
-    """Score DATA: a CSV to a CSV, or - to score standard input line by line.
+    """Score DATA: a CSV or a folder of images to a CSV, or - to score standard input line by line.
 
-    A CSV gives row,score,severity,p_value,is_anomaly,status,reason with a line for every row, in order. Standard
-    input takes a CSV or JSON lines and answers each line with a JSON line, at once.
+    A CSV gives row,score,severity,p_value,is_anomaly,status,reason with a line for every row, in order. A folder, or
+    one image, gives the same with file in place of row, sorted by file. Standard input takes a CSV or JSON lines and
+    answers each line with a JSON line, at once.
 
     \b
     vae-detect score recording.csv --model exported/vae.onnx --out scores.csv
+    vae-detect score photos/ --model tiles.onnx --out scores.csv --heat-maps heat/
     tail -f live.csv | vae-detect score - --model exported/vae.onnx
     """
     detector = _load(model, provider, threads)
+    stop_on_bad, is_images = on_bad_row == "fail", detector.bundle.kind == "images"
+    if heat_maps is not None and not is_images:
+        raise click.UsageError("--heat-maps is for models of images")
+    refused = False
     if str(data) == "-":
         if out is not None:
             raise click.UsageError("--out is for files; standard input is answered on standard output")
-        found = _score_stdin(detector, _form(**form), on_bad_row == "fail")
+        if is_images:
+            raise InputError("standard input takes rows, this model scores images; name a folder or an image file")
+        found = _score_stdin(detector, _form(**form), stop_on_bad)
+    elif is_images:
+        summary = _score_images(detector, data, out, heat_maps, force=force, stop_on_bad=stop_on_bad)
+        found, refused = summary.anomalies > 0, "bad" in summary.by_status
     else:
-        summary = _score_csv(detector, data, out, _form(**form), force=force, stop_on_bad=on_bad_row == "fail")
-        _say(summary.describe())
-        found = summary.anomalies > 0
+        found = _score_csv(detector, data, out, _form(**form), force=force, stop_on_bad=stop_on_bad).anomalies > 0
     if found and fail_on_anomaly:
         sys.exit(EXIT_ANOMALY)
+    if refused:
+        sys.exit(EXIT_REFUSED)
+
+
+def _score_images(
+    detector: Detector, data: Path, out: Path | None, heat_maps: Path | None, *, force: bool, stop_on_bad: bool
+) -> Summary:
+    from vae_detect.runtime.batch import find_images, picture_paths, score_files
+
+    files, others = find_images(data)
+    if others:
+        _say(f"{others} files in {data} passed over, since their names do not end like those of images")
+    paths = [] if heat_maps is None else picture_paths(heat_maps, data, files, what="heat map", force=force)
+    # One image that cannot be read is a mistake to be told, in many it is a result.
+    results = score_files(detector, files, stop_on_bad=stop_on_bad or not data.is_dir(), heat_maps=paths)
+    summary = _write(results, out, files, force=force)
+    _say(summary.describe("images"))
+    return summary
 
 
 def _score_csv(
     detector: Detector, data: Path, out: Path | None, form: TableFormat, *, force: bool, stop_on_bad: bool
 ) -> Summary:
-    from vae_detect.runtime.batch import ignored_columns, score_file, write_scores, written_aside
+    from vae_detect.runtime.batch import ignored_columns, refuse_folder, score_file
 
+    refuse_folder(detector, data)
     ignored = ignored_columns(detector, data, form)
     if ignored:
         _say(f"columns of {data} that the model does not use: {', '.join(ignored)}")
-    results = score_file(detector, data, form, stop_on_bad=stop_on_bad)
+    summary = _write(score_file(detector, data, form, stop_on_bad=stop_on_bad), out, force=force)
+    _say(summary.describe())
+    return summary
+
+
+def _write(results: Iterator[Results], out: Path | None, files: Sequence[ImageFile] = (), *, force: bool) -> Summary:
+    from vae_detect.runtime.batch import write_scores, written_aside
+
     if out is None:
-        return write_scores(results, sys.stdout)
+        return write_scores(results, sys.stdout, files)
     with written_aside(out, force=force) as file:
-        return write_scores(results, file)
+        return write_scores(results, file, files)
 
 
 def _score_stdin(detector: Detector, form: TableFormat, stop_on_bad: bool) -> bool:
@@ -367,16 +471,107 @@ def inspect(model: Path, as_json: bool) -> None:
 
 
 @commands.command()
-@click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("data", type=click.Path(exists=True, path_type=Path))
 @_model_options
-@click.option("--labels", required=True, help="Column of DATA with 0 and 1, or a CSV file with one such column.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The table to write, NAME.csv or NAME.parquet.",
+)
+@click.option(
+    "--picture", type=click.Path(dir_okay=False, path_type=Path), help="A PNG to draw too: the codes as points."
+)
+@click.option("--force", is_flag=True, help="Replace --out and --picture when they exist.")
+@_table_options
+def encode(
+    data: Path, model: Path, provider: str, threads: int, out: Path, picture: Path | None, force: bool, **form: Any
+) -> None:
+    """Write the code of every row of DATA, a CSV, or of every image of DATA, a folder.
+
+    \b
+    vae-detect encode recording.csv --model exported/vae.onnx --out codes.csv --picture codes.png
+    """
+    from vae_detect.runtime.codes import write_codes
+
+    draw: Draw | None = None
+    if picture is not None:
+        with _needs("train"):
+            from vae_detect.training.pictures import draw_codes
+
+            draw = draw_codes
+    detector = _load(model, provider, threads)
+    outcome = write_codes(detector, data, out, form=_form(**form), picture=picture, draw=draw, force=force)
+    _end(outcome)
+
+
+@commands.command()
+@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@_model_options
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The CSV to write; for images the folder to write PNGs into.",
+)
+@click.option("--force", is_flag=True, help="Replace --out, or images in it, when they exist.")
+@_table_options
+def reconstruct(data: Path, model: Path, provider: str, threads: int, out: Path, force: bool, **form: Any) -> None:
+    """Write what the model expects instead of every row of DATA, a CSV, or instead of every image of DATA, a folder.
+
+    \b
+    vae-detect reconstruct recording.csv --model exported/vae.onnx --out expected.csv
+    """
+    from vae_detect.runtime.reconstructions import write_reconstructions
+
+    outcome = write_reconstructions(_load(model, provider, threads), data, out, form=_form(**form), force=force)
+    _end(outcome)
+
+
+def _end(outcome: Outcome) -> None:
+    _say(outcome.describe())
+    if outcome.kind == "images" and "bad" in outcome.by_status:
+        sys.exit(EXIT_REFUSED)
+
+
+@commands.command()
+@_model_options
+@click.option("--n", default=64, show_default=True, type=click.IntRange(1), help="How many rows, windows or images.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Another seed gives other samples.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The CSV to write; for images a PNG with all of them.",
+)
+@click.option("--force", is_flag=True, help="Replace --out when it exists.")
+def sample(model: Path, provider: str, threads: int, n: int, seed: int, out: Path, force: bool) -> None:
+    """Write new rows, windows or images like those that the model learnt from.
+
+    \b
+    vae-detect sample --model exported/vae.onnx --n 100 --out new.csv
+    """
+    from vae_detect.runtime.reconstructions import write_samples
+
+    write_samples(_load(model, provider, threads), n, out, seed=seed, force=force)
+
+
+@commands.command()
+@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@_model_options
+@click.option("--labels", help="Column of DATA with 0 and 1, or a CSV file with one such column; not for images.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @_table_options
-def evaluate(data: Path, model: Path, provider: str, threads: int, labels: str, as_json: bool, **form: Any) -> None:
-    """Measure a detector on DATA, a labelled CSV, beside a z-score and chance.
+def evaluate(
+    data: Path, model: Path, provider: str, threads: int, labels: str | None, as_json: bool, **form: Any
+) -> None:
+    """Measure a detector on DATA, a labelled CSV or a folder of images, beside a z-score and chance.
+
+    In a folder the images under "good" are normal, and those of every other folder are not.
 
     \b
     vae-detect evaluate faults.csv --labels label --model exported/vae.onnx
+    vae-detect evaluate boards/test --model boards.onnx
     """
     with _needs("train"):
         import msgspec

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +17,16 @@ from typing import IO
 
 import numpy as np
 import onnxruntime
+import polars
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 
+from vae_detect.cli import commands
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.simulation import COLUMNS
+from vae_detect.training.recipes import RECIPES
 
 ROOT = Path(__file__).parent.parent
 MODEL = str(ROOT / "exported" / "vae.onnx")
@@ -74,13 +81,22 @@ def trained(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_help_names_every_command() -> None:
     text = run("--help").stdout
-    for name in ("train", "score", "serve", "inspect", "evaluate", "simulate", "health"):
+    for name in (
+        *("train", "score", "serve", "inspect", "evaluate", "simulate", "health"),
+        *("encode", "reconstruct", "sample", "recipes"),
+    ):
         assert name in text
         assert run(name, "--help").returncode == 0
 
 
 def test_version() -> None:
     assert run("--version").stdout.startswith("vae-detect, version ")
+
+
+def test_recipes_lists_every_recipe_with_its_source() -> None:
+    lines = run("recipes").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(RECIPES)
+    assert "variational autoencoder (Kingma and Welling 2014)" in lines[list(RECIPES).index("vae")]
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -113,12 +129,21 @@ def test_train_says_what_it_did(trained: Path, normal_csv: Path, tmp_path: Path)
         assert (tmp_path / f"pump{part}.onnx").read_bytes() == trained.with_name(f"pump{part}.onnx").read_bytes()
 
 
-def test_training_goes_on_after_kill_9(normal_csv: Path, tmp_path: Path) -> None:
-    settings = ["hidden=16", "latent=3", "epochs=15", "patience=15", "--far", "0.02"]
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["hidden=16", "latent=3", "epochs=15", "patience=15"],
+        ["recipe=adversarial", "hidden=16", "epochs=15", "dropout=0.2", "corruption=mask", "precision=bfloat16"],
+        ["recipe=dbn", "hidden=32,16", "epochs=2", "pretrain_epochs=9"],  # killed while it pretrains
+    ],
+)
+def test_training_goes_on_after_kill_9(normal_csv: Path, tmp_path: Path, settings: list[str]) -> None:
     whole, killed = tmp_path / "whole.onnx", tmp_path / "killed.onnx"
-    assert run("train", normal_csv, "--out", whole, *settings).returncode == 0
+    arguments = [*settings, "--far", "0.02"]
+    # In this process, which has torch at hand.
+    assert CliRunner().invoke(commands, ["train", str(normal_csv), "--out", str(whole), *arguments]).exit_code == 0
     process = subprocess.Popen(
-        [COMMAND, "train", str(normal_csv), "--out", str(killed), *settings],
+        [COMMAND, "train", str(normal_csv), "--out", str(killed), *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -129,9 +154,10 @@ def test_training_goes_on_after_kill_9(normal_csv: Path, tmp_path: Path) -> None
     process.kill()
     process.wait()
     assert not killed.exists()
-    resumed = run("train", normal_csv, "--out", killed, *settings, "--resume")
+    resumed = run("train", normal_csv, "--out", killed, *arguments, "--resume")
     assert resumed.returncode == 0, resumed.stderr
-    assert killed.read_bytes() == whole.read_bytes()
+    for part in ("", ".encoder", ".decoder"):
+        assert (tmp_path / f"killed{part}.onnx").read_bytes() == (tmp_path / f"whole{part}.onnx").read_bytes()
 
 
 def test_train_windows_and_ae(normal_csv: Path, tmp_path: Path) -> None:
@@ -207,6 +233,61 @@ def test_a_bad_row_is_flagged_or_fails(rows_csv: Path, tmp_path: Path) -> None:
     failed = run("score", bad, "--model", MODEL, "--on-bad-row", "fail", "--out", tmp_path / "scores.csv")
     refused(failed, 2, "row 3", "flow_m3h")
     assert not (tmp_path / "scores.csv").exists()
+
+
+def test_encode_writes_codes_and_a_picture(rows_csv: Path, tmp_path: Path) -> None:
+    codes, picture = tmp_path / "codes.csv", tmp_path / "codes.png"
+    made = run("encode", rows_csv, "--model", MODEL, "--out", codes, "--picture", picture)
+    assert made.returncode == 0, made.stderr
+    assert "240 rows: 240 encoded" in made.stderr
+    lines = read_csv(codes)
+    width = Detector.load(MODEL).bundle.latent
+    assert list(lines[0]) == ["row", "status", *(f"z{place}" for place in range(width))]
+    assert len(lines) == 240
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    refused(run("encode", rows_csv, "--model", MODEL, "--out", codes), 2, "codes.csv: exists already", "--force")
+    assert run("encode", rows_csv, "--model", MODEL, "--out", codes, "--force").returncode == 0
+    assert run("encode", rows_csv, "--model", MODEL, "--out", tmp_path / "codes.parquet").returncode == 0
+    frame = polars.read_parquet(tmp_path / "codes.parquet")
+    assert frame["z0"].to_list() == pytest.approx([float(line["z0"]) for line in lines])
+
+
+def test_what_is_reconstructed_and_sampled_can_be_scored(rows_csv: Path, tmp_path: Path) -> None:
+    expected, new = tmp_path / "expected.csv", tmp_path / "new.csv"
+    made = run("reconstruct", rows_csv, "--model", MODEL, "--out", expected)
+    assert made.returncode == 0, made.stderr
+    assert "240 rows: 240 reconstructed" in made.stderr
+    assert run("sample", "--model", MODEL, "--n", "50", "--seed", "1", "--out", new).returncode == 0
+    for path, rows in ((expected, 240), (new, 50)):
+        scored = run("score", path, "--model", MODEL)
+        assert scored.returncode == 0, scored.stderr
+        assert "columns of" not in scored.stderr
+        lines = list(csv.DictReader(scored.stdout.splitlines()))
+        assert len(lines) == rows
+        assert np.mean([line["is_anomaly"] == "1" for line in lines]) < 0.2
+    again = tmp_path / "again.csv"
+    assert run("sample", "--model", MODEL, "--n", "50", "--seed", "1", "--out", again).returncode == 0
+    assert again.read_bytes() == new.read_bytes()
+
+
+def test_images_are_encoded_reconstructed_and_sampled(
+    images_model: Path, photos: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, pixels in enumerate(photos[:5]):
+        Pillow.fromarray(pixels).save(folder / f"{number}.png")
+    made = run("encode", folder, "--model", images_model, "--out", tmp_path / "codes.csv")
+    assert "5 images: 5 encoded" in made.stderr
+    assert [line["file"] for line in read_csv(tmp_path / "codes.csv")] == [f"{number}.png" for number in range(5)]
+    made = run("reconstruct", folder, "--model", images_model, "--out", tmp_path / "expected")
+    assert "5 images: 5 reconstructed" in made.stderr
+    assert sorted(path.name for path in (tmp_path / "expected").iterdir()) == [f"{n}.png" for n in range(5)]
+    (folder / "9.png").write_bytes(b"x")
+    made = run("encode", folder, "--model", images_model, "--out", tmp_path / "codes.csv", "--force")
+    assert (made.returncode, "5 encoded, 1 bad" in made.stderr) == (4, True)
+    tried = run("sample", "--model", images_model, "--out", tmp_path / "new.png")
+    refused(tried, 2, "recipe conv has no prior to sample from")
 
 
 def test_evaluate_prints_figures(rows_csv: Path) -> None:
@@ -356,6 +437,13 @@ def test_simulate_live_keeps_the_clock() -> None:
         (["score", "-", "--model", MODEL, "--provider", "openvino"], 3, ["openvino"]),
         (["score", "-", "--model", MODEL, "--provider", "tpu"], 2, ["tpu"]),
         (["score", "-", "--model", MODEL, "--delimiter", ";;"], 2, ["delimiter"]),
+        (["encode", "nowhere.csv", "--model", MODEL, "--out", "x.csv"], 2, ["nowhere.csv"]),
+        (["encode", str(ROOT), "--model", MODEL, "--out", "x.csv"], 2, ["is a folder", "expected a CSV"]),
+        (["encode", __file__, "--model", MODEL, "--out", "x.txt"], 2, ["x.txt", ".csv or .parquet"]),
+        (["encode", __file__, "--model", MODEL], 2, ["--out"]),
+        (["reconstruct", __file__, "--model", MODEL, "--out", "x.parquet"], 2, ["x.parquet", ".csv"]),
+        (["sample", "--model", MODEL, "--out", "x.png"], 2, ["x.png", ".csv"]),
+        (["sample", "--model", MODEL, "--out", "x.csv", "--n", "-1"], 2, ["--n", "-1"]),
         (["serve", "--model", "nowhere.onnx", "--port", "0"], 2, ["nowhere.onnx"]),
         (["serve", "--model", MODEL, "--host", "999.1.1.1"], 2, ["999.1.1.1"]),
         (["serve", "--model", MODEL, "--port", "99999"], 2, ["99999"]),
@@ -384,6 +472,77 @@ def test_train_refuses_a_rate_that_the_data_cannot_support(normal_csv: Path, tmp
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture(scope="module")
+def photo_folder(photos: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five images, the last one odd."""
+    folder = tmp_path_factory.mktemp("photos")
+    for index, pixels in enumerate(photos[-5:]):
+        Pillow.fromarray(pixels).save(folder / f"{index}.png")
+    return folder
+
+
+def test_score_a_folder_of_images(photo_folder: Path, images_model: Path, tmp_path: Path) -> None:
+    arguments: list[str | Path] = [
+        "score",
+        photo_folder,
+        "--model",
+        images_model,
+        "--out",
+        "scores.csv",
+        "--heat-maps",
+        "heat",
+    ]
+    scored = run(*arguments)
+    assert scored.returncode == 0, scored.stderr
+    assert scored.stdout == ""
+    assert "5 images: 5 scored, 1 anomalies (20.00%)" in scored.stderr
+    lines = read_csv(tmp_path / "scores.csv")
+    assert [line["file"] for line in lines] == [f"{index}.png" for index in range(5)]
+    assert [line["is_anomaly"] for line in lines] == ["0", "0", "0", "0", "1"]
+    assert sorted(path.name for path in (tmp_path / "heat").iterdir()) == [line["file"] for line in lines]
+    refused(run(*arguments), 2, "heat/0.png", "exists already", "--force")
+    assert run(*arguments, "--force", "--fail-on-anomaly").returncode == 1
+
+
+def test_images_that_cannot_be_read_are_listed(photo_folder: Path, images_model: Path, tmp_path: Path) -> None:
+    mixed = tmp_path / "mixed"
+    shutil.copytree(photo_folder, mixed)
+    (mixed / "2.png").write_bytes((mixed / "2.png").read_bytes()[:100])
+    (mixed / "notes.txt").write_text("text")
+    clean = run("score", photo_folder, "--model", images_model).stdout.splitlines()
+    scored = run("score", mixed, "--model", images_model)
+    assert scored.returncode == 4
+    assert f"1 files in {mixed} passed over" in scored.stderr
+    lines = scored.stdout.splitlines()
+    assert lines[3].startswith("2.png,,,,,bad,is damaged: ")
+    assert lines[:3] + lines[4:] == clean[:3] + clean[4:]
+    refused(run("score", mixed, "--model", images_model, "--on-bad-row", "fail", "--out", "x.csv"), 2, "2.png: is dam")
+    assert not Path("x.csv").exists()
+    one = run("score", mixed / "1.png", "--model", images_model)
+    assert (one.returncode, one.stdout.splitlines()[1]) == (0, clean[2])
+    refused(run("score", mixed / "2.png", "--model", images_model), 2, "2.png: is damaged")
+
+
+def test_images_and_tables_are_not_mixed_up(photo_folder: Path, images_model: Path, rows_csv: Path) -> None:
+    refused(run("score", photo_folder, "--model", MODEL), 2, "is a folder", "scores rows", "CSV")
+    refused(run("score", photo_folder / "0.png", "--model", MODEL), 2, "PNG image", "CSV")
+    refused(run("score", rows_csv, "--model", images_model), 2, "rows.csv: is no image")
+    refused(run("score", "-", "--model", images_model, stdin=""), 2, "standard input takes rows", "images")
+    refused(run("score", rows_csv, "--model", MODEL, "--heat-maps", "heat"), 2, "--heat-maps is for models of images")
+    refused(run("score", photo_folder.parent, "--model", images_model, "--heat-maps", photo_folder), 2, "lies within")
+    assert "colour images of 12 x 16" in run("inspect", images_model).stdout
+
+
+def test_serve_an_image(photo_folder: Path, images_model: Path) -> None:
+    content = (photo_folder / "4.png").read_bytes()
+    with Serving("--model", str(images_model)) as url:
+        request = urllib.request.Request(f"{url}/score?explain=1", content, {"content-type": "image/png"})
+        with urllib.request.urlopen(request, timeout=10) as reply:
+            (result,) = json.load(reply)["results"]
+    assert result["is_anomaly"] is True
+    assert base64.b64decode(result["heat_map"]).startswith(b"\x89PNG")
+
+
 _BLOCK = """
 import sys, importlib.metadata as metadata
 blocked = sys.argv.pop(1)
@@ -405,10 +564,19 @@ main()
         ("onnxruntime", ["inspect", MODEL], "vae-detect[cpu]"),
         ("torch", ["train", __file__, "--out", "x.onnx"], "vae-detect[train]"),
         ("uvicorn", ["serve", "--model", MODEL], "vae-detect[serve]"),
+        (
+            "matplotlib",
+            ["encode", __file__, "--model", MODEL, "--out", "x.csv", "--picture", "x.png"],
+            "vae-detect[train]",
+        ),
+        ("polars", ["encode", __file__, "--model", MODEL, "--out", "x.parquet"], "vae-detect[tables]"),
+        ("PIL", ["score", str(ROOT), "--model", "tiny.onnx"], "vae-detect[images]"),
+        ("PIL", ["serve", "--model", "tiny.onnx"], "vae-detect[images]"),
         ("sklearn", ["evaluate", __file__, "--labels", "x", "--model", MODEL], "vae-detect[train]"),
     ],
 )
-def test_a_missing_package_names_the_extra(package: str, arguments: list[str], extra: str) -> None:
+def test_a_missing_package_names_the_extra(package: str, arguments: list[str], extra: str, images_model: Path) -> None:
+    Path("tiny.onnx").symlink_to(images_model)
     command = [sys.executable, "-c", _BLOCK, package, *arguments]
     refused(subprocess.run(command, capture_output=True, text=True, check=False), 3, extra)
 

@@ -54,6 +54,7 @@ def make_detector(folder: Path, rows: NDArray[np.float32]) -> Detector:
     np.savetxt(data, rows, delimiter=",", header=header, comments="", fmt="%.7g")
     config = TrainConfig(hidden=HIDDEN, latent=LATENT, epochs=5)
     outcome = train(data, folder / "vae.onnx", config, selection=Selection(), form=TableFormat())
+    assert outcome is not None  # as it is for all but the first of several processes
     return Detector.load(outcome.files.scorer, provider="cpu")
 
 

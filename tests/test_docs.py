@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
+import json
+import pkgutil
 import re
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
+from conftest import Client
 from prometheus_client import CollectorRegistry
 
 from vae_detect.cli import commands
+from vae_detect.runtime.bundle import Kind, Treatment
 from vae_detect.runtime.metrics import Metrics
-from vae_detect.training.recipes import RECIPES, TrainConfig
+from vae_detect.training.likelihoods import LIKELIHOODS
+from vae_detect.training.recipes import RECIPES, SCORES, Corruption, Network, Penalty, TrainConfig, configure
 
 ROOT = Path(__file__).parent.parent
 DOCS = "\n".join(path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
@@ -55,8 +62,83 @@ def test_every_setting_and_recipe_is_documented_with_its_default() -> None:
             else str(default)
         )
         assert table[field.name].split(";")[0].strip() == shown, field.name
-    for name in RECIPES:
-        assert f"`{name}`" in DOCS
+
+
+@pytest.mark.parametrize("page", ["docs/training.md", "docs/recipes.md", "docs/maths.md"])
+def test_every_recipe_is_in_the_tables(page: str) -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \|", (ROOT / page).read_text(), flags=re.MULTILINE)
+    assert [name for name in RECIPES if name not in rows] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md"])
+def test_the_number_of_recipes_is_right(page: str) -> None:
+    assert re.findall(r"(\d+) recipes", (ROOT / page).read_text()) == [str(len(RECIPES))]
+
+
+def test_the_defaults_of_every_recipe_are_documented() -> None:
+    section = (ROOT / "docs" / "training.md").read_text().partition("## Recipes")[2].partition("\n## ")[0]
+    table = dict(re.findall(r"^\| `([\w-]+)` \| [^|]* \|([^|]*)\|", section, flags=re.MULTILINE))
+    for name, recipe in RECIPES.items():
+        shown = dict(re.findall(r"(\w+)=([^\s`]*)", table[name]))
+        asked = {"recipe": name, "kind": "windows" if recipe.convolutional else "rows"}
+        by_default, as_shown = configure(asked), configure({**asked, **shown})
+        assert as_shown.ingredients == by_default.ingredients, name
+        assert replace(as_shown, penalty="recipe", corruption="recipe") == by_default, name
+        assert set(recipe.settings) <= set(shown), name
+
+
+CHOICES = {
+    "likelihood": list(LIKELIHOODS),
+    "network": get_args(Network),
+    "penalty": get_args(Penalty),
+    "corruption": get_args(Corruption),
+    "treatment": get_args(Treatment),
+    "kind": get_args(Kind),
+}
+
+
+@pytest.mark.parametrize(("what", "name"), [(what, name) for what, names in CHOICES.items() for name in names])
+def test_every_choice_is_documented(what: str, name: str) -> None:
+    assert f"`{name}`" in (ROOT / "docs" / "training.md").read_text(), what
+
+
+# --- names in docs/maths.md ------------------------------------------------------------------------------------------
+
+MATHS = (ROOT / "docs" / "maths.md").read_text()
+MODULES = {
+    f"{half}/{module.name}.py": importlib.import_module(f"vae_detect.{half}.{module.name}")
+    for half in ("training", "runtime")
+    for module in pkgutil.iter_modules([str(ROOT / half)])
+}
+WORDS = {*RECIPES, *SCORES, *(field.name for field in fields(TrainConfig))}
+"""What stands in backticks and is no name in the code."""
+
+
+def resolves(owner: object, path: str) -> bool:
+    for name in path.split("."):
+        if not hasattr(owner, name):
+            return False
+        owner = getattr(owner, name)
+    return True
+
+
+@pytest.mark.parametrize(("path", "name"), re.findall(r"`(\w+/\w+\.py)(?:: ([\w.]+))?`", MATHS))
+def test_the_maths_name_files_and_what_is_in_them(path: str, name: str) -> None:
+    assert path in MODULES
+    assert not name or resolves(MODULES[path], name)
+
+
+FORMULA_NAMES = re.findall(r"^    .*?\S {3,}([A-Za-z_][\w.]*(?:, [A-Za-z_][\w.]*)*)$", MATHS, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", [*re.findall(r"`([A-Za-z_][\w.-]*)`", MATHS), *", ".join(FORMULA_NAMES).split(", ")])
+def test_the_maths_name_functions_that_exist(name: str) -> None:
+    short = {path.partition("/")[2].removesuffix("py"): module for path, module in MODULES.items()}
+    in_a_module = [module for start, module in short.items() if name.startswith(start)]
+    if name not in WORDS:
+        assert any(resolves(module, name.partition(".")[2]) for module in in_a_module) or any(
+            resolves(module, name) for module in MODULES.values()
+        )
 
 
 def test_links_between_pages_lead_somewhere() -> None:
@@ -66,7 +148,29 @@ def test_links_between_pages_lead_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_the_readme_shows_what_the_exported_detector_answers(client: Client) -> None:
+    readme = (ROOT / "README.md").read_text()
+    answer = client.score([1270, 138, 0.344, 2.77, 25.9, 13.0, 31.4, 1.54])
+    (shown,) = re.findall(r'^ +(\{"model".*\})$', readme, flags=re.MULTILINE)
+    expected, found = json.loads(shown), answer.json()
+    numbers = ("score", "severity", "p_value")
+    (row,), (row_shown,) = found["results"], expected["results"]
+
+    message = f"the exported detector has changed; README.md should show {answer.text}"
+    assert [row_shown.pop(name) for name in numbers] == pytest.approx([row.pop(n) for n in numbers], rel=1e-4), message
+    assert expected == found, message
+    assert f"serving {found['model']} (vae, cpu)" in readme, message
+
+
+def test_both_pages_show_the_same_run() -> None:
+    pages = [(ROOT / page).read_text() for page in ("README.md", "docs/training.md")]
+    thresholds = [re.findall(r"Threshold [^%]*?in 9 cases of 10\.", page) for page in pages]
+    assert thresholds[0] == thresholds[1] != []
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/artifact.md", "docs/runtime.md"])
 def test_the_python_examples_run(page: str) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
-    subprocess.run([sys.executable, "-c", example], cwd=ROOT, check=True, capture_output=True)
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+    assert examples
+    for example in examples:
+        subprocess.run([sys.executable, "-c", example], cwd=ROOT, check=True, capture_output=True)

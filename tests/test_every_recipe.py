@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,7 +93,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         config = configure({**SMALL, "window": WINDOW, **CASES[request.param]})
     wants_class = RECIPES[config.recipe].prior == "classes"
     if config.kind == "images":
-        config = config.override({"size": SIDE})
+        config = replace(config, size=(SIDE,))
         data = folder / "images"
         data.mkdir()
         for number, pixels in enumerate(pictures(200, seed=0)):

@@ -341,13 +341,6 @@ class TrainConfig:
             has_dimensions = recipe.posterior and recipe.prior == "normal" and recipe.score != "bound"
             _check(has_dimensions, "free_bits", self.free_bits, f"0 {why}")
 
-    def override(self, settings: Mapping[str, Any]) -> TrainConfig:
-        """A copy with some fields changed; text values are converted to the field's type.
-
-        Raises InputError for an unknown name or a value that does not convert.
-        """
-        return replace(self, **_converted(settings))
-
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "network": ("recipe", *get_args(Network)),
@@ -374,7 +367,8 @@ _HIDDEN: dict[tuple[str, str], tuple[int, ...]] = {
 def configure(settings: Mapping[str, Any]) -> TrainConfig:
     """The settings of a run: those given, over those of the recipe, over those of the kind of data, over the defaults.
 
-    Raises InputError like `TrainConfig` and `TrainConfig.override`.
+    Text values are converted to the field's type. Raises InputError for an unknown name, a value that does not convert,
+    and whatever `TrainConfig` refuses.
     """
     given = _converted(settings)
     kind, recipe = given.get("kind", "rows"), given.get("recipe", "vae")

@@ -226,7 +226,7 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     parity: Parity
     parts: Parts
     data: DataFacts
-    settings: dict[str, str | int | float | bool | list[int | str] | None]
+    settings: dict[str, str | int | float | bool | list[int] | None]
     """The training settings, for the record."""
     versions: dict[str, str]
     """Versions of the libraries that trained and exported."""

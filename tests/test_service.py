@@ -246,7 +246,7 @@ def test_alive_but_not_ready_until_a_model_is_there(detector: Detector, row: lis
         assert response.json() == {"error": "not ready: the model is being loaded"}
     assert client.series()["vae_detect_ready[]"] == 0
     client.service.use(detector)
-    assert client.ask("GET", "/readyz").json() == {"status": "ready"}
+    assert client.ask("GET", "/readyz").json() == {"status": "ready", "calibration": "calibration holds"}
     assert client.results(row)
 
 

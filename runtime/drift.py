@@ -27,7 +27,7 @@ FIRST_BLOCKS = 4
 """Blocks, at least, after which a stream is reported that has alarmed too often in every block from its first row on:
 it has shown nothing yet that a fault could have interrupted."""
 
-_STAKE = 0.25  # of the evidence, lost in a block without alarms; 0.1 and 0.5 found fewer of 23 drifted recordings
+_STAKE = 0.25  # of the evidence, lost in a block without alarms; 0.1 to 0.5 differ by 2 of 25 drifted recordings
 _FAULT_ROWS, _FAULT_S = 400, 3600.0
 _MEMORIES = 4  # a block is so many times longer than the memory of the alarms, to be nearly independent of the last
 

@@ -97,7 +97,7 @@ class DriftMonitor:
     def _bet(self, number: int, alarms: int) -> None:
         ratio = alarms / self.block / self._allowed
         self._quiet_once = self._quiet_once or ratio <= 1
-        # One block more than the fault may last: it may begin and end within a block.
+        # A fault of 10 blocks may begin within one and touch 11, which must add up to less than a report.
         most = _REPORT / (FAULT_BLOCKS + 2 if self._quiet_once else FIRST_BLOCKS)
         gain = min(math.log1p(_STAKE * (ratio - 1)), most)
         self._evidence = min(max(self._evidence + gain, 0.0), _REPORT)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vae_detect.runtime.detector import Detector
     from vae_detect.runtime.files import Outcome
     from vae_detect.runtime.images import ImageFile
-    from vae_detect.runtime.recordings import Results
+    from vae_detect.runtime.recordings import Results, Watch
     from vae_detect.runtime.tables import TableFormat
 
 EPILOG = (
@@ -139,6 +139,14 @@ def _table_options(command: Any) -> Any:
     ):
         command = option(command)
     return command
+
+
+_adaptive_option = click.option(
+    "--adaptive",
+    is_flag=True,
+    help="Let the threshold follow the data so that the alarm rate stays as promised; a lasting fault is learnt as "
+    "normal.",
+)
 
 
 def _form(delimiter: str, decimal: str, no_header: bool) -> TableFormat:
@@ -329,6 +337,7 @@ def recipes() -> None:
     help="Answer a bad row or image with its reason and go on, or stop at the first.",
 )
 @click.option("--fail-on-anomaly", is_flag=True, help="Exit with 1 when a row or image is anomalous.")
+@_adaptive_option
 @_table_options
 def score(
     data: Path,
@@ -340,6 +349,7 @@ def score(
     force: bool,
     on_bad_row: str,
     fail_on_anomaly: bool,
+    adaptive: bool,
     **form: Any,
 ) -> None:
     """Score DATA: a CSV or a folder of images to a CSV, or - to score standard input line by line.
@@ -357,26 +367,41 @@ def score(
     stop_on_bad, is_images = on_bad_row == "fail", detector.bundle.kind == "images"
     if heat_maps is not None and not is_images:
         raise click.UsageError("--heat-maps is for models of images")
+    watch = _watch(detector, adaptive)
     refused = False
     if str(data) == "-":
         if out is not None:
             raise click.UsageError("--out is for files; standard input is answered on standard output")
         if is_images:
             raise InputError("standard input takes rows, this model scores images; name a folder or an image file")
-        found = _score_stdin(detector, _form(**form), stop_on_bad)
+        found = _score_stdin(detector, _form(**form), watch, stop_on_bad)
     elif is_images:
-        summary = _score_images(detector, data, out, heat_maps, force=force, stop_on_bad=stop_on_bad)
+        summary = _score_images(detector, data, out, heat_maps, watch, force=force, stop_on_bad=stop_on_bad)
         found, refused = summary.anomalies > 0, "bad" in summary.by_status
     else:
-        found = _score_csv(detector, data, out, _form(**form), force=force, stop_on_bad=stop_on_bad).anomalies > 0
+        summary = _score_csv(detector, data, out, _form(**form), watch, force=force, stop_on_bad=stop_on_bad)
+        found = summary.anomalies > 0
     if found and fail_on_anomaly:
         sys.exit(EXIT_ANOMALY)
     if refused:
         sys.exit(EXIT_REFUSED)
 
 
+def _watch(detector: Detector, adaptive: bool) -> Watch:
+    from vae_detect.runtime.recordings import Watch
+
+    return Watch(detector, adaptive=adaptive)
+
+
 def _score_images(
-    detector: Detector, data: Path, out: Path | None, heat_maps: Path | None, *, force: bool, stop_on_bad: bool
+    detector: Detector,
+    data: Path,
+    out: Path | None,
+    heat_maps: Path | None,
+    watch: Watch,
+    *,
+    force: bool,
+    stop_on_bad: bool,
 ) -> Summary:
     from vae_detect.runtime.batch import find_images, picture_paths, score_files
 
@@ -385,14 +410,16 @@ def _score_images(
         _say(f"{others} files in {data} passed over, since their names do not end like those of images")
     paths = [] if heat_maps is None else picture_paths(heat_maps, data, files, what="heat map", force=force)
     # One image that cannot be read is a mistake to be told, in many it is a result.
-    results = score_files(detector, files, stop_on_bad=stop_on_bad or not data.is_dir(), heat_maps=paths)
+    stop_on_bad = stop_on_bad or not data.is_dir()
+    results = score_files(detector, files, stop_on_bad=stop_on_bad, heat_maps=paths, watch=watch)
     summary = _write(results, out, files, force=force)
     _say(summary.describe("images"))
+    _say_if_broken(watch)
     return summary
 
 
 def _score_csv(
-    detector: Detector, data: Path, out: Path | None, form: TableFormat, *, force: bool, stop_on_bad: bool
+    detector: Detector, data: Path, out: Path | None, form: TableFormat, watch: Watch, *, force: bool, stop_on_bad: bool
 ) -> Summary:
     from vae_detect.runtime.batch import ignored_columns, refuse_folder, score_file
 
@@ -400,9 +427,15 @@ def _score_csv(
     ignored = ignored_columns(detector, data, form)
     if ignored:
         _say(f"columns of {data} that the model does not use: {', '.join(ignored)}")
-    summary = _write(score_file(detector, data, form, stop_on_bad=stop_on_bad), out, force=force)
+    summary = _write(score_file(detector, data, form, stop_on_bad=stop_on_bad, watch=watch), out, force=force)
     _say(summary.describe())
+    _say_if_broken(watch)
     return summary
+
+
+def _say_if_broken(watch: Watch) -> None:
+    if watch.monitor.first_report is not None:
+        _say(watch.monitor.describe())
 
 
 def _write(results: Iterator[Results], out: Path | None, files: Sequence[ImageFile] = (), *, force: bool) -> Summary:
@@ -414,19 +447,22 @@ def _write(results: Iterator[Results], out: Path | None, files: Sequence[ImageFi
         return write_scores(results, file, files)
 
 
-def _score_stdin(detector: Detector, form: TableFormat, stop_on_bad: bool) -> bool:
+def _score_stdin(detector: Detector, form: TableFormat, watch: Watch, stop_on_bad: bool) -> bool:
     import msgspec
 
     from vae_detect.runtime.recordings import BAD
     from vae_detect.runtime.streams import score_lines
 
-    found = False
-    for result in score_lines(detector, sys.stdin.buffer, form):
+    found, held = False, True
+    for result in score_lines(detector, sys.stdin.buffer, form, watch=watch):
         if stop_on_bad and result["status"] == BAD:
             raise InputError(f"standard input: row {result['row']}, {result['reason']}", row=result["row"])
         sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
         sys.stdout.flush()
         found = found or bool(result["is_anomaly"])
+        if watch.monitor.holds is not held:
+            held = watch.monitor.holds
+            _say(watch.monitor.describe())
     return found
 
 
@@ -436,7 +472,8 @@ def _score_stdin(detector: Detector, form: TableFormat, stop_on_bad: bool) -> bo
 @click.option(
     "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
 )
-def serve(model: Path, provider: str, threads: int, host: str, port: int) -> None:
+@_adaptive_option
+def serve(model: Path, provider: str, threads: int, host: str, port: int, adaptive: bool) -> None:
     """Serve a detector over HTTP: POST /score, GET /model /healthz /readyz /metrics.
 
     \b
@@ -445,7 +482,7 @@ def serve(model: Path, provider: str, threads: int, host: str, port: int) -> Non
     """
     with _needs("serve"):
         from vae_detect.runtime.server import serve as run
-    run(lambda: _load(model, provider, threads), host=host, port=port, announce=_say)
+    run(lambda: _load(model, provider, threads), host=host, port=port, announce=_say, adaptive=adaptive)
 
 
 @commands.command()
@@ -560,10 +597,18 @@ def sample(model: Path, provider: str, threads: int, n: int, seed: int, out: Pat
 @click.argument("data", type=click.Path(exists=True, path_type=Path))
 @_model_options
 @click.option("--labels", help="Column of DATA with 0 and 1, or a CSV file with one such column; not for images.")
+@_adaptive_option
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @_table_options
 def evaluate(
-    data: Path, model: Path, provider: str, threads: int, labels: str | None, as_json: bool, **form: Any
+    data: Path,
+    model: Path,
+    provider: str,
+    threads: int,
+    labels: str | None,
+    adaptive: bool,
+    as_json: bool,
+    **form: Any,
 ) -> None:
     """Measure a detector on DATA, a labelled CSV or a folder of images, beside a z-score and chance.
 
@@ -577,7 +622,7 @@ def evaluate(
         import msgspec
 
         from vae_detect.training.evaluation import evaluate as run
-    evaluation = run(_load(model, provider, threads), data, labels, _form(**form))
+    evaluation = run(_load(model, provider, threads), data, labels, _form(**form), adaptive=adaptive)
     click.echo(msgspec.json.encode(evaluation) if as_json else evaluation.describe())
 
 

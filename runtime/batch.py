@@ -18,7 +18,7 @@ from .bundle import Image
 from .detector import HEAT_WHITE, Detector
 from .errors import InputError
 from .images import ImageFile, ImageFolder, heat_png, image_files, import_pillow, read_file
-from .recordings import OK, Recording, Results, score_images
+from .recordings import OK, Recording, Results, Watch, score_images
 from .tables import TableFormat, read_rows, read_sample
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ class Summary(NamedTuple):
         return f"{self.rows} {what}: {scored} scored, {self.anomalies} anomalies{share}{others}"
 
 
-def score_file(detector: Detector, path: Path, form: TableFormat, *, stop_on_bad: bool = False) -> Iterator[Results]:
+def score_file(
+    detector: Detector, path: Path, form: TableFormat, *, stop_on_bad: bool = False, watch: Watch | None = None
+) -> Iterator[Results]:
     """Results of a CSV file, chunk by chunk and in order, one for every row.
 
     Raises
@@ -54,7 +56,7 @@ def score_file(detector: Detector, path: Path, form: TableFormat, *, stop_on_bad
         when the file is no CSV text, a column of the detector is missing or stands twice in its header, or, with
         `stop_on_bad`, at the first bad row
     """
-    recording = Recording(detector)
+    recording = Recording(detector, watch=watch)
     facts = detector.bundle
     for rows in read_rows(path, facts.columns, form=form, time_column=facts.data.time_column):
         if stop_on_bad and rows.bad:
@@ -77,7 +79,12 @@ def find_images(path: Path) -> ImageFolder:
 
 
 def score_files(
-    detector: Detector, files: Sequence[ImageFile], *, stop_on_bad: bool = False, heat_maps: Sequence[Path] = ()
+    detector: Detector,
+    files: Sequence[ImageFile],
+    *,
+    stop_on_bad: bool = False,
+    heat_maps: Sequence[Path] = (),
+    watch: Watch | None = None,
 ) -> Iterator[Results]:
     """Results of image files, batch by batch and in order, one for every file; the next are read in the meantime.
 
@@ -104,7 +111,7 @@ def score_files(
             bad = next((index for index, picture in enumerate(batch) if isinstance(picture, str)), None)
             if stop_on_bad and bad is not None:
                 raise InputError(f"{files[first + bad].path}: {batch[bad]}", row=first + bad)
-            yield score_images(detector, first, batch)
+            yield score_images(detector, first, batch, watch)
             if heat_maps:
                 _write_heat_maps(detector, batch, heat_maps[first : first + at_once])
 

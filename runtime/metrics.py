@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from .. import __version__
 from .detector import Detector
+from .drift import DriftMonitor
 from .recordings import OK, STATUSES, Results
 from .session import import_onnxruntime
 
@@ -57,6 +58,7 @@ class Metrics(Collector):
         # NaN until a model is there: an alert that compares with it stays silent, with 0 it would fire.
         self._threshold = self._expected = math.nan
         self._model: dict[str, str] | None = None
+        self._monitor: DriftMonitor | None = None
         self._build = {
             "version": __version__,
             "onnxruntime": str(import_onnxruntime().__version__),
@@ -72,8 +74,8 @@ class Metrics(Collector):
         ProcessCollector(registry=registry)
         registry.register(self)
 
-    def model_loaded(self, detector: Detector) -> None:
-        """Takes threshold, promise and identity from a verified detector, and says ready."""
+    def model_loaded(self, detector: Detector, monitor: DriftMonitor) -> None:
+        """Takes threshold, promise and identity from a verified detector, with its monitor, and says ready."""
         bundle = detector.bundle
         self._threshold = bundle.calibration.threshold
         self._expected = bundle.calibration.far
@@ -83,6 +85,7 @@ class Metrics(Collector):
             "kind": bundle.kind,
             "provider": detector.provider,
         }
+        self._monitor = monitor
         self.ready = True
 
     def observe(self, results: Results, seconds: float) -> None:
@@ -125,6 +128,11 @@ class Metrics(Collector):
             "vae_detect_expected_false_alarm_ratio",
             "Promised share of normal rows that score above the threshold.",
             self._expected,
+        )
+        yield GaugeMetricFamily(
+            "vae_detect_calibration_holds",
+            "0 while far more rows are anomalies than promised, for longer than a fault lasts.",
+            math.nan if self._monitor is None else int(self._monitor.holds),
         )
         yield GaugeMetricFamily("vae_detect_ready", "1 when a verified model is loaded and admitted.", int(self.ready))
         yield InfoMetricFamily("vae_detect_build", "Versions of what is running.", self._build)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .adaptive import AdaptiveThreshold
 from .bundle import Bundle
 from .detector import Detector, Explanation, Scores
+from .drift import DriftMonitor
 from .tables import Rows
 
 if TYPE_CHECKING:
@@ -127,18 +129,44 @@ class Framer:
         return windows.transpose(0, 2, 1)
 
 
-class Recording:
-    """Scores a recording that arrives in chunks of any size; the chunking changes no result. See `Framer`."""
+class Watch:
+    """What the verdicts of a stream are held against: whether the promise holds, and a threshold that may follow.
 
-    def __init__(self, detector: Detector, *, explain: bool = False) -> None:
+    Inputs without a score are passed over by both, and the next one follows on as if they had not been.
+    """
+
+    def __init__(self, detector: Detector, *, adaptive: bool = False) -> None:
+        bundle = detector.bundle
+        self.monitor = DriftMonitor(bundle.calibration, bundle.data.period_s)
+        self._threshold = AdaptiveThreshold(bundle.calibration.far) if adaptive else None
+
+    def push(self, scores: Scores) -> Scores:
+        """The next results, their verdicts by the threshold that follows the stream, where there is one."""
+        # Those of the threshold that was shipped: the other keeps any rate, and would never speak against it.
+        self.monitor.push(scores.is_anomaly[scores.scored])
+        if self._threshold is None:
+            return scores
+        return scores._replace(is_anomaly=self._threshold.verdicts(scores.p_value))
+
+
+class Recording:
+    """Scores a recording that arrives in chunks of any size; the chunking changes no result. See `Framer`.
+
+    Parameters
+    ----------
+    watch : of the stream that the recording is a part of, when that is wanted
+    """
+
+    def __init__(self, detector: Detector, *, explain: bool = False, watch: Watch | None = None) -> None:
         self._detector = detector
         self._explain = explain
+        self._watch = watch
         self._framer = Framer(detector.bundle)
 
     def push(self, rows: Rows) -> Results:
         """Results for the next rows of the recording."""
         first, inputs, full, status, reason = self._framer.push(rows)
-        scores = _score(self._detector, inputs, full, status, reason)
+        scores = _watched(_score(self._detector, inputs, full, status, reason), self._watch)
         explanation = self._explanations(inputs, full, len(status)) if self._explain else None
         return Results(first, scores, status, reason, explanation)
 
@@ -150,19 +178,27 @@ class Recording:
         return Explanation(fill(contribution, full, n), fill(expected, full, n))
 
 
-def score_images(detector: Detector, first: int, images: Sequence[NDArray[np.uint8] | str]) -> Results:
+def score_images(
+    detector: Detector, first: int, images: Sequence[NDArray[np.uint8] | str], watch: Watch | None = None
+) -> Results:
     """Results of images as `images.read_image` gives them; a text in place of an image is why it cannot be read.
 
     Parameters
     ----------
     first : number of the first of these images
+    watch : of the stream or folder that they are a part of, when that is wanted
     """
     full = np.array([not isinstance(image, str) for image in images], np.bool_)
     status = [OK if readable else BAD for readable in full]
     reason = [image if isinstance(image, str) else "" for image in images]
     pixels = [image for image in images if not isinstance(image, str)]
     inputs = np.stack(pixels) if pixels else np.empty((0, *detector.bundle.input_shape), np.uint8)
-    return Results(first, _score(detector, inputs, full, status, reason), status, reason, None)
+    scores = _watched(_score(detector, inputs, full, status, reason), watch)
+    return Results(first, scores, status, reason, None)
+
+
+def _watched(scores: Scores, watch: Watch | None) -> Scores:
+    return scores if watch is None else watch.push(scores)
 
 
 def _score(

@@ -37,7 +37,9 @@ DRAIN_S, STOP_S = 0.2, 8
 """After SIGTERM: how long new connections are still taken, and idle ones kept after that; when the rest is cut too."""
 
 
-def serve(load: Callable[[], Detector], *, host: str, port: int, announce: Callable[[str], None]) -> None:
+def serve(
+    load: Callable[[], Detector], *, host: str, port: int, announce: Callable[[str], None], adaptive: bool = False
+) -> None:
     """Serves until SIGTERM or SIGINT, then finishes what was admitted and returns.
 
     Health is answered at once; `load` runs in a thread meanwhile, since a TensorRT engine takes minutes to build.
@@ -47,6 +49,7 @@ def serve(load: Callable[[], Detector], *, host: str, port: int, announce: Calla
     load : makes the verified detector; what it raises stops the service and is raised here
     host, port : where to listen; port 0 takes a free one
     announce : told, in one line each, what an operator should know
+    adaptive : whether the threshold follows the stream, see `adaptive.AdaptiveThreshold`
 
     Raises
     ------
@@ -57,7 +60,7 @@ def serve(load: Callable[[], Detector], *, host: str, port: int, announce: Calla
         address, number = listener.getsockname()[:2]
         if not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
             announce(f"warning: {address} can be reached from other machines, and this service asks for no password")
-        service = Service(Metrics(CollectorRegistry()))
+        service = Service(Metrics(CollectorRegistry()), adaptive=adaptive)
         shown = f"[{host}]" if ":" in host else host
         run = _Run(service, load, lambda text: announce(f"serving {text} on http://{shown}:{number}"))
         run.server.run(sockets=[listener])

@@ -19,7 +19,7 @@ from .errors import InputError, MissingExtraError
 from .images import heat_png, image_format, read_image
 from .json_rows import RefusedError, RowReader
 from .metrics import CONTENT_TYPE, Metrics
-from .recordings import OVERFLOW, Recording, Results, score_images
+from .recordings import OVERFLOW, Recording, Results, Watch, score_images
 from .requests import MAX_BUFFERED, BodyReader
 from .tables import Rows
 
@@ -43,16 +43,21 @@ _ENDPOINTS = {
     "POST /score": "score one row or many, or one image; ?explain=1 adds the largest contributions, or a heat map",
     "GET /model": "facts about the model",
     "GET /healthz": "200 when the process answers",
-    "GET /readyz": "200 when a verified model is loaded",
+    "GET /readyz": "200 when a verified model is loaded; tells whether its calibration holds",
     "GET /metrics": "Prometheus metrics",
 }
 
 
 class Service:
-    """What the endpoints share: the detector, once it is there, the metrics, and whether the end is near."""
+    """What the endpoints share: the detector, once it is there, the metrics, and whether the end is near.
 
-    def __init__(self, metrics: Metrics) -> None:
+    All that is scored is one stream in the order of arrival: to one watch, which with `adaptive` has a threshold that
+    follows it.
+    """
+
+    def __init__(self, metrics: Metrics, *, adaptive: bool = False) -> None:
         self.metrics = metrics
+        self._adaptive = adaptive
         self.not_ready = "the model is being loaded"
         """Why the service is not ready; "" when it is."""
         self.stopping = False
@@ -67,7 +72,8 @@ class Service:
         self._reader = RowReader(detector.bundle.columns)
         self._facts = msgspec.json.encode(model_facts(detector))
         self._detector = detector
-        self.metrics.model_loaded(detector)
+        self._watch = Watch(detector, adaptive=self._adaptive)
+        self.metrics.model_loaded(detector, self._watch.monitor)
         self.not_ready = ""
 
     def close(self) -> None:
@@ -98,10 +104,11 @@ class Service:
         return self._reply(b'{"status":"ok"}')
 
     async def readyz(self, _: Request) -> Response:
-        """GET /readyz."""
-        return (
-            self._error(503, f"not ready: {self.not_ready}") if self.not_ready else self._reply(b'{"status":"ready"}')
-        )
+        """GET /readyz. A calibration that no longer holds is told, and is no reason to send requests elsewhere."""
+        if self.not_ready:
+            return self._error(503, f"not ready: {self.not_ready}")
+        told = {"status": "ready", "calibration": self._watch.monitor.describe()}
+        return self._reply(msgspec.json.encode(told))
 
     async def scrape(self, _: Request) -> Response:
         """GET /metrics."""
@@ -139,7 +146,7 @@ class Service:
 
     async def _score_rows(self, detector: Detector, body: bytes, explain: bool) -> Response:
         values = self._reader.read(body)
-        recording = Recording(detector, explain=explain)
+        recording = Recording(detector, explain=explain, watch=self._watch)
         parts = [b'{"model":', msgspec.json.encode(detector.bundle.export_id), b',"results":[']
         measured: list[tuple[Results, float]] = []
         for first in range(0, len(values), _CHUNK_ROWS):
@@ -164,7 +171,7 @@ class Service:
             )
         pixels = await self._decode(body, image)
         started = perf_counter()
-        results = score_images(detector, 0, [pixels])
+        results = score_images(detector, 0, [pixels], self._watch)
         seconds = perf_counter() - started
         if OVERFLOW in results.status:
             raise RefusedError(400, "the score of the image exceeds float32", rows=1)

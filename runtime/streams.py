@@ -13,7 +13,7 @@ import numpy as np
 from .detector import Detector
 from .errors import InputError
 from .json_rows import RefusedError, RowReader
-from .recordings import Recording
+from .recordings import Recording, Watch
 from .tables import BadCell, Layout, Rows, TableFormat, parse_time, read_header
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ MAX_LINE_BYTES = 1 << 20
 _JSON_STARTS = (b"{", b"[")
 
 
-def score_lines(detector: Detector, lines: IO[bytes], form: TableFormat) -> Iterator[dict[str, Any]]:
+def score_lines(
+    detector: Detector, lines: IO[bytes], form: TableFormat, *, watch: Watch | None = None
+) -> Iterator[dict[str, Any]]:
     """The result of each row as soon as its line is read; see `Results.row` for its fields.
 
     The first line decides: a JSON object or list means JSON lines (lists in column order, objects by column name),
@@ -36,7 +38,7 @@ def score_lines(detector: Detector, lines: IO[bytes], form: TableFormat) -> Iter
     InputError
         when a CSV has no usable header; after that a bad line is a bad row, and the stream goes on
     """
-    recording = Recording(detector)
+    recording = Recording(detector, watch=watch)
     source = _lines(lines, b" \t\r\n".replace(form.delimiter.encode(), b""))
     first = next(source, None)
     if first is None:

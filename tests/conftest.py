@@ -111,8 +111,8 @@ def real_data() -> Path:
 class Client:
     """Asks an application without a socket; every JSON answer is checked to be strict."""
 
-    def __init__(self, detector: Detector | None) -> None:
-        self.service = Service(Metrics(CollectorRegistry()))
+    def __init__(self, detector: Detector | None, *, adaptive: bool = False) -> None:
+        self.service = Service(Metrics(CollectorRegistry()), adaptive=adaptive)
         self._app = create_app(self.service)
         if detector is not None:
             self.service.use(detector)

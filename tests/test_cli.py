@@ -300,6 +300,45 @@ def test_evaluate_prints_figures(rows_csv: Path) -> None:
     refused(run("evaluate", rows_csv, "--labels", "truth", "--model", MODEL), 2, "'truth'", "missing")
 
 
+@pytest.fixture(scope="module")
+def drifted_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight hours after a sensor was replaced by one that shows half as much again."""
+    made = run("simulate", "--duration", "8h", "--period", "30s", "--seed", "5", "--labels", "--fault",
+               "cavitation@7h+30m")  # fmt: skip
+    header, *lines = made.stdout.splitlines()
+    path = tmp_path_factory.mktemp("drifted") / "drifted.csv"
+    rows = [line.split(",") for line in lines]
+    for row in rows:
+        row[1] = str(1.5 * float(row[1]))
+    path.write_text("\n".join([header, *map(",".join, rows)]) + "\n")
+    return path
+
+
+def test_score_says_that_the_calibration_no_longer_holds(rows_csv: Path, drifted_csv: Path, tmp_path: Path) -> None:
+    assert "calibration" not in run("score", rows_csv, "--model", MODEL).stderr
+    said = "calibration no longer holds: 1 of the last 885 inputs alarmed, promised 0.001, "
+    from_file = run("score", drifted_csv, "--model", MODEL, "--out", tmp_path / "scores.csv")
+    assert (from_file.returncode, from_file.stdout) == (0, "")
+    assert said in from_file.stderr
+    from_pipe = run("score", "-", "--model", MODEL, stdin=drifted_csv.read_text())
+    # once, and as soon as it is known
+    assert from_pipe.stderr.count("calibration no longer holds: 1 of the last 708 inputs alarmed") == 1
+    assert from_pipe.stderr.count("calibration") == 1
+
+
+def test_an_adaptive_threshold_follows_what_has_drifted(rows_csv: Path, drifted_csv: Path) -> None:
+    # 34 alarms use the threshold up (tests/test_service.py); 0.03 x 0.001 a row brings it back to one more in 630 rows
+    for arguments in ([drifted_csv], ["-"]):
+        scored = run("score", *arguments, "--model", MODEL, "--adaptive", stdin=drifted_csv.read_text())
+        assert scored.stdout.count('"is_anomaly":true' if arguments == ["-"] else ",1,ok,") == 35
+        assert "calibration no longer holds" in scored.stderr
+    shown = run("evaluate", drifted_csv, "--labels", "label", "--model", MODEL, "--adaptive").stdout
+    assert "at a threshold that follows the data" in shown
+    figures = json.loads(run("evaluate", drifted_csv, "--labels", "label", "--model", MODEL, "--json").stdout)
+    assert figures["at_threshold"]["false_alarm_rate"] == 1.0
+    assert figures["promise"] == {"in_range": False, "reported_after": 708, "reported_on_normal": True}
+
+
 _BARE = """
 import sys, numpy, onnxruntime
 onnxruntime.set_default_logger_severity(3)

@@ -20,6 +20,8 @@ from vae_detect.training.data import Selection
 from vae_detect.training.evaluation import (
     Evaluation,
     Events,
+    PromiseCheck,
+    check_promise,
     count_events,
     evaluate,
     importance_weights,
@@ -70,6 +72,38 @@ def test_delays_in_seconds_follow_the_time_stamps() -> None:
     # rows 1-3, found at row 3: 40 s later; row 5, found at once
     found = count_events(flags(".xxx.x"), flags("...x.x"), times)
     assert (found.median_delay_rows, found.median_delay_s) == (1.0, 20.0)
+
+
+# --- the promise ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("normal_alarms", "faults", "expected"),
+    [
+        # far_high of this detector is 0.0057, far_low nearly 0, a block 177 rows
+        (20, 0, PromiseCheck(True, None, False)),
+        (30, 0, PromiseCheck(False, None, False)),
+        (5000, 0, PromiseCheck(False, 4 * 177, True)),
+        (20, 10 * 177, PromiseCheck(True, None, False)),  # a fault that lasts no longer than one may
+        (20, 20 * 177, PromiseCheck(True, 13 * 177, False)),  # one that does, and no fault of the calibration
+    ],
+)
+def test_the_promise_by_hand(detector: Detector, normal_alarms: int, faults: int, expected: PromiseCheck) -> None:
+    threshold = detector.bundle.calibration.threshold
+    score, truth = np.zeros(5000 + faults, np.float32), np.zeros(5000 + faults, np.bool_)
+    # False alarms are spread over the normal rows, which come after the faults but for one block.
+    truth[177 : 177 + faults] = True
+    normal = np.flatnonzero(~truth)
+    score[normal[:: 5000 // normal_alarms][:normal_alarms] if normal_alarms < 5000 else normal] = 2 * threshold
+    score[truth] = 2 * threshold
+    assert check_promise(detector.bundle, truth, score, score > threshold) == expected
+
+
+def test_adapted_verdicts_are_judged_by_their_own_rate(detector: Detector) -> None:
+    score, truth = np.full(5000, 2 * detector.bundle.calibration.threshold, np.float32), np.zeros(5000, np.bool_)
+    found = check_promise(detector.bundle, truth, score, np.arange(5000) < 20)
+    assert found == PromiseCheck(True, 4 * 177, True)
+    assert found.describe() == "rate in the range; reported after 708 inputs as broken"
 
 
 # --- labels ----------------------------------------------------------------------------------------------------------
@@ -157,6 +191,17 @@ def test_an_evaluation_by_hand(detector: Detector, quiet: NDArray[np.float64], t
     assert "5 rows, 5 scored, of them 3 anomalous (60.0%)" in text
     assert "precision         0.667" in text
     assert "found             1 of 1, median delay 0 rows (0 s)" in text
+    assert "calibration       rate out of the range; not reported as broken" in text
+
+
+def test_an_adaptive_evaluation_is_of_the_adapted_verdicts(
+    detector: Detector, quiet: NDArray[np.float64], tmp_path: Path
+) -> None:
+    path = write(detector, tmp_path / "a.csv", [pushed(detector, quiet[0], 30)] * 100 + [quiet[1]], "1" * 100 + "0")
+    assert evaluate(detector, path, "label", CSV).at_threshold.recall == 1.0
+    found = evaluate(detector, path, "label", CSV, adaptive=True)
+    assert found.at_threshold.recall == 0.34  # see tests/test_service.py
+    assert "at a threshold that follows the data" in found.describe()
 
 
 def test_rankings_by_hand(detector: Detector, quiet: NDArray[np.float64], tmp_path: Path) -> None:

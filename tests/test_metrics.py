@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from vae_detect.runtime.detector import Detector, Scores
+from vae_detect.runtime.drift import DriftMonitor
 from vae_detect.runtime.metrics import CODES, Metrics
 from vae_detect.runtime.recordings import Results
 
@@ -53,7 +54,7 @@ def results(scores: list[float], threshold: float, statuses: list[str] | None = 
 @pytest.fixture
 def metrics(detector: Detector) -> Metrics:
     made = Metrics(CollectorRegistry())
-    made.model_loaded(detector)
+    made.model_loaded(detector, DriftMonitor(detector.bundle.calibration, None))
     return made
 
 

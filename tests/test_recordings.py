@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.recordings import Recording, Results, score_images
+from vae_detect.runtime.recordings import Recording, Results, Watch, score_images
 from vae_detect.runtime.tables import BadCell, Rows
 
 Floats = NDArray[np.float32]
@@ -238,6 +238,43 @@ def test_an_overflow_takes_only_its_row_down(detector: Detector, normal_rows: Fl
     assert not result.scores.is_anomaly[6]
     clean = detector.score(normal_rows[:10]).score
     assert np.delete(result.scores.score, 6).tobytes() == np.delete(clean, 6).tobytes()
+
+
+# --- what is watched over a stream ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_a_watch_sees_the_shipped_verdicts_of_scored_rows_only(
+    detector: Detector, normal_rows: Floats, adaptive: bool
+) -> None:
+    watch = Watch(detector, adaptive=adaptive)
+    recording = Recording(detector, watch=watch)
+    rows = np.tile(normal_rows[:1], (1000, 1))
+    rows[:, 0] *= 3  # alarms in every row
+    for piece in chunks(rows, [1, 500, 7], bad=tuple(range(0, 1000, 2))):
+        recording.push(piece)
+    assert watch.monitor.rows == 500
+    assert watch.monitor.first_report is None
+    for piece in chunks(rows, [300]):
+        recording.push(piece)
+    assert watch.monitor.first_report == 4 * watch.monitor.block
+
+
+def test_an_adaptive_watch_changes_verdicts_and_nothing_else(detector: Detector, normal_rows: Floats) -> None:
+    rows = np.tile(normal_rows[:1], (100, 1))
+    rows[:, 0] *= 3
+    (plain,) = run(detector, chunks(rows, [], bad=(3,)))
+    adapted = Recording(detector, watch=Watch(detector, adaptive=True)).push(chunks(rows, [], bad=(3,))[0])
+    assert plain.scores.is_anomaly.tolist() == [row != 3 for row in range(100)]
+    assert adapted.scores.is_anomaly.tolist() == [row != 3 and row < 35 for row in range(100)]
+    for name in ("score", "severity", "p_value", "scored"):
+        assert getattr(adapted.scores, name).tobytes() == getattr(plain.scores, name).tobytes()
+
+
+def test_images_are_watched_too(images_detector: Detector, photos: NDArray[np.uint8]) -> None:
+    watch = Watch(images_detector)
+    score_images(images_detector, 0, [photos[0], "is damaged", photos[40]], watch)
+    assert watch.monitor.rows == 2
 
 
 # --- images ----------------------------------------------------------------------------------------------------------

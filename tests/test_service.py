@@ -246,8 +246,34 @@ def test_alive_but_not_ready_until_a_model_is_there(detector: Detector, row: lis
         assert response.json() == {"error": "not ready: the model is being loaded"}
     assert client.series()["vae_detect_ready[]"] == 0
     client.service.use(detector)
-    assert client.ask("GET", "/readyz").json() == {"status": "ready"}
+    assert client.ask("GET", "/readyz").json() == {"status": "ready", "calibration": "calibration holds"}
     assert client.results(row)
+
+
+def test_a_broken_promise_is_told_and_keeps_the_service_ready(
+    client: Client, detector: Detector, row: list[float]
+) -> None:
+    assert client.series()["vae_detect_calibration_holds[]"] == 1
+    bad = detector.bundle.golden.x[detector.bundle.golden.is_anomaly.index(True)]
+    client.results([bad] * 707)
+    assert client.series()["vae_detect_calibration_holds[]"] == 1
+    client.results(bad)  # the last of 4 blocks of 177 rows, which hold one alarm at far_high = 0.0057
+    assert client.series()["vae_detect_calibration_holds[]"] == 0
+    ready = client.ask("GET", "/readyz")
+    assert ready.status_code == 200
+    assert ready.json()["calibration"].startswith(
+        "calibration no longer holds: 1 of the last 708 inputs alarmed, promised 0.001, "
+    )
+
+
+def test_an_adaptive_service_learns_a_lasting_fault_as_normal(detector: Detector, row: list[float]) -> None:
+    client = Client(detector, adaptive=True)
+    bad = [3 * row[0], *row[1:]]  # p = 1e-9
+    first, then = client.results([bad] * 34), client.results([bad] * 100)
+    # an alarm takes 0.03 x 0.999 of alpha away: after 34 there is nothing left
+    assert [result["is_anomaly"] for result in first] == [True] * 34
+    assert [result["is_anomaly"] for result in then] == [False] * 100
+    assert then[0]["severity"] > 1  # of the p-value, which stays what it is
 
 
 def test_a_closing_service_is_not_ready_but_still_answers(client: Client, row: list[float]) -> None:

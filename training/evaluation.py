@@ -16,9 +16,10 @@ from ..runtime import bundle as graph
 from ..runtime.batch import find_images, refuse_folder
 from ..runtime.bundle import Bundle, Kind, describe_range
 from ..runtime.detector import Detector
+from ..runtime.drift import DriftMonitor
 from ..runtime.errors import InputError
 from ..runtime.images import read_file
-from ..runtime.recordings import Recording, score_images
+from ..runtime.recordings import Recording, Watch, score_images
 from ..runtime.session import Session, read_model_file
 from ..runtime.tables import TableFormat, read_column, read_rows, read_sample
 
@@ -68,6 +69,22 @@ class Events(msgspec.Struct, frozen=True):
     """Unbroken runs of alarms that touch no event."""
 
 
+class PromiseCheck(msgspec.Struct, frozen=True):
+    """Whether the promised false-alarm rate was kept, and whether a user without labels would have been told."""
+
+    in_range: bool
+    """Whether the realised rate lies in the range that was promised."""
+    reported_after: int | None
+    """Inputs after which scoring reports that the calibration no longer holds, anomalies among them; None: not."""
+    reported_on_normal: bool
+    """Whether it reports that of the normal inputs alone."""
+
+    def describe(self) -> str:
+        """The end of a line for the terminal."""
+        told = "not reported" if self.reported_after is None else f"reported after {self.reported_after} inputs"
+        return f"rate {'in' if self.in_range else 'out of'} the range; {told} as broken"
+
+
 class LogLikelihood(msgspec.Struct, frozen=True):
     """How probable the model finds normal inputs, nats per standardised input, means over `inputs` of them."""
 
@@ -92,11 +109,14 @@ class Evaluation(msgspec.Struct, frozen=True):
     """The largest |x - mean| / standard deviation of the newest row, with the training rows' statistics."""
     random: Ranking
     at_threshold: AtThreshold
+    promise: PromiseCheck
     events: Events | None
     """None for rows without an order."""
     log_likelihood: LogLikelihood | None = None
     """None for a recipe without a posterior."""
     kind: Kind = "rows"
+    adaptive: bool = False
+    """Whether the verdicts are of a threshold that followed the data."""
 
     def describe(self) -> str:
         """A small table for the terminal."""
@@ -111,11 +131,12 @@ class Evaluation(msgspec.Struct, frozen=True):
             f"{'':10} {'ROC-AUC':>9} {'average precision':>19}",
             *(f"{name:10} {rank.roc_auc:9.3f} {rank.average_precision:19.3f}" for name, rank in rows),
             "",
-            "at the shipped threshold",
+            "at a threshold that follows the data" if self.adaptive else "at the shipped threshold",
             f"  precision         {'no alarms' if precision is None else format(precision, '.3f')}",
             f"  recall            {at.recall:.3f}",
             f"  false-alarm rate  {at.false_alarm_rate:.4f}   promised {self.promised_false_alarm_rate:.3g}, "
             f"realised rate {describe_range(low, high)} allowed",
+            f"  calibration       {self.promise.describe()}",
         ]
         return "\n".join(lines + self._event_lines() + self._likelihood_lines())
 
@@ -152,7 +173,9 @@ class _Recorded(NamedTuple):
     times: NDArray[np.float64] | None
 
 
-def evaluate(detector: Detector, data: Path, labels: str | None, form: TableFormat) -> Evaluation:
+def evaluate(
+    detector: Detector, data: Path, labels: str | None, form: TableFormat, *, adaptive: bool = False
+) -> Evaluation:
     """Score labelled data and compare.
 
     Parameters
@@ -161,6 +184,7 @@ def evaluate(detector: Detector, data: Path, labels: str | None, form: TableForm
         out like MVTec its folder "test" is taken
     labels : name of a column of `data` with 0 for normal and 1 for anomalous rows, or the path of a CSV with one
         such column and a row for each row of `data`; None for images
+    adaptive : measure the verdicts of a threshold that follows the data, not those of the one that was shipped
 
     Raises
     ------
@@ -170,11 +194,11 @@ def evaluate(detector: Detector, data: Path, labels: str | None, form: TableForm
     if detector.bundle.kind == "images":
         if labels is not None:
             raise InputError("--labels is for tables; the labels of images are the names of their folders")
-        recorded, truth = _score_folder(detector, data)
+        recorded, truth = _score_folder(detector, data, Watch(detector, adaptive=adaptive))
     else:
         if labels is None:
             raise InputError(f"{data}: needs --labels, a column of 0 and 1 or a CSV file with one")
-        recorded = _score(detector, data, form)
+        recorded = _score(detector, data, form, Watch(detector, adaptive=adaptive))
         truth = read_labels(data, labels, form)
     if len(truth) != len(recorded.score):
         raise InputError(f"{len(truth)} labels for {len(recorded.score)} rows of {data}")
@@ -195,9 +219,11 @@ def evaluate(detector: Detector, data: Path, labels: str | None, form: TableForm
         z_score=_rank(y, recorded.z_score[kept]),
         random=_rank(y, random),
         at_threshold=_at_threshold(y, alarm),
+        promise=check_promise(detector.bundle, y, score, alarm),
         events=count_events(truth, recorded.alarm, recorded.times) if ordered else None,
         log_likelihood=_log_likelihood(detector, recorded, np.flatnonzero(kept & ~truth)),
         kind=detector.bundle.kind,
+        adaptive=adaptive,
     )
 
 
@@ -233,10 +259,10 @@ def read_labels(data: Path, labels: str, form: TableFormat) -> NDArray[np.bool_]
     return truth
 
 
-def _score(detector: Detector, data: Path, form: TableFormat) -> _Recorded:
+def _score(detector: Detector, data: Path, form: TableFormat, watch: Watch) -> _Recorded:
     refuse_folder(detector, data)
     bundle = detector.bundle
-    recording = Recording(detector)
+    recording = Recording(detector, watch=watch)
     parts: list[_Recorded] = []
     for rows in read_rows(data, bundle.columns, form=form, time_column=bundle.data.time_column):
         scores = recording.push(rows).scores
@@ -247,7 +273,7 @@ def _score(detector: Detector, data: Path, form: TableFormat) -> _Recorded:
     return _joined(parts)
 
 
-def _score_folder(detector: Detector, folder: Path) -> tuple[_Recorded, NDArray[np.bool_]]:
+def _score_folder(detector: Detector, folder: Path, watch: Watch) -> tuple[_Recorded, NDArray[np.bool_]]:
     """The images of a folder, and which of them are anomalous by the folder they are in."""
     image = detector.bundle.image
     assert image is not None
@@ -259,7 +285,7 @@ def _score_folder(detector: Detector, folder: Path) -> tuple[_Recorded, NDArray[
             pixels = read_file(file, image)
         except InputError as error:
             raise InputError(f"{file.path}: {error}") from None
-        scores = score_images(detector, len(truth), [pixels]).scores
+        scores = score_images(detector, len(truth), [pixels], watch).scores
         z_score = _z_score(pixels.reshape(1, -1, pixels.shape[-1]), detector.bundle)
         parts.append(_Recorded(scores.score, scores.is_anomaly, scores.scored, z_score, pixels[None], None))
         truth.append(NORMAL_FOLDER not in file.name.split("/")[:-1])
@@ -351,6 +377,19 @@ def _at_threshold(truth: NDArray[np.bool_], alarm: NDArray[np.bool_]) -> AtThres
         recall=float(alarm[truth].mean()),
         false_alarm_rate=float(alarm[~truth].mean()),
     )
+
+
+def check_promise(
+    bundle: Bundle, truth: NDArray[np.bool_], score: NDArray[np.float32], alarm: NDArray[np.bool_]
+) -> PromiseCheck:
+    """The promise on scored inputs in their order: their labels, scores and alarms, all (inputs,)."""
+    calibration = bundle.calibration
+    whole, normal = (DriftMonitor(calibration, bundle.data.period_s) for _ in range(2))
+    over = score > calibration.threshold
+    whole.push(over)
+    normal.push(over[~truth])
+    in_range = calibration.far_low <= alarm[~truth].mean() <= calibration.far_high
+    return PromiseCheck(bool(in_range), whole.first_report, normal.first_report is not None)
 
 
 def count_events(

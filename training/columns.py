@@ -284,6 +284,26 @@ class Layout(nn.Module):
         parts += [self.one_hot(standardised, number) for number in range(len(self.categories))]
         return torch.cat([part for part in parts if part.shape[-1]], -1)
 
+    def collapse(self, expanded: Tensor) -> Tensor:
+        """Standardised features (..., features) from means of what `expand` makes; of a category the likeliest level."""
+        if self.is_plain:
+            return expanded
+        widths = [len(self.numbers), len(self.flags), *map(len, self.levels)]
+        numbers, flags, *categories = expanded.split(widths, -1)
+        parts = [numbers, flags]
+        for number, shares in enumerate(categories):
+            parts.append(getattr(self, f"levels_{number}")[shares.argmax(-1)][..., None])
+        return torch.cat(parts, -1).index_select(-1, self.back)
+
+    def total(self, parts: Tensor) -> Tensor:
+        """Parts of what `expand` makes, (..., width), summed over the places of each feature: (..., features)."""
+        if self.is_plain:
+            return parts
+        widths = [len(self.numbers), len(self.flags), *map(len, self.levels)]
+        numbers, flags, *categories = parts.split(widths, -1)
+        summed = [numbers, flags, *(each.sum(-1, keepdim=True) for each in categories)]
+        return torch.cat(summed, -1).index_select(-1, self.back)
+
     def class_of(self, x: Tensor) -> Tensor:
         """1 at the class of an input, that of its newest row; zeros where it is unknown: (batch, classes)."""
         value = x[..., self.classes[0]]

@@ -143,7 +143,7 @@ class Encoder(nn.Module):
         self.model = model
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        code = self.model.encode(self.model.prepare(self.model.standardise(x)))
+        code = self.model.encode(self.model.see(x))
         return tuple(part for part in code if part is not None)
 
 
@@ -158,8 +158,9 @@ class Decoder(nn.Module):
         self.model = model
 
     def forward(self, latent: Tensor, indices: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        reconstruction = self.model.to_raw(self.model.decode(latent, indices))
-        return reconstruction, (self.model.likelihood.scale() * self.model.transform.scale).expand_as(reconstruction)
+        output = self.model.decode(latent, indices)
+        reconstruction = self.model.to_raw(output)
+        return reconstruction, self.model.scale_of(output).expand_as(reconstruction)
 
 
 class Graphs(NamedTuple):
@@ -195,7 +196,7 @@ def build_graphs(model: Autoencoder, defaults: Defaults) -> Graphs:
 
 def _example_indices(model: Autoencoder, x: Tensor) -> tuple[Tensor, ...]:
     with torch.no_grad():
-        indices = model.encode(model.prepare(model.standardise(x))).indices
+        indices = model.encode(model.see(x)).indices
     return () if indices is None else (indices,)
 
 

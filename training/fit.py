@@ -263,7 +263,7 @@ class _Loop:
     def prepared(self, epoch: int) -> Iterator[tuple[Tensor, Step]]:
         """What the networks see in an epoch of pretraining. Every process sees it all, since layers are small."""
         for starts, step in self._batches(-1 - epoch, ALONE):
-            yield self._model.prepare(self._inputs.at(starts)[0]), step
+            yield self._model.prepare(self._model.observe(self._inputs.at(starts)[0])), step
 
     def _batches(self, epoch: int, world: World | None = None) -> Iterator[tuple[Tensor, Step]]:
         world = world or self._world

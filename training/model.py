@@ -13,6 +13,7 @@ from ..runtime.bundle import Column, Image
 from ..runtime.errors import InputError
 from .boltzmann import Machine
 from .columns import Layout, Transform
+from .ensemble import Ensemble, Measured, WindowStatistics
 from .likelihoods import LIKELIHOODS, Likelihood, Mixed
 from .networks import (
     ConvDecoder,
@@ -64,13 +65,16 @@ class Terms(NamedTuple):
     log_normaliser: Tensor
     """What turns the reconstruction error into a negative log-likelihood: a scalar."""
     contribution: Tensor
-    """Half deviance per feature, shaped like the input; sums to `reconstruction_error`."""
+    """Shaped like the input: half deviance per feature, which sums to `reconstruction_error`; of a joined score what
+    each feature adds to it, which sums to `score`."""
     reconstruction: Tensor
     """E[x | z] in raw units, shaped like the input."""
     latent: Tensor
     """The code, the posterior's mean where there is one: (batch, latent)."""
     heat_map: Tensor | None
     """For images: contributions averaged over each pixel's neighbourhood, (batch, height, width), nats a pixel."""
+    distances: Tensor | None = None
+    """Of a joined score: the error and what each member of the ensemble measures, (1 + members, batch)."""
 
     @property
     def elbo(self) -> Tensor:
@@ -110,13 +114,21 @@ class Autoencoder(nn.Module):
         self.cells = 1  # how often each feature stands in an input
         for size in self.input_shape[:-1]:
             self.cells *= size
-        shape = (*self.input_shape[:-1], self.layout.width)
+        shape: tuple[int, ...] = (*self.input_shape[:-1], self.layout.width)
+        self.ensemble: Ensemble | None = None  # fitted once the network is trained
+        self.statistics: WindowStatistics | None = None
+        if self.ingredients.score == "joined" and config.kind == "windows":
+            self.statistics = WindowStatistics(config.window, self.layout.width)
+            shape, self.cells = (self.statistics.width,), 1
         self.encoder, self.decoder = _networks(config, shape)
         self.second_encoder = _networks(config, shape)[0] if self.ingredients.training == "ganomaly" else None
         family = LIKELIHOODS[config.likelihood]
-        self.likelihood: Likelihood = (
-            family(features) if self.layout.is_plain else Mixed(self.layout, family(len(self.layout.numbers)))
-        )
+        self.likelihood: Likelihood
+        if self.statistics is not None:
+            self.likelihood = family(self.statistics.width)
+        else:
+            plain = self.layout.is_plain
+            self.likelihood = family(features) if plain else Mixed(self.layout, family(len(self.layout.numbers)))
         self.prior = _prior(config, class_frequencies)
         self.noise = noise_points(config.points, config.latent) if self.is_gaussian else None
         self.register_buffer("energy_offset", torch.zeros(()))
@@ -128,9 +140,21 @@ class Autoencoder(nn.Module):
         standardised: Tensor = self.transform(x.float())
         return standardised
 
-    def prepare(self, standardised: Tensor) -> Tensor:
+    def observe(self, standardised: Tensor) -> Tensor:
+        """What the likelihood is about: the input itself, or the statistics of a window."""
+        if self.statistics is None:
+            return standardised
+        statistics: Tensor = self.statistics(self.layout.expand(standardised))
+        return statistics
+
+    def prepare(self, observed: Tensor) -> Tensor:
         """What the networks see: categories as one-hot, clipped so that an outlier moves the code only so far."""
-        return torch.clamp(self.layout.expand(standardised), -self.config.clip, self.config.clip)
+        expanded = observed if self.statistics is not None else self.layout.expand(observed)
+        return torch.clamp(expanded, -self.config.clip, self.config.clip)
+
+    def see(self, x: Tensor) -> Tensor:
+        """What the networks see of inputs in raw units."""
+        return self.prepare(self.observe(self.standardise(x)))
 
     def encode(self, prepared: Tensor, step: Step | None = None) -> Code:
         """The code of what `prepare` made."""
@@ -147,8 +171,18 @@ class Autoencoder(nn.Module):
 
     def to_raw(self, output: Tensor) -> Tensor:
         """E[x | z] in raw units from the decoder's output."""
-        raw: Tensor = self.transform.inverse(self.likelihood.mean(output))
+        mean = self.likelihood.mean(output)
+        if self.statistics is not None:
+            mean = self.layout.collapse(self.statistics.rows(mean)[0])
+        raw: Tensor = self.transform.inverse(mean)
         return raw
+
+    def scale_of(self, output: Tensor) -> Tensor:
+        """The likelihood's scale of each feature, in the units in which it is standardised before it is scaled."""
+        scale = self.likelihood.scale()
+        if self.statistics is not None:
+            scale = self.layout.collapse(self.statistics.rows(output)[1])
+        return scale * self.transform.scale
 
     def classes_of(self, standardised: Tensor) -> Tensor | None:
         """(batch, classes), 1 at an input's class, 0 where it is unknown; None where no column holds it."""
@@ -170,7 +204,8 @@ class Autoencoder(nn.Module):
             (points, 1, latent) for an average over several; None for the posterior's mean
         """
         standardised = self.standardise(x)
-        prepared = self.prepare(standardised)
+        observed = self.observe(standardised)
+        prepared = self.prepare(observed)
         code = self.encode(prepared)
         if noise is None or not self.is_gaussian:
             latent = code.mean
@@ -181,9 +216,11 @@ class Autoencoder(nn.Module):
             output = self.decode(latent.flatten(0, -2), code.indices)
             if noise.ndim == 3:
                 output = output.unflatten(0, (len(noise), -1))  # (points, batch, ...)
-        deviance = self.likelihood.deviance(standardised, output)
+        deviance = self.likelihood.deviance(observed, output)
         contribution, reconstruction = deviance, self.to_raw(output)
-        if output.ndim > x.ndim:
+        if self.statistics is not None:
+            contribution = self.layout.total(self.statistics.spread(deviance))
+        elif output.ndim > x.ndim:
             contribution, reconstruction = deviance.mean(0), reconstruction.mean(0)
         error = contribution.flatten(1).sum(-1)
         kl = None
@@ -204,6 +241,14 @@ class Autoencoder(nn.Module):
             score = self.latent_distance(output, code.mean) + 0.0 * error
         else:
             score = error
+        distances, local = None, None if self.image is None else heat_map(contribution)
+        if self.ensemble is not None:
+            measured = [_local_error(contribution, local) if local is not None else Measured(error, contribution)]
+            measured += self.ensemble.measure(self.layout.expand(standardised), code.mean)
+            distances = torch.stack([each.distance for each in measured])
+            score, shares = self.ensemble.join(distances)
+            contribution = self._shared(measured, shares)
+            local = None if self.image is None else heat_map(contribution)
         return Terms(
             reconstruction_error=error,
             kl=kl,
@@ -212,8 +257,19 @@ class Autoencoder(nn.Module):
             contribution=contribution,
             reconstruction=reconstruction,
             latent=code.mean,
-            heat_map=None if self.image is None else heat_map(contribution),
+            heat_map=local,
+            distances=distances,
         )
+
+    def _shared(self, measured: Sequence[Measured], shares: Tensor) -> Tensor:
+        """What each feature adds to a joined score, from what each member does (members, batch)."""
+        parts = []
+        for number, (_, where) in enumerate(measured):
+            of_features = where if number == 0 else self.layout.total(where)
+            total = of_features.flatten(1).sum(-1)
+            factor = shares[number] / torch.clamp(total, min=1e-30)
+            parts.append(of_features * factor.reshape(-1, *[1] * (of_features.ndim - 1)))
+        return torch.stack(parts).sum(0)
 
     def latent_distance(self, output: Tensor, code: Tensor) -> Tensor:
         """|E(x) - E'(D(E(x)))|_1, E' the second encoder: (batch,) (Akcay et al. 2018)."""
@@ -244,6 +300,11 @@ def log_mean_exp(values: Tensor) -> Tensor:
     """log of the mean of exp over the first axis."""
     highest = values.amax(0)
     return highest + torch.log(torch.exp(values - highest).mean(0))
+
+
+def _local_error(contribution: Tensor, local: Tensor) -> Measured:
+    """Mean of the squared heat map: an error that is gathered in one place counts more than one spread out."""
+    return Measured((local * local).mean((1, 2)), contribution * local[..., None])
 
 
 def heat_map(contribution: Tensor) -> Tensor:

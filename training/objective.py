@@ -54,6 +54,7 @@ class Objective(nn.Module):
         beta : weight of the KL term in this epoch
         """
         model, recipe = self.model, self.ingredients
+        x = model.observe(x)
         prepared = model.prepare(x)
         if recipe.training == "contrastive-divergence":
             v = prepared.flatten(1)
@@ -85,6 +86,7 @@ class Objective(nn.Module):
         The negative log-likelihood at the posterior's mean; of iwae the bound at the points of the score, and of
         GANomaly the part of the generator's loss that no moving discriminator judges.
         """
+        x = self.model.observe(x)
         prepared = self.model.prepare(x)
         code = self.model.encode(prepared)
         if self.ingredients.score == "bound":

@@ -20,7 +20,10 @@ Network = Literal["mlp", "conv1d", "gru", "conv2d"]
 Likelihood = Literal["gaussian", "laplace", "bernoulli", "continuous-bernoulli"]
 Penalty = Literal["none", "kl-sparsity", "l1", "jacobian", "discriminator"]
 Corruption = Literal["none", "gaussian", "mask"]
-Score = Literal["error", "elbo", "bound", "free-energy", "latent-distance"]
+Score = Literal["error", "elbo", "bound", "free-energy", "latent-distance", "joined"]
+
+DEFAULT_RECIPE = "ensemble"
+"""What `configure` takes where no recipe is named."""
 
 SCORES: dict[Score, str] = {
     "error": "reconstruction error: negative log-likelihood above that of a perfect reconstruction, nats",
@@ -28,6 +31,7 @@ SCORES: dict[Score, str] = {
     "bound": "negative importance-weighted bound, above that of a perfect reconstruction, nats",
     "free-energy": "free energy, above the lowest of the training data, nats",
     "latent-distance": "distance between the code and the code of the reconstruction, summed over latent dimensions",
+    "joined": "reconstruction error and distances from normal inputs, each relative to its usual size, joined",
 }
 """What each score is, in words; `Autoencoder.terms` computes them."""
 
@@ -74,9 +78,22 @@ class Recipe:
     score: Score = "error"
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings whose defaults differ from those of `TrainConfig`."""
+    kinds: Mapping[Kind, Mapping[str, Any]] = field(default_factory=dict)
+    """Settings whose defaults differ for a kind of data."""
 
 
 RECIPES = {
+    "ensemble": Recipe(
+        "the default: denoising autoencoder joined with densities of normal inputs",
+        "Vincent et al. 2008; Hinton 2002",
+        corruption="gaussian",
+        score="joined",
+        settings={"latent": 32, "epochs": 300, "patience": 20},
+        kinds={
+            "rows": {"hidden": (128,), "corruption_level": 0.5},
+            "windows": {"hidden": (128,), "corruption_level": 0.5},
+        },
+    ),
     "ae": Recipe("undercomplete autoencoder, two layers or deep", "Rumelhart et al. 1986"),
     "sparse": Recipe(
         "sparse autoencoder: few units of an overcomplete code are active",
@@ -313,6 +330,8 @@ class TrainConfig:
             _check(not self.hidden, "hidden", self.hidden, f"none {why}")
         if recipe.dictionary or is_machine:  # they have no hidden layer to drop from
             _check(self.dropout == 0, "dropout", self.dropout, f"0 {why}")
+        if recipe.score == "joined" and self.kind == "windows":
+            _check(network == "mlp", "network", network, f"mlp {why}, which sees statistics of a window")
         if recipe.pretraining != "none":
             _check(bool(self.hidden), "hidden", self.hidden, f"at least one layer {why}")
 
@@ -371,12 +390,14 @@ def configure(settings: Mapping[str, Any]) -> TrainConfig:
     and whatever `TrainConfig` refuses.
     """
     given = _converted(settings)
-    kind, recipe = given.get("kind", "rows"), given.get("recipe", "vae")
+    kind, recipe = given.get("kind", "rows"), given.get("recipe", DEFAULT_RECIPE)
     for name in ("size", "colour"):
         if name in given and kind != "images":
             raise InputError(f"setting {name} is for images, and kind is {kind}")
-    of_kind, of_recipe = _BY_KIND.get(kind, {}), RECIPES[recipe].settings if recipe in RECIPES else {}
-    values = {**of_kind, **of_recipe, **given}
+    of_kind, of_recipe = _BY_KIND.get(kind, {}), dict[str, Any]()
+    if recipe in RECIPES:
+        of_recipe = {**RECIPES[recipe].settings, **RECIPES[recipe].kinds.get(kind, {})}
+    values = {**of_kind, **of_recipe, **given, "recipe": recipe}
     if "penalty_weight" not in given and ("penalty" in given or "penalty_weight" not in of_recipe):
         penalty = given.get("penalty", "recipe")
         of_row = RECIPES[recipe].penalty if recipe in RECIPES else "none"

@@ -26,6 +26,7 @@ from ..runtime.tables import TableFormat
 from .calibration import calibrate, min_calibration_rows
 from .columns import plan_columns
 from .data import Selection, Split, Table, covered_rows, load_images, load_table, split
+from .ensemble import FITTED_INPUTS, FITTED_VALUES, Ensemble
 from .export import (
     Defaults,
     Files,
@@ -138,7 +139,7 @@ def train(
         world.wait()
         return None
     model = model.cpu().eval()
-    settle(model, table.values, parts.train, config)
+    settle(model, table.values, parts, config)
     scores = _calibration_scores(model, table.values, parts.calibration, config)
     calibration = calibrate(scores, far=alpha, dependence_rows=max(config.window, EVENT_ROWS) if ordered else 0)
     say(calibration.describe())
@@ -225,11 +226,29 @@ def _columns(
     )
 
 
-def settle(model: Autoencoder, values: NDArray[Any], starts: NDArray[np.int64], config: TrainConfig) -> None:
-    """Makes the lowest free energy of the training inputs the zero of the score, where that is what the score is."""
+def settle(model: Autoencoder, values: NDArray[Any], parts: Split, config: TrainConfig) -> None:
+    """Fits what of the score is not learned by gradient, once the network is trained.
+
+    The lowest free energy of the training inputs becomes the zero of the score, where that is what the score is. The
+    members of an ensemble are fitted to training inputs, their usual sizes taken from validation inputs.
+    """
     if model.ingredients.score == "free-energy":
-        lowest = min(float(scores.min()) for scores in _scores(model, values, starts, config))
+        lowest = min(float(scores.min()) for scores in _scores(model, values, parts.train, config))
         model.energy_offset.fill_(lowest)
+    if model.ingredients.score == "joined":
+        x = torch.from_numpy(gather(values, sample_starts(parts.train, model), config))
+        held = torch.from_numpy(gather(values, sample_starts(parts.validation, model), config))
+        with torch.no_grad():
+            codes = torch.cat([model.encode(model.see(part)).mean for part in x.split(1024)])
+            model.ensemble = Ensemble(config.kind, model.layout.expand(model.standardise(x)), codes, config.seed)
+            found = [model.terms(part).distances for part in held.split(1024)]
+            model.ensemble.set_units(torch.cat([each for each in found if each is not None], -1))
+
+
+def sample_starts(starts: NDArray[np.int64], model: Autoencoder) -> NDArray[np.int64]:
+    """As many of these inputs, evenly along the recording, as an ensemble is fitted to."""
+    most = min(FITTED_INPUTS, max(100, FITTED_VALUES // int(np.prod(model.input_shape))))
+    return starts[np.linspace(0, len(starts) - 1, min(len(starts), most)).astype(int)]
 
 
 def gather(values: NDArray[Any], starts: NDArray[np.int64], config: TrainConfig) -> NDArray[Any]:
@@ -321,7 +340,7 @@ def _active_units(model: Autoencoder, x: NDArray[Any]) -> int | None:
     if not model.is_gaussian:
         return None
     with torch.no_grad():
-        return active_units(model.encode(model.prepare(model.standardise(torch.from_numpy(x)))).mean)
+        return active_units(model.encode(model.see(torch.from_numpy(x))).mean)
 
 
 def _golden_inputs(model: Autoencoder, normal: NDArray[Any]) -> NDArray[Any]:
@@ -363,7 +382,11 @@ def _shortest(values: NDArray[np.float32]) -> Any:
 def _seeded_model(config: TrainConfig, columns: tuple[Column, ...], table: Table, parts: Split) -> Autoencoder:
     with torch.random.fork_rng(devices=[]):  # layers draw their weights from the global generator
         torch.manual_seed(config.seed)
-        return Autoencoder(config, columns, table.image, _class_frequencies(columns, table, parts))
+        model = Autoencoder(config, columns, table.image, _class_frequencies(columns, table, parts))
+    if model.statistics is not None:
+        x = torch.from_numpy(gather(table.values, sample_starts(parts.train, model), config))
+        model.statistics.fit(model.layout.expand(model.standardise(x)))
+    return model
 
 
 def _class_frequencies(columns: tuple[Column, ...], table: Table, parts: Split) -> list[float]:

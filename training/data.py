@@ -22,12 +22,15 @@ from .columns import MOST_LEVELS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SHARES = {"train": 0.7, "validation": 0.1, "calibration": 0.2}
-"""Share of the inputs that each part of the split gets."""
+SHARES = {"calibration": 0.2, "validation": 0.1, "train": 0.7}
+"""Share of the inputs that each part of the split gets, in the order in which they follow each other in time."""
 
 _BLOCKS = 10
 """Ordered data is cut into this many blocks and each block is split, so that every part sees the whole recording:
 with one cut, slow drift (the day, the season) would all land in the calibration rows."""
+
+_LEAST_WITH_GAP = 4
+"""Windows in the validation part of a block from which on there is a gap between the parts."""
 
 _MOST_BAD = 0.2
 """Share of bad rows above which training is refused: the rest is no longer a fair sample."""
@@ -289,8 +292,9 @@ def _segments(kept: NDArray[np.bool_], times: NDArray[np.float64] | None) -> tup
 def split(table: Table, *, window: int, stride: int, ordered: bool, seed: int) -> Split:
     """Inputs for training, validation and calibration, none of which shares a row with another part.
 
-    Ordered data is split in blocks with a gap of one window between the parts, since neighbours are alike and would
-    make validation and calibration too easy. Other rows are shuffled.
+    Ordered data is split in blocks, with a gap of one window between the parts where blocks are long enough, since
+    neighbours are alike and would make validation and calibration too easy. A block ends in its training part: what
+    will be scored is most like what was recorded last. Other rows are shuffled.
     """
     rows = len(table.values)
     if not ordered:
@@ -299,15 +303,16 @@ def split(table: Table, *, window: int, stride: int, ordered: bool, seed: int) -
         return Split(*(np.sort(part) for part in np.split(order, [first, second])))
     blocks = max(1, min(_BLOCKS, rows // (20 * window)))
     edges = np.linspace(0, rows, blocks + 1).astype(int)
-    shares = np.cumsum([0.0, *SHARES.values()])
-    parts: list[list[NDArray[np.int64]]] = [[], [], []]
+    cuts = np.cumsum([0.0, *SHARES.values()])
+    gap = window if SHARES["validation"] * rows / blocks >= _LEAST_WITH_GAP * window else 0
+    parts: dict[str, list[NDArray[np.int64]]] = {name: [] for name in SHARES}
     for low, high in pairwise(edges):
-        cuts = low + np.rint(shares * (high - low)).astype(int)
-        for part, (begin, end) in zip(parts, pairwise(cuts), strict=True):
-            # An input ends a window before its part does: that window is the gap.
-            part.append(np.arange(begin, end - 2 * window + 1))
-    train, validation, calibration = (_unbroken(np.concatenate(part), table.segment, window) for part in parts)
-    return Split(train[::stride], validation, calibration)
+        places = low + np.rint(cuts * (high - low)).astype(int)
+        for name, (begin, end) in zip(SHARES, pairwise(places), strict=True):
+            # An input ends a gap before its part does.
+            parts[name].append(np.arange(begin, end - window - gap + 1))
+    found = {name: _unbroken(np.concatenate(part), table.segment, window) for name, part in parts.items()}
+    return Split(found["train"][::stride], found["validation"], found["calibration"])
 
 
 def _unbroken(starts: NDArray[np.int64], segment: NDArray[np.int64], window: int) -> NDArray[np.int64]:

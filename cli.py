@@ -597,16 +597,15 @@ def evaluate(
         import msgspec
 
         from vae_detect.training.evaluation import evaluate as run
-
-        evaluation = run(
-            _load(model, provider, threads),
-            data,
-            labels,
-            _form(**form),
-            point_adjusted=point_adjust,
-            report=report,
-            force=force,
-        )
+    evaluation = run(
+        _load(model, provider, threads),
+        data,
+        labels,
+        _form(**form),
+        point_adjusted=point_adjust,
+        report=report,
+        force=force,
+    )
     click.echo(msgspec.json.encode(evaluation) if as_json else evaluation.describe())
 
 

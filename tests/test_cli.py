@@ -297,7 +297,23 @@ def test_evaluate_prints_figures(rows_csv: Path) -> None:
     figures = json.loads(run("evaluate", rows_csv, "--labels", "label", "--model", MODEL, "--json").stdout)
     assert figures["detector"]["roc_auc"] > 0.9
     assert figures["events"]["found"] == 1
+    assert all(len(curve) <= 200 for curves in figures["curves"].values() for curve in curves.values())
+    assert figures["point_adjusted"] is None
     refused(run("evaluate", rows_csv, "--labels", "truth", "--model", MODEL), 2, "'truth'", "missing")
+
+
+def test_evaluate_writes_a_report_once(rows_csv: Path, tmp_path: Path) -> None:
+    command = ["evaluate", rows_csv, "--labels", "label", "--model", MODEL, "--report", tmp_path / "report.html"]
+    shown = run(*command, "--point-adjust")
+    assert shown.returncode == 0, shown.stderr
+    assert "warning           one alarm anywhere in an event" in shown.stdout
+    page = (tmp_path / "report.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert "vae.onnx on rows.csv" in page
+    assert shown.stdout.splitlines()[0] in page
+    refused(run(*command), 2, "report.html: exists already; pass --force to replace it")
+    assert run(*command, "--force").returncode == 0
+    assert list(tmp_path.iterdir()) == [tmp_path / "report.html"]
 
 
 _BARE = """
@@ -573,6 +589,7 @@ main()
         ("PIL", ["score", str(ROOT), "--model", "tiny.onnx"], "vae-detect[images]"),
         ("PIL", ["serve", "--model", "tiny.onnx"], "vae-detect[images]"),
         ("sklearn", ["evaluate", __file__, "--labels", "x", "--model", MODEL], "vae-detect[train]"),
+        ("jinja2", ["evaluate", __file__, "--labels", "x", "--model", MODEL], "vae-detect[train]"),
     ],
 )
 def test_a_missing_package_names_the_extra(package: str, arguments: list[str], extra: str, images_model: Path) -> None:

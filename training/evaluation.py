@@ -21,6 +21,7 @@ from .events import Events, PointAdjusted, count_events, point_adjust
 from .importance import LogLikelihood, log_likelihood
 from .labelled import Labelled, is_ordered, score_labelled
 from .regions import LARGEST_FALSE_RATE, Pixels, judge_pixels
+from .report import render
 from .vus import default_buffer, volumes
 
 if TYPE_CHECKING:
@@ -215,8 +216,6 @@ def evaluate(
         labelled = score_labelled(detector, data, labels, form)
         evaluation = judge(detector, labelled, point_adjusted=point_adjusted)
         if page is not None:
-            from .report import render  # here, since Matplotlib takes a second to import
-
             page.write(render(detector, labelled, evaluation, data_name=data.name))
     return evaluation
 
@@ -306,4 +305,4 @@ def _normal_days(labelled: Labelled) -> float | None:
         return None
     steps = np.diff(labelled.times[np.isfinite(labelled.times)])
     period_s = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
-    return (labelled.scored & ~labelled.truth).sum() * period_s / 86400 or None
+    return int((labelled.scored & ~labelled.truth).sum()) * period_s / 86400 or None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LARGEST_FALSE_RATE = 0.3
-"""Up to where the per-region overlap is integrated (Bergmann et al. 2021, section 5): beyond it maps are useless."""
+"""Up to where the per-region overlap is integrated (Bergmann et al. 2021): beyond it maps are useless."""
 
 
 class Pixels(msgspec.Struct, frozen=True):

@@ -15,13 +15,14 @@ from ..runtime.detector import HEAT_WHITE, Detector
 from ..runtime.reconstructions import png, to_pixels
 from . import plots
 from .calibration import realised_range
-from .evaluation import Evaluation
 from .events import runs
 from .labelled import Labelled, is_ordered
 from .regions import read_masks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from .evaluation import Evaluation
 
 WORST_ROWS, WORST_IMAGES = 8, 5
 """How many of each kind are shown."""

@@ -200,7 +200,7 @@ def test_images_stand_beside_what_was_expected(browser: webdriver.Chrome, images
     assert captions.count("image") == captions.count("expected") == captions.count("heat map") >= 4
     assert captions.count("mask") == 1
     assert "AUPRO" in text
-    assert "against 1 masks, 5 anomalous images without one left out" in text
+    assert "masks: 1; anomalous images without one, left out: 5" in text
 
 
 # --- without a browser -----------------------------------------------------------------------------------------------

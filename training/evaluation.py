@@ -158,8 +158,8 @@ class Evaluation(msgspec.Struct, frozen=True):
         if self.pixels is None:
             return []
         found = self.pixels
-        left_out = f", {found.without_mask} anomalous images without one left out" if found.without_mask else ""
-        lines = [f"pixels of heat maps, against {found.masks} masks{left_out}"]
+        left_out = f"; anomalous images without one, left out: {found.without_mask}" if found.without_mask else ""
+        lines = [f"pixels of heat maps (masks: {found.masks}{left_out})"]
         if found.roc_auc is not None:
             lines += [
                 f"  ROC-AUC           {found.roc_auc:.3f}",

@@ -31,7 +31,8 @@ BLAMED = 3
 """Columns that are named for a row, those that contribute most."""
 
 
-Kind = Literal["false", "missed", "found"]
+Mistake = Literal["false", "missed", "found"]
+"""What the lists of rows and images are of; the last is none, and shows what is right."""
 
 
 class Figure(NamedTuple):
@@ -230,7 +231,7 @@ def _offenders(detector: Detector, labelled: Labelled) -> list[Offenders]:
         kinds = (f"Normal {what} with an alarm", f"Anomalous {what} without one", f"Anomalous {what} with an alarm")
         each = ""
     show = _pictured if detector.bundle.kind == "images" else _blamed
-    titles: dict[Kind, tuple[str, str]] = {
+    titles: dict[Mistake, tuple[str, str]] = {
         "false": ("False alarms", f"{kinds[0]}, the highest score first{each}."),
         "missed": ("Missed faults", f"{kinds[1]}, the lowest score first{each}."),
         "found": ("Found faults", f"{kinds[2]}, the highest score first{each}."),
@@ -241,7 +242,7 @@ def _offenders(detector: Detector, labelled: Labelled) -> list[Offenders]:
     ]
 
 
-def _places(labelled: Labelled, bundle: Bundle, kind: Kind) -> NDArray[np.intp]:
+def _places(labelled: Labelled, bundle: Bundle, kind: Mistake) -> NDArray[np.intp]:
     """Rows or images of one kind, the worst first."""
     truth, alarm = labelled.truth, labelled.alarm
     if is_ordered(bundle):

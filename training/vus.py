@@ -53,9 +53,9 @@ def volumes(labels: ArrayLike, scores: ArrayLike, *, buffer_rows: int | None = N
         FPR       = (alarms - TP) / (n - P - B / 2)
 
     Events whose buffers overlap are one. The area under the first two is summed in steps, that under the last two by
-    trapezia, and both are averaged over w = 0, 1, ..., `buffer_rows`. These are the formulas of the authors' package
-    vus 0.0.6 (`RangeAUC_volume_opt`), which TSB-AD 1.5 has too; in the paper B / 2 holds all shares, not only those of
-    alarms, so that even a perfect detector stays below 1.
+    trapezia, and both are averaged over w = 0, 1, ..., `buffer_rows`. So it is in the authors' package, vus 0.0.6
+    (`RangeAUC_volume_opt`), and in TSB-AD 1.5; an older function of the package, `RangeAUC`, has all shares in B / 2,
+    not only those of alarms, so that even a perfect detector stays below 1.
 
     Parameters
     ----------

@@ -303,17 +303,18 @@ def test_evaluate_prints_figures(rows_csv: Path) -> None:
 
 
 def test_evaluate_writes_a_report_once(rows_csv: Path, tmp_path: Path) -> None:
-    command = ["evaluate", rows_csv, "--labels", "label", "--model", MODEL, "--report", tmp_path / "report.html"]
+    page_file = tmp_path / "report.html"
+    command: list[str | Path] = ["evaluate", rows_csv, "--labels", "label", "--model", MODEL, "--report", page_file]
     shown = run(*command, "--point-adjust")
     assert shown.returncode == 0, shown.stderr
     assert "warning           one alarm anywhere in an event" in shown.stdout
-    page = (tmp_path / "report.html").read_text()
+    page = page_file.read_text()
     assert page.startswith("<!doctype html>")
     assert "vae.onnx on rows.csv" in page
     assert shown.stdout.splitlines()[0] in page
     refused(run(*command), 2, "report.html: exists already; pass --force to replace it")
     assert run(*command, "--force").returncode == 0
-    assert list(tmp_path.iterdir()) == [tmp_path / "report.html"]
+    assert list(tmp_path.iterdir()) == [page_file]
 
 
 _BARE = """

@@ -55,6 +55,12 @@ def test_a_series_keeps_its_peaks() -> None:
     assert "500" in ticks  # the axis reaches up to it
 
 
+def test_an_axis_has_its_0_where_scores_are_hardly_negative() -> None:
+    svg = plots.render(plots.histogram(SCORE - 0.02, TRUTH, 30.0)).light.decode()
+    ticks = [part.split("-->")[0].strip() for part in svg.split("<!--")[1:]]
+    assert ticks[:4] == ["0", "2", "5", "10"]
+
+
 def test_heat_is_dark_where_there_is_none_and_bright_at_white() -> None:
     picture = plots.heat_picture(np.array([[0.0, 2.0], [4.0, 9.0]], np.float32), 4.0)
     assert picture.shape == (2, 2, 3)

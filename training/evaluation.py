@@ -156,7 +156,7 @@ class Evaluation(msgspec.Struct, frozen=True):
 
     def _pixel_lines(self) -> list[str]:
         if self.pixels is None:
-            return []
+            return ["heat maps are not judged: no masks in ground_truth beside test"] if self.kind == "images" else []
         found = self.pixels
         left_out = f"; anomalous images without one, left out: {found.without_mask}" if found.without_mask else ""
         lines = [f"pixels of heat maps (masks: {found.masks}{left_out})"]

@@ -228,6 +228,7 @@ def _scale(axes: Axes, axis: Literal["x", "y"], width: float, low: float, high: 
     ends = np.arcsinh(low / width), np.arcsinh(high / width)
     span = max(ends[1] - ends[0], 1e-6)
     round_numbers = np.outer(10.0 ** np.arange(-6, 31), [1, 2, 5]).ravel()
+    round_numbers = round_numbers[round_numbers > width / 20]  # smaller ones would stand in the place of 0
     ticks: list[float] = []
     for tick in np.concatenate([-round_numbers[::-1], [0], round_numbers]):
         is_apart = not ticks or np.arcsinh(tick / width) - np.arcsinh(ticks[-1] / width) > 0.07 * span

@@ -598,6 +598,16 @@ def sample(model: Path, provider: str, threads: int, n: int, seed: int, out: Pat
 @_model_options
 @click.option("--labels", help="Column of DATA with 0 and 1, or a CSV file with one such column; not for images.")
 @_adaptive_option
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.html",
+    help="Write a page with curves, calibration and the worst mistakes too.",
+)
+@click.option("--force", is_flag=True, help="Replace --report when it exists.")
+@click.option(
+    "--point-adjust", is_flag=True, help="Add point-adjusted figures, which flatter, to compare with papers that do."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @_table_options
 def evaluate(
@@ -607,22 +617,35 @@ def evaluate(
     threads: int,
     labels: str | None,
     adaptive: bool,
+    report: Path | None,
+    force: bool,
+    point_adjust: bool,
     as_json: bool,
     **form: Any,
 ) -> None:
     """Measure a detector on DATA, a labelled CSV or a folder of images, beside a z-score and chance.
 
-    In a folder the images under "good" are normal, and those of every other folder are not.
+    In a folder the images under "good" are normal, and those of every other folder are not. The threshold is the one
+    in the model file; none is ever chosen on these labels.
 
     \b
-    vae-detect evaluate faults.csv --labels label --model exported/vae.onnx
-    vae-detect evaluate boards/test --model boards.onnx
+    vae-detect evaluate faults.csv --labels label --model exported/vae.onnx --report faults.html
+    vae-detect evaluate boards --model boards.onnx
     """
     with _needs("train"):
         import msgspec
 
         from vae_detect.training.evaluation import evaluate as run
-    evaluation = run(_load(model, provider, threads), data, labels, _form(**form), adaptive=adaptive)
+    evaluation = run(
+        _load(model, provider, threads),
+        data,
+        labels,
+        _form(**form),
+        adaptive=adaptive,
+        point_adjusted=point_adjust,
+        report=report,
+        force=force,
+    )
     click.echo(msgspec.json.encode(evaluation) if as_json else evaluation.describe())
 
 

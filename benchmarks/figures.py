@@ -28,8 +28,8 @@ from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.simulation import csv_lines, simulate
 from vae_detect.runtime.tables import TableFormat
 from vae_detect.training.data import Selection
-from vae_detect.training.evaluation import importance_weights
 from vae_detect.training.fit import Epoch
+from vae_detect.training.importance import importance_weights
 from vae_detect.training.recipes import RECIPES, configure
 from vae_detect.training.train import train
 

@@ -198,6 +198,13 @@ class DataFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     time_column: str | None = None
 
 
+class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Mean loss of each epoch of training, nats per input; the weights are those of the lowest validation loss."""
+
+    training: tuple[float, ...]
+    validation: tuple[float, ...]
+
+
 class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything about a detector but its weights."""
 
@@ -231,6 +238,8 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     versions: dict[str, str]
     """Versions of the libraries that trained and exported."""
     licence: str = ""
+    history: History | None = None
+    """None in files that were written before it was kept."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -381,6 +390,10 @@ def _check(bundle: Bundle, source: str) -> None:
         (
             not golden_inputs == len(golden.score) == len(golden.p_value) == len(golden.is_anomaly),
             "golden rows of unequal length",
+        ),
+        (
+            bundle.history is not None and len(bundle.history.training) != len(bundle.history.validation),
+            "losses of training and validation over unequal numbers of epochs",
         ),
     ]
     for wrong, what in problems:

@@ -102,7 +102,7 @@ def write_samples(detector: Detector, n: int, out: Path, *, seed: int = 0, force
     samples = detector.sample(n, seed=seed)
     with written_aside(out, force=force) as file:
         if bundle.image is not None:
-            file.buffer.write(_png(grid(_to_pixels(samples))))
+            file.buffer.write(png(grid(to_pixels(samples))))
             return
         writer = csv.writer(file, lineterminator="\n")
         if bundle.kind == "rows":
@@ -156,14 +156,15 @@ def _write_images(chunks: Iterator[tuple[NDArray[np.float32], list[str]]], paths
     pairs = chain.from_iterable(zip(images, status, strict=True) for images, status in chunks)
     for path, (image, status) in zip(paths, pairs, strict=True):
         if status == OK:
-            write_picture(path, _png(_to_pixels(image)))
+            write_picture(path, png(to_pixels(image)))
 
 
-def _to_pixels(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+def to_pixels(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Reconstructed images as images: to the nearest whole number from 0 to 255."""
     return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
 
 
-def _png(pixels: NDArray[np.uint8]) -> bytes:
+def png(pixels: NDArray[np.uint8]) -> bytes:
     """Pixels (height, width, channels) as a PNG."""
     import_pillow()
     from PIL import Image as Pillow

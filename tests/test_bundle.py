@@ -35,6 +35,12 @@ def test_json_gives_the_same_bundle_back(detector: Detector, windows_detector: D
         json.loads(bundle.to_json(), parse_constant=pytest.fail)  # no NaN or Infinity
 
 
+def test_a_file_from_before_the_history_was_kept_is_read(detector: Detector) -> None:
+    facts = fields(detector)
+    facts.pop("history", None)
+    assert read_bundle(json.dumps(facts), "pump.onnx").history is None
+
+
 def test_names_and_input_shape(detector: Detector, windows_detector: Detector) -> None:
     names = (
         *("speed_rpm", "flow_m3h", "suction_pressure_bar", "discharge_pressure_bar"),
@@ -119,6 +125,7 @@ def column(facts: dict[str, Any], name: str) -> None:
         (lambda facts: facts.update(columns=[]), "no columns"),
         (lambda facts: column(facts, "speed_rpm"), "a column name is repeated"),
         (lambda facts: facts.update(window=0), "window 0"),
+        (lambda facts: facts.update(history={"training": [1, 2], "validation": [1]}), "unequal numbers of epochs"),
         (lambda facts: facts.update(window=2), "window 2"),
         (lambda facts: facts["calibration"].update(far=0.0), r"false-alarm rate 0\.0"),
         (lambda facts: facts["calibration"].update(far=1.0), r"false-alarm rate 1\.0"),

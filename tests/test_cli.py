@@ -297,6 +297,8 @@ def test_evaluate_prints_figures(rows_csv: Path) -> None:
     figures = json.loads(run("evaluate", rows_csv, "--labels", "label", "--model", MODEL, "--json").stdout)
     assert figures["detector"]["roc_auc"] > 0.9
     assert figures["events"]["found"] == 1
+    assert all(len(curve) <= 200 for curves in figures["curves"].values() for curve in curves.values())
+    assert figures["point_adjusted"] is None
     refused(run("evaluate", rows_csv, "--labels", "truth", "--model", MODEL), 2, "'truth'", "missing")
 
 
@@ -337,6 +339,21 @@ def test_an_adaptive_threshold_follows_what_has_drifted(rows_csv: Path, drifted_
     figures = json.loads(run("evaluate", drifted_csv, "--labels", "label", "--model", MODEL, "--json").stdout)
     assert figures["at_threshold"]["false_alarm_rate"] == 1.0
     assert figures["promise"] == {"in_range": False, "reported_after": 708, "reported_on_normal": True}
+
+
+def test_evaluate_writes_a_report_once(rows_csv: Path, tmp_path: Path) -> None:
+    page_file = tmp_path / "report.html"
+    command: list[str | Path] = ["evaluate", rows_csv, "--labels", "label", "--model", MODEL, "--report", page_file]
+    shown = run(*command, "--point-adjust")
+    assert shown.returncode == 0, shown.stderr
+    assert "warning           one alarm anywhere in an event" in shown.stdout
+    page = page_file.read_text()
+    assert page.startswith("<!doctype html>")
+    assert "vae.onnx on rows.csv" in page
+    assert shown.stdout.splitlines()[0] in page
+    refused(run(*command), 2, "report.html: exists already; pass --force to replace it")
+    assert run(*command, "--force").returncode == 0
+    assert list(tmp_path.iterdir()) == [page_file]
 
 
 _BARE = """
@@ -612,6 +629,7 @@ main()
         ("PIL", ["score", str(ROOT), "--model", "tiny.onnx"], "vae-detect[images]"),
         ("PIL", ["serve", "--model", "tiny.onnx"], "vae-detect[images]"),
         ("sklearn", ["evaluate", __file__, "--labels", "x", "--model", MODEL], "vae-detect[train]"),
+        ("jinja2", ["evaluate", __file__, "--labels", "x", "--model", MODEL], "vae-detect[train]"),
     ],
 )
 def test_a_missing_package_names_the_extra(package: str, arguments: list[str], extra: str, images_model: Path) -> None:

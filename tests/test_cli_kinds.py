@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import shutil
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,23 @@ def test_evaluate_takes_the_folders_as_labels(tiles: Path, tiles_model: Path) ->
     assert np.isfinite(figures["log_likelihood"]["log_likelihood"])
     shown = run("evaluate", tiles, "--model", tiles_model)
     assert "20 images, 20 scored, of them 10 anomalous (50.0%)" in shown.stdout
+    assert "heat maps are not judged: no masks in ground_truth beside test" in shown.stdout
+
+
+def test_evaluate_holds_heat_maps_against_masks(tiles: Path, tiles_model: Path, tmp_path: Path) -> None:
+    mask = np.zeros((1, SIDE, SIDE), np.uint8)
+    mask[:, 4:12, 4:12] = 255
+    masked = tmp_path / "tiles"
+    shutil.copytree(tiles, masked)
+    write_images(masked / "ground_truth" / "bad", mask.repeat(9, axis=0))
+    made = run("evaluate", masked, "--model", tiles_model, "--json", "--report", "report.html")
+    found = json.loads(made.stdout)["pixels"]
+    assert (found["masks"], found["without_mask"]) == (9, 1)
+    assert found["roc_auc"] > 0.8
+    assert 0.3 < found["aupro"] <= 1
+    page = Path("report.html").read_text()
+    assert "bad/0.png" in page
+    assert "masks: 9; anomalous images without one, left out: 1" in page
 
 
 def test_score_writes_heat_maps_beside_the_scores(tiles: Path, tiles_model: Path) -> None:

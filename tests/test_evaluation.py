@@ -1,149 +1,27 @@
 """Metrics by hand, labels from a column and a file, and the promise on real data."""
 
+import json
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from scipy.special import logsumexp
-from scipy.stats import norm
+from sklearn.metrics import average_precision_score, roc_auc_score
 
-from vae_detect.runtime.bundle import Prior
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.session import Session, read_model_file
-from vae_detect.runtime.simulation import simulate
 from vae_detect.runtime.tables import TableFormat
 from vae_detect.training.data import Selection
-from vae_detect.training.evaluation import (
-    Evaluation,
-    Events,
-    PromiseCheck,
-    check_promise,
-    count_events,
-    evaluate,
-    importance_weights,
-    log_prior,
-    read_labels,
-)
+from vae_detect.training.evaluation import Evaluation, PromiseCheck, check_promise, evaluate, trace_curves
+from vae_detect.training.events import Events
 from vae_detect.training.recipes import TrainConfig
 from vae_detect.training.train import train
+from vae_detect.training.vus import volumes
 
 CSV = TableFormat()
-
-
-def flags(text: str) -> NDArray[np.bool_]:
-    return np.array([letter == "x" for letter in text])
-
-
-# --- events ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("truth", "alarm", "expected"),
-    [
-        # one event of rows 2-5, first alarm in its second row; a false event in rows 7-8
-        ("..xxxx...", "...xx..xx", Events(1, 1, 1.0, None, 1)),
-        # events at the very start and the very end, found at once and after 2 rows: the median is 1
-        ("xx...xxx", "x......x", Events(2, 2, 1.0, None, 0)),
-        # three events, the middle one missed: delays 0 and 4, median 2
-        ("x.x.xxxxx", "x.......x", Events(3, 2, 2.0, None, 0)),
-        # a run of alarms that begins before its event touches it, so it is not false; the delay is 0
-        ("..xx", ".xxx", Events(1, 1, 0.0, None, 0)),
-        # one run of alarms over two events
-        ("x.x", "xxx", Events(2, 2, 0.0, None, 0)),
-        # a false event at the start and one at the end
-        (".xx.", "x..x", Events(1, 0, None, None, 2)),
-        # no alarms at all; no events at all; all of it one event
-        (".xx.", "....", Events(1, 0, None, None, 0)),
-        ("....", ".x.x", Events(0, 0, None, None, 2)),
-        ("xxxx", "xxxx", Events(1, 1, 0.0, None, 0)),
-        ("", "", Events(0, 0, None, None, 0)),
-    ],
-)
-def test_events_by_hand(truth: str, alarm: str, expected: Events) -> None:
-    assert count_events(flags(truth), flags(alarm)) == expected
-
-
-def test_delays_in_seconds_follow_the_time_stamps() -> None:
-    times = np.array([0.0, 10.0, 20.0, 50.0, 60.0, 70.0])
-    # rows 1-3, found at row 3: 40 s later; row 5, found at once
-    found = count_events(flags(".xxx.x"), flags("...x.x"), times)
-    assert (found.median_delay_rows, found.median_delay_s) == (1.0, 20.0)
-
-
-# --- the promise ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("normal_alarms", "faults", "expected"),
-    [
-        # far_high of this detector is 0.0057, far_low nearly 0, a block 177 rows
-        (20, 0, PromiseCheck(True, None, False)),
-        (30, 0, PromiseCheck(False, None, False)),
-        (5000, 0, PromiseCheck(False, 4 * 177, True)),
-        (20, 10 * 177, PromiseCheck(True, None, False)),  # a fault that lasts no longer than one may
-        (20, 20 * 177, PromiseCheck(True, 13 * 177, False)),  # one that does, and no fault of the calibration
-    ],
-)
-def test_the_promise_by_hand(detector: Detector, normal_alarms: int, faults: int, expected: PromiseCheck) -> None:
-    threshold = detector.bundle.calibration.threshold
-    score, truth = np.zeros(5000 + faults, np.float32), np.zeros(5000 + faults, np.bool_)
-    # False alarms are spread over the normal rows, which come after the faults but for one block.
-    truth[177 : 177 + faults] = True
-    normal = np.flatnonzero(~truth)
-    score[normal[:: 5000 // normal_alarms][:normal_alarms] if normal_alarms < 5000 else normal] = 2 * threshold
-    score[truth] = 2 * threshold
-    assert check_promise(detector.bundle, truth, score, score > threshold) == expected
-
-
-def test_adapted_verdicts_are_judged_by_their_own_rate(detector: Detector) -> None:
-    score, truth = np.full(5000, 2 * detector.bundle.calibration.threshold, np.float32), np.zeros(5000, np.bool_)
-    found = check_promise(detector.bundle, truth, score, np.arange(5000) < 20)
-    assert found == PromiseCheck(True, 4 * 177, True)
-    assert found.describe() == "rate in the range; reported after 708 inputs as broken"
-
-
-# --- labels ----------------------------------------------------------------------------------------------------------
-
-
-def test_labels_from_a_column(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text("v,label\n1,0\n2,1\n3, 1.0 \n4,0.0\n5,TRUE\n6,false\n")
-    assert read_labels(path, "label", CSV).tolist() == [False, True, True, False, True, False]
-
-
-def test_labels_from_a_file(tmp_path: Path) -> None:
-    labels = tmp_path / "labels.csv"
-    labels.write_text("is_bad\n0\n1\n")
-    # the data may be written otherwise: its format is not that of the labels
-    found = read_labels(tmp_path / "a.csv", str(labels), TableFormat(delimiter=";", decimal=","))
-    assert found.tolist() == [False, True]
-
-
-@pytest.mark.parametrize("cell", ["2", "", "yes", "nan", "-1", "normal"])
-def test_wrong_labels_are_refused_with_their_row(tmp_path: Path, cell: str) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text(f"v,label\n1,0\n2,{cell}\n")
-    with pytest.raises(InputError, match=rf"a\.csv: row 1, column 'label': holds '{cell}', expected 0 or 1") as refused:
-        read_labels(path, "label", CSV)
-    assert refused.value.row == 1
-
-
-def test_labels_that_are_missing_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text("v,label\n1,0\n")
-    with pytest.raises(InputError, match="column 'truth' is missing; the header has 'v', 'label'"):
-        read_labels(path, "truth", CSV)
-
-
-def test_a_file_of_labels_has_one_column(tmp_path: Path) -> None:
-    labels = tmp_path / "labels.csv"
-    labels.write_text("row,is_bad\n0,1\n")
-    with pytest.raises(InputError, match="a file of labels has one column, this one has 2"):
-        read_labels(tmp_path / "a.csv", str(labels), CSV)
 
 
 # --- evaluations by hand ---------------------------------------------------------------------------------------------
@@ -184,13 +62,17 @@ def test_an_evaluation_by_hand(detector: Detector, quiet: NDArray[np.float64], t
     assert found.at_threshold.precision == pytest.approx(2 / 3)
     assert found.at_threshold.recall == pytest.approx(2 / 3)
     assert found.at_threshold.false_alarm_rate == pytest.approx(1 / 2)
-    # one event of rows 2-4, found at once; the alarm of row 1 runs on into it
-    assert found.events == Events(1, 1, 0.0, 0.0, 0)
+    assert found.at_threshold.f1 == pytest.approx(2 / 3)
+    # one event of rows 2-4, found at once; the alarm of row 1 runs on into it, so that none is false
+    assert found.events == Events(1, 1, 0.0, 0.0, 0, 0, 1.0, 1.0, 1.0, 0.0)
+    assert found.vus_buffer_rows == 3
     assert found.promised_false_alarm_rate == detector.bundle.calibration.far
     text = found.describe()
     assert "5 rows, 5 scored, of them 3 anomalous (60.0%)" in text
     assert "precision         0.667" in text
-    assert "found             1 of 1, median delay 0 rows (0 s)" in text
+    assert "found             1 of 1, median delay 0 rows (0 s), longest 0\n" in text
+    assert "false             0, 0 a day" in text
+    assert "VUS with buffers up to 3 rows" in text
     assert "calibration       rate out of the range; not reported as broken" in text
 
 
@@ -222,6 +104,7 @@ def test_no_alarms_are_no_precision(detector: Detector, quiet: NDArray[np.float6
     found = evaluate(detector, write(detector, tmp_path / "a.csv", list(quiet[:4]), "0011"), "label", CSV)
     assert found.at_threshold.precision is None
     assert found.at_threshold.recall == 0.0
+    assert found.at_threshold.f1 == 0.0
     assert "precision         no alarms" in found.describe()
     assert "found             0 of 1\n" in found.describe()
 
@@ -237,7 +120,7 @@ def test_rows_without_a_score_are_left_out_and_counted(
     assert found.detector.roc_auc == 1.0
     assert found.at_threshold.recall == 1.0
     # Events are counted over all rows: the event begins with the bad row and is found one row later.
-    assert found.events == Events(1, 1, 1.0, None, 0)
+    assert found.events == Events(1, 1, 1.0, None, 0, 1, 1.0, 1.0, 1.0, None)
 
 
 def test_the_random_baseline_is_fixed(detector: Detector, quiet: NDArray[np.float64], tmp_path: Path) -> None:
@@ -308,9 +191,94 @@ def test_cardio_with_the_defaults(real_data: Path, tmp_path: Path) -> None:
     low, high = found.promised_range
     assert low <= found.at_threshold.false_alarm_rate <= high
     assert found.events is None  # rows of a table have no order
+    assert found.detector.vus_pr is None
+    assert "VUS" not in found.describe()
 
 
-# --- the log-likelihood ----------------------------------------------------------------------------------------------
+def test_false_events_are_counted_by_the_day(detector: Detector, quiet: NDArray[np.float64], tmp_path: Path) -> None:
+    # rows every 30 s: 8 normal ones, two false events among them
+    rows = list(quiet[:9])
+    for at in (1, 5):
+        rows[at] = pushed(detector, rows[at], 40)
+    found = evaluate(detector, write(detector, tmp_path / "a.csv", rows, "000000010", times=True), "label", CSV)
+    assert found.events is not None
+    assert found.events.false_events == 2
+    assert found.events.false_events_per_day == pytest.approx(2 / (8 * 30 / 86400))
+
+
+def test_volumes_give_rows_without_a_score_the_lowest(
+    detector: Detector, quiet: NDArray[np.float64], tmp_path: Path
+) -> None:
+    bad = quiet[1].copy()
+    bad[0] = np.nan
+    rows = [quiet[0], bad, pushed(detector, quiet[2], 40), *quiet[3:9]]
+    found = evaluate(detector, write(detector, tmp_path / "a.csv", rows, "011000000"), "label", CSV)
+    score = detector.score(np.array(rows)).score
+    score[1] = np.nanmin(score)
+    assert (found.detector.vus_roc, found.detector.vus_pr) == volumes([0, 1, 1, 0, 0, 0, 0, 0, 0], score)
+
+
+def test_point_adjusted_figures_come_only_when_asked_for_and_with_a_warning(
+    detector: Detector, quiet: NDArray[np.float64], tmp_path: Path
+) -> None:
+    # an event of 8 rows with one alarm, which point adjustment takes for 8, and a false alarm
+    rows = list(quiet[:20])
+    for at in (8, 15):
+        rows[at] = pushed(detector, rows[at], 40)
+    path = write(detector, tmp_path / "a.csv", rows, "00000111111110000000")
+    plain = evaluate(detector, path, "label", CSV)
+    assert plain.point_adjusted is None
+    assert "adjusted" not in plain.describe()
+    assert plain.at_threshold.recall == 1 / 8
+    found = evaluate(detector, path, "label", CSV, point_adjusted=True)
+    assert found.point_adjusted is not None
+    assert found.point_adjusted.recall == 1.0
+    assert found.point_adjusted.precision == pytest.approx(8 / 9)
+    assert found.point_adjusted.f1 == pytest.approx(2 * 8 / (9 + 8))
+    # two alarms at random hit the event with probability 1 - 12 * 11 / (20 * 19), and then almost all of it is right
+    assert 0.3 < found.point_adjusted.coin_f1 < 0.9
+    assert "random scores too" in found.describe()
+    assert "Kim et al. 2022" in found.point_adjusted.warning
+
+
+def test_point_adjusting_asks_for_an_order(images_detector: Detector, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="point-adjusted figures are for events of ordered data, and this model"):
+        evaluate(images_detector, tmp_path, None, CSV, point_adjusted=True)
+
+
+# --- curves ----------------------------------------------------------------------------------------------------------
+
+
+def test_curves_by_hand() -> None:
+    # from the top: right, wrong, right, wrong
+    found = trace_curves(np.array([True, False, True, False]), np.array([4.0, 3.0, 2.0, 1.0]))
+    assert found.roc == ((0, 0), (0, 0.5), (0.5, 0.5), (0.5, 1), (1, 1))
+    assert found.precision_recall == ((0, 1), (0.5, 1), (0.5, 0.5), (1, 0.666667), (1, 0.5))
+
+
+def test_long_curves_are_thinned_without_losing_their_area() -> None:
+    generator = np.random.default_rng(0)
+    truth = generator.random(20_000) < 0.03
+    score = generator.normal(size=20_000) + 2 * truth
+    found = trace_curves(truth, score)
+    assert len(found.roc) <= len(found.precision_recall) + 200 <= 400
+    assert (found.roc[0], found.roc[-1]) == ((0, 0), (1, 1))
+    x, y = np.array(found.roc).T
+    assert np.trapezoid(y, x) == pytest.approx(roc_auc_score(truth, score), abs=0.003)
+    recall, precision = np.array(found.precision_recall).T
+    assert np.trapezoid(precision, recall) == pytest.approx(average_precision_score(truth, score), abs=0.01)
+
+
+def test_an_evaluation_holds_the_curves_of_detector_and_z_score(
+    detector: Detector, quiet: NDArray[np.float64], tmp_path: Path
+) -> None:
+    path = write(detector, tmp_path / "a.csv", list(quiet[:40]), "01" * 20)
+    found = json.loads(msgspec.json.encode(evaluate(detector, path, "label", CSV)))
+    assert set(found["curves"]) == {"detector", "z_score"}
+    assert found["curves"]["z_score"]["roc"][-1] == [1.0, 1.0]
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -333,43 +301,63 @@ def test_a_detector_of_rows_is_not_evaluated_on_a_folder(detector: Detector, tmp
         evaluate(detector, tmp_path, "label", TableFormat())
 
 
-def test_importance_weights_are_those_of_the_encoder_and_decoder_files(detector: Detector) -> None:
-    """log p(x | z) + log p(z) - log q(z | x), with p(x | z) from the decoder's file instead of the scorer's noise."""
-    x = simulate(duration_s=600, period_s=30, seed=9).values.astype(np.float32)
-    scale_of_columns = np.array([column.scale for column in detector.bundle.columns])
-
-    found = importance_weights(detector, x, samples=3, seed=5)
-
-    encoder, decoder = (
-        Session(read_model_file(path), source=str(path), provider="cpu")
-        for path in (detector.path.with_name(f"vae.{part}.onnx") for part in ("encoder", "decoder"))
-    )
-    mean, log_variance = encoder.run(["mean", "log_variance"], {"x": x})
-    noise = np.random.default_rng(5)
-    for weights in found:
-        z = mean + np.exp(log_variance / 2) * noise.standard_normal((1, mean.shape[1]), dtype=np.float32)
-        expected, scale = decoder.run(["reconstruction", "scale"], {"latent": z.astype(np.float32)})
-        log_likelihood = norm.logpdf(x, expected, scale).sum(1) + np.log(scale_of_columns).sum()
-        log_ratio = norm.logpdf(z).sum(1) - norm.logpdf(z, mean, np.exp(log_variance / 2)).sum(1)
-        np.testing.assert_allclose(weights, log_likelihood + log_ratio, rtol=1e-3, atol=2e-2)
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("report.txt", r"expected a name that ends in \.html"),
+        ("missing/report.html", "cannot be written: No such file or directory"),
+        ("folder.html", "is no regular file"),
+        ("taken.html", "exists already; pass --force to replace it"),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_scored(
+    detector: Detector, tmp_path: Path, name: str, message: str
+) -> None:
+    (tmp_path / "folder.html").mkdir()
+    (tmp_path / "taken.html").write_text("mine")
+    with pytest.raises(InputError, match=message):
+        evaluate(detector, tmp_path / "no.csv", "label", CSV, report=tmp_path / name)
+    assert (tmp_path / "taken.html").read_text() == "mine"
 
 
-def test_more_samples_give_a_higher_bound(detector: Detector) -> None:
-    x = simulate(duration_s=3600, period_s=30, seed=9).values.astype(np.float32)
+def test_a_failed_evaluation_leaves_no_report(detector: Detector, tmp_path: Path) -> None:
+    (tmp_path / "taken.html").write_text("mine")
+    with pytest.raises(InputError, match="no rows after the header"):
+        evaluate(
+            detector, write(detector, tmp_path / "a.csv", [], ""), "label", CSV,
+            report=tmp_path / "taken.html", force=True,
+        )  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "taken.html"]
+    assert (tmp_path / "taken.html").read_text() == "mine"
 
-    weights = importance_weights(detector, x, samples=64)
 
-    bounds = []
-    for count in (1, 4, 16, 64):
-        groups = weights.reshape(-1, count, len(x))
-        bounds.append(float((logsumexp(groups, axis=1) - np.log(count)).mean()))
-    assert bounds == sorted(bounds)
+# --- the promise ----------------------------------------------------------------------------------------------------
 
 
-def test_the_prior_of_a_mixture_is_a_mixture(detector: Detector) -> None:
-    z = np.array([[0.5, -1.0], [3.0, 0.0]])
-    prior = Prior(weights=(0.25, 0.75), means=((0.0, 0.0), (3.0, 1.0)), scales=((1.0, 1.0), (2.0, 0.5)))
+@pytest.mark.parametrize(
+    ("normal_alarms", "faults", "expected"),
+    [
+        # far_high of this detector is 0.0057, far_low nearly 0, a block 177 rows
+        (20, 0, PromiseCheck(True, None, False)),
+        (30, 0, PromiseCheck(False, None, False)),
+        (5000, 0, PromiseCheck(False, 4 * 177, True)),
+        (20, 10 * 177, PromiseCheck(True, None, False)),  # a fault that lasts no longer than one may
+        (20, 20 * 177, PromiseCheck(True, 13 * 177, False)),  # one that does, and no fault of the calibration
+    ],
+)
+def test_the_promise_by_hand(detector: Detector, normal_alarms: int, faults: int, expected: PromiseCheck) -> None:
+    threshold = detector.bundle.calibration.threshold
+    score, truth = np.zeros(5000 + faults, np.float32), np.zeros(5000 + faults, np.bool_)
+    # False alarms are spread over the normal rows, which come after the faults but for one block.
+    truth[177 : 177 + faults] = True
+    normal = np.flatnonzero(~truth)
+    score[normal[:: 5000 // normal_alarms][:normal_alarms] if normal_alarms < 5000 else normal] = 2 * threshold
+    score[truth] = 2 * threshold
+    assert check_promise(detector.bundle, truth, score, score > threshold) == expected
 
-    first, second = norm.pdf(z, (0, 0), (1, 1)).prod(1), norm.pdf(z, (3, 1), (2, 0.5)).prod(1)
 
-    np.testing.assert_allclose(log_prior(z, prior), np.log(0.25 * first + 0.75 * second))
+def test_adapted_verdicts_are_judged_by_their_own_rate(detector: Detector) -> None:
+    score, truth = np.full(5000, 2 * detector.bundle.calibration.threshold, np.float32), np.zeros(5000, np.bool_)
+    found = check_promise(detector.bundle, truth, score, np.arange(5000) < 20)
+    assert found == PromiseCheck(True, 4 * 177, True)
+    assert found.describe() == "rate in the range; reported after 708 inputs as broken"

@@ -154,6 +154,10 @@ def test_the_user_is_told_what_happens(vae: Trained) -> None:
 def test_the_history_is_that_of_the_run(vae: Trained) -> None:
     assert [epoch.number for epoch in vae.outcome.history] == [1, 2, 3, 4]
     assert vae.outcome.history[-1].validation < vae.outcome.history[0].validation
+    kept = vae.detector.bundle.history
+    assert kept is not None
+    assert kept.training == tuple(epoch.loss for epoch in vae.outcome.history)
+    assert kept.validation == tuple(epoch.validation for epoch in vae.outcome.history)
 
 
 # --- the same again --------------------------------------------------------------------------------------------------

@@ -63,10 +63,7 @@ def calibrate(scores: ArrayLike, *, far: float, dependence_rows: int = 0) -> Cal
     allowed = math.floor((n + 1) * far * (1 + 1e-12))  # n + 1 - k; 1000 * 0.029 falls just short of the 29 meant
     if allowed >= 1:
         threshold = float(ascending[n - allowed])  # s_(k)
-        # The realised rate, given this calibration set, follows Beta(n+1-k, k) (Bates et al. 2023); here with the
-        # same mean (n+1-k)/(n+1) and the spread of effective_n rows.
-        a = (effective_n + 1) * allowed / (n + 1)
-        low, high = (float(betaincinv(a, effective_n + 1 - a, level)) for level in (0.05, 0.95))
+        low, high = realised_range(allowed / (n + 1), effective_n)
     else:
         if tail is None:
             raise InputError(f"too many of {n} scores are equal to extrapolate a rate below {1 / (n + 1):.2g}")
@@ -76,6 +73,17 @@ def calibrate(scores: ArrayLike, *, far: float, dependence_rows: int = 0) -> Cal
     method: Literal["conformal", "extrapolated"] = "conformal" if allowed >= 1 else "extrapolated"
     knots, log10_p = (tuple(values.tolist()) for values in _knots(ascending, far, threshold, tail))
     return Calibration(far, threshold, n, effective_n, low, high, method, 1 / (n + 1), knots, log10_p)
+
+
+def realised_range(share: float, effective_n: float) -> tuple[float, float]:
+    """5 % and 95 % quantile of the realised false-alarm rate of a conformal threshold.
+
+    Given the calibration set it follows Beta(n+1-k, k) (Bates et al. 2023); here with the same mean (n+1-k)/(n+1),
+    which is `share`, and the spread of `effective_n` rows.
+    """
+    a = (effective_n + 1) * share
+    low, high = (float(betaincinv(a, effective_n + 1 - a, level)) for level in (0.05, 0.95))
+    return low, high
 
 
 def _knots(ascending: Floats, far: float, threshold: float, tail: "_Tail | None") -> tuple[Floats, Floats]:

@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-from scipy.special import logsumexp
-from scipy.stats import norm
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from ..runtime import bundle as graph
-from ..runtime.batch import find_images, refuse_folder
+from ..runtime.batch import written_aside
 from ..runtime.bundle import Bundle, Kind, describe_range
 from ..runtime.detector import Detector
 from ..runtime.drift import DriftMonitor
 from ..runtime.errors import InputError
-from ..runtime.images import read_file
-from ..runtime.recordings import Recording, Watch, score_images
-from ..runtime.session import Session, read_model_file
-from ..runtime.tables import TableFormat, read_column, read_rows, read_sample
+from ..runtime.files import check_suffix
+from ..runtime.tables import TableFormat
+from .events import Events, PointAdjusted, count_events, point_adjust
+from .importance import LogLikelihood, log_likelihood
+from .labelled import Labelled, is_ordered, score_labelled
+from .regions import LARGEST_FALSE_RATE, Pixels, judge_pixels
+from .report import render
+from .vus import default_buffer, volumes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-NORMAL_FOLDER = "good"
-"""Name of the folder of normal images, as MVTec has it; images of every other one are anomalous."""
+CURVE_POINTS = 200
+"""Points of a curve that are kept, at most."""
 
-LIKELIHOOD_ROWS, LIKELIHOOD_CELLS = 500, 200_000
-"""Normal inputs, at most, over which the log-likelihood is estimated; fewer where inputs are large."""
+_COINS = 20
+"""Draws over which the figures of a coin are averaged."""
 
-LIKELIHOOD_SAMPLES = 200
-"""Importance samples for each of them."""
-
-_LABELS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
+Curve = tuple[tuple[float, float], ...]
 
 
 class Ranking(msgspec.Struct, frozen=True):
@@ -43,6 +42,19 @@ class Ranking(msgspec.Struct, frozen=True):
 
     roc_auc: float
     average_precision: float
+    vus_roc: float | None = None
+    """Volume under the ROC surface (`vus.volumes`); None for rows without an order."""
+    vus_pr: float | None = None
+    """Volume under the precision-recall surface, likewise."""
+
+
+class Curves(msgspec.Struct, frozen=True):
+    """The curves behind a ranking, thinned to at most `CURVE_POINTS` points."""
+
+    roc: Curve
+    """(false-alarm rate, recall) from (0, 0) to (1, 1)."""
+    precision_recall: Curve
+    """(recall, precision) from recall 0 to 1."""
 
 
 class AtThreshold(msgspec.Struct, frozen=True):
@@ -54,19 +66,8 @@ class AtThreshold(msgspec.Struct, frozen=True):
     """Share of anomalous rows with an alarm."""
     false_alarm_rate: float
     """Share of normal rows with an alarm."""
-
-
-class Events(msgspec.Struct, frozen=True):
-    """An event is an unbroken run of anomalous rows; it is found when any of its rows raises an alarm."""
-
-    events: int
-    found: int
-    median_delay_rows: float | None
-    """Rows from an event's first row to its first alarm; None when none was found."""
-    median_delay_s: float | None
-    """The same in seconds, None without time stamps."""
-    false_events: int
-    """Unbroken runs of alarms that touch no event."""
+    f1: float
+    """Harmonic mean of precision and recall: 2 right alarms / (alarms + anomalous rows)."""
 
 
 class PromiseCheck(msgspec.Struct, frozen=True):
@@ -83,17 +84,6 @@ class PromiseCheck(msgspec.Struct, frozen=True):
         """The end of a line for the terminal."""
         told = "not reported" if self.reported_after is None else f"reported after {self.reported_after} inputs"
         return f"rate {'in' if self.in_range else 'out of'} the range; {told} as broken"
-
-
-class LogLikelihood(msgspec.Struct, frozen=True):
-    """How probable the model finds normal inputs, nats per standardised input, means over `inputs` of them."""
-
-    inputs: int
-    samples: int
-    elbo: float
-    """E_q[log p(x, z) / q(z | x)] over these samples, a lower bound. The score takes it at the posterior's mean."""
-    log_likelihood: float
-    """log 1/K sum_k p(x, z_k) / q(z_k | x) with K = `samples` (Burda et al. 2016, section 5)."""
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -117,40 +107,86 @@ class Evaluation(msgspec.Struct, frozen=True):
     kind: Kind = "rows"
     adaptive: bool = False
     """Whether the verdicts are of a threshold that followed the data."""
+    curves: dict[str, Curves] = {}
+    """Of "detector" and "z_score"."""
+    vus_buffer_rows: int | None = None
+    """The longest buffer of the volumes; None for rows without an order."""
+    point_adjusted: PointAdjusted | None = None
+    """Only when asked for."""
+    pixels: Pixels | None = None
+    """None without masks beside images."""
 
     def describe(self) -> str:
         """A small table for the terminal."""
         low, high = self.promised_range
-        at, precision = self.at_threshold, self.at_threshold.precision
+        at = self.at_threshold
         what = "images" if self.kind == "images" else "rows"
-        rows = [("detector", self.detector), ("z-score", self.z_score), ("random", self.random)]
         lines = [
             f"{self.rows} {what}, {self.scored} scored, of them {self.anomalous} anomalous "
             f"({self.anomalous / self.scored:.1%})",
             "",
-            f"{'':10} {'ROC-AUC':>9} {'average precision':>19}",
-            *(f"{name:10} {rank.roc_auc:9.3f} {rank.average_precision:19.3f}" for name, rank in rows),
+            *self._ranking_lines(),
             "",
             "at a threshold that follows the data" if self.adaptive else "at the shipped threshold",
-            f"  precision         {'no alarms' if precision is None else format(precision, '.3f')}",
+            f"  precision         {'no alarms' if at.precision is None else format(at.precision, '.3f')}",
             f"  recall            {at.recall:.3f}",
+            f"  F1                {at.f1:.3f}",
             f"  false-alarm rate  {at.false_alarm_rate:.4f}   promised {self.promised_false_alarm_rate:.3g}, "
             f"realised rate {describe_range(low, high)} allowed",
             f"  calibration       {self.promise.describe()}",
         ]
-        return "\n".join(lines + self._event_lines() + self._likelihood_lines())
+        return "\n".join([*lines, *self._event_lines(), *self._pixel_lines(), *self._likelihood_lines()])
+
+    def _ranking_lines(self) -> list[str]:
+        ordered = self.vus_buffer_rows is not None
+        lines = [f"{'':10} {'ROC-AUC':>9} {'average precision':>19}" + f" {'VUS-ROC':>9} {'VUS-PR':>9}" * ordered]
+        for name, rank in (("detector", self.detector), ("z-score", self.z_score), ("random", self.random)):
+            line = f"{name:10} {rank.roc_auc:9.3f} {rank.average_precision:19.3f}"
+            lines.append(line + (f" {rank.vus_roc:9.3f} {rank.vus_pr:9.3f}" if ordered else ""))
+        return [*lines, f"VUS with buffers up to {self.vus_buffer_rows} rows"] if ordered else lines
 
     def _event_lines(self) -> list[str]:
         if self.events is None:
             return []
         found = self.events
-        delay = "" if found.median_delay_rows is None else f", median delay {found.median_delay_rows:g} rows"
-        delay += "" if found.median_delay_s is None else f" ({found.median_delay_s:g} s)"
+        delay = ""
+        if found.median_delay_rows is not None:
+            seconds = "" if found.median_delay_s is None else f" ({found.median_delay_s:g} s)"
+            delay = f", median delay {found.median_delay_rows:g} rows{seconds}, longest {found.max_delay_rows}"
+        per_day = "" if found.false_events_per_day is None else f", {found.false_events_per_day:.3g} a day"
+        figures = (("precision", found.precision), ("recall", found.recall), ("F1", found.f1))
         return [
             "events",
             f"  found             {found.found} of {found.events}{delay}",
-            f"  false             {found.false_events}",
+            f"  false             {found.false_events}{per_day}",
+            *(f"  {name:17} {figure:.3f}" for name, figure in figures if figure is not None),
+            *self._point_adjusted_lines(),
         ]
+
+    def _point_adjusted_lines(self) -> list[str]:
+        if self.point_adjusted is None:
+            return []
+        found = self.point_adjusted
+        return [
+            "point-adjusted, not to be compared with anything",
+            f"  precision         {'no alarms' if found.precision is None else format(found.precision, '.3f')}",
+            f"  recall            {found.recall:.3f}",
+            f"  F1                {found.f1:.3f}   a coin gets {found.coin_f1:.3f}",
+            textwrap.fill(found.warning, 110, initial_indent="  warning           ", subsequent_indent=20 * " "),
+        ]
+
+    def _pixel_lines(self) -> list[str]:
+        if self.pixels is None:
+            return ["heat maps are not judged: no masks in ground_truth beside test"] if self.kind == "images" else []
+        found = self.pixels
+        left_out = f"; anomalous images without one, left out: {found.without_mask}" if found.without_mask else ""
+        lines = [f"pixels of heat maps (masks: {found.masks}{left_out})"]
+        if found.roc_auc is not None:
+            lines += [
+                f"  ROC-AUC           {found.roc_auc:.3f}",
+                f"  AUPRO             {found.aupro:.3f}   up to a false-positive rate of {LARGEST_FALSE_RATE}",
+            ]
+        return lines
 
     def _likelihood_lines(self) -> list[str]:
         if self.log_likelihood is None:
@@ -163,212 +199,103 @@ class Evaluation(msgspec.Struct, frozen=True):
         ]
 
 
-class _Recorded(NamedTuple):
-    score: NDArray[np.float32]
-    alarm: NDArray[np.bool_]
-    scored: NDArray[np.bool_]
-    z_score: NDArray[np.float64]
-    values: NDArray[Any]
-    """Rows or images, raw units."""
-    times: NDArray[np.float64] | None
-
-
 def evaluate(
-    detector: Detector, data: Path, labels: str | None, form: TableFormat, *, adaptive: bool = False
+    detector: Detector,
+    data: Path,
+    labels: str | None,
+    form: TableFormat,
+    *,
+    adaptive: bool = False,
+    point_adjusted: bool = False,
+    report: Path | None = None,
+    force: bool = False,
 ) -> Evaluation:
-    """Score labelled data and compare.
+    """Score labelled data and compare. No threshold is chosen here: the one in the model file is judged.
 
     Parameters
     ----------
     data : a CSV, or for a detector of images a folder in which the images of the folder "good" are normal; of one laid
-        out like MVTec its folder "test" is taken
+        out like MVTec its folder "test" is taken, and the masks in "ground_truth"
     labels : name of a column of `data` with 0 for normal and 1 for anomalous rows, or the path of a CSV with one
         such column and a row for each row of `data`; None for images
     adaptive : measure the verdicts of a threshold that follows the data, not those of the one that was shipped
+    point_adjusted : also the flattering figures that papers compare, for ordered data
+    report : an HTML page to write, NAME.html, replaced only with `force`
 
     Raises
     ------
     InputError
-        when the labels are missing, not 0 and 1, of another length, or all the same
+        when the labels are missing, not 0 and 1, of another length, or all the same; when `point_adjusted` is asked of
+        data without an order, or the report cannot be written
     """
-    if detector.bundle.kind == "images":
-        if labels is not None:
-            raise InputError("--labels is for tables; the labels of images are the names of their folders")
-        recorded, truth = _score_folder(detector, data, Watch(detector, adaptive=adaptive))
-    else:
-        if labels is None:
-            raise InputError(f"{data}: needs --labels, a column of 0 and 1 or a CSV file with one")
-        recorded = _score(detector, data, form, Watch(detector, adaptive=adaptive))
-        truth = read_labels(data, labels, form)
-    if len(truth) != len(recorded.score):
-        raise InputError(f"{len(truth)} labels for {len(recorded.score)} rows of {data}")
-    kept = recorded.scored
-    y, score, alarm = truth[kept], recorded.score[kept], recorded.alarm[kept]
-    if y.all() or not y.any():
-        raise InputError(_one_sided(detector, data, y))
-    random = np.random.default_rng(0).random(len(y))
-    calibration = detector.bundle.calibration
-    ordered = detector.bundle.kind == "windows" or detector.bundle.data.time_column is not None
+    if point_adjusted and not is_ordered(detector.bundle):
+        raise InputError(
+            f"point-adjusted figures are for events of ordered data, and this model scores {detector.bundle.kind} "
+            "without an order: windows, or rows trained with time stamps, have one"
+        )
+    if report is not None:
+        check_suffix(report, ".html")
+    with nullcontext() if report is None else written_aside(report, force=force) as page:
+        labelled = score_labelled(detector, data, labels, form, adaptive=adaptive)
+        evaluation = judge(detector, labelled, adaptive=adaptive, point_adjusted=point_adjusted)
+        if page is not None:
+            page.write(render(detector, labelled, evaluation, data_name=data.name))
+    return evaluation
+
+
+def judge(
+    detector: Detector, labelled: Labelled, *, adaptive: bool = False, point_adjusted: bool = False
+) -> Evaluation:
+    """All the figures of data that has been scored."""
+    bundle, kept = detector.bundle, labelled.scored
+    truth, alarm = labelled.truth[kept], labelled.alarm[kept]
+    random = np.random.default_rng(0).random(len(labelled.truth))
+    scores: dict[str, NDArray[Any]] = {"detector": labelled.score, "z_score": labelled.z_score, "random": random}
+    ordered = is_ordered(bundle)
+    buffer_rows = default_buffer(labelled.truth) if ordered else None
+    rankings = {name: _rank(labelled, score, buffer_rows) for name, score in scores.items()}
     return Evaluation(
-        rows=len(truth),
+        rows=len(kept),
         scored=int(kept.sum()),
-        anomalous=int(y.sum()),
-        promised_false_alarm_rate=calibration.far,
-        promised_range=(calibration.far_low, calibration.far_high),
-        detector=_rank(y, score),
-        z_score=_rank(y, recorded.z_score[kept]),
-        random=_rank(y, random),
-        at_threshold=_at_threshold(y, alarm),
-        promise=check_promise(detector.bundle, y, score, alarm),
-        events=count_events(truth, recorded.alarm, recorded.times) if ordered else None,
-        log_likelihood=_log_likelihood(detector, recorded, np.flatnonzero(kept & ~truth)),
-        kind=detector.bundle.kind,
+        anomalous=int(truth.sum()),
+        promised_false_alarm_rate=bundle.calibration.far,
+        promised_range=(bundle.calibration.far_low, bundle.calibration.far_high),
+        **rankings,
+        at_threshold=_at_threshold(truth, alarm),
+        promise=check_promise(bundle, truth, labelled.score[kept], alarm),
+        events=_events(labelled) if ordered else None,
+        log_likelihood=log_likelihood(detector, labelled),
+        kind=bundle.kind,
         adaptive=adaptive,
+        curves={name: trace_curves(truth, scores[name][kept]) for name in ("detector", "z_score")},
+        vus_buffer_rows=buffer_rows,
+        point_adjusted=_point_adjusted(labelled) if point_adjusted else None,
+        pixels=judge_pixels(detector, labelled),
     )
 
 
-def _one_sided(detector: Detector, data: Path, y: NDArray[np.bool_]) -> str:
-    """What is wrong with labels that are all the same, or none."""
-    if not len(y):
-        return f"{data}: none of the rows could be scored"
-    if detector.bundle.kind == "images":
-        lie = "none" if y.all() else "all"
-        return (
-            f"{data}: {lie} of the {len(y)} images lie in a folder {NORMAL_FOLDER!r}; an evaluation needs normal "
-            "images in it, and anomalous ones in another"
-        )
-    return f"all {len(y)} scored rows have the same label; an evaluation needs normal and anomalous rows"
+def _rank(labelled: Labelled, score: NDArray[np.floating], buffer_rows: int | None) -> Ranking:
+    truth, known = labelled.truth[labelled.scored], score[labelled.scored]
+    areas = float(roc_auc_score(truth, known)), float(average_precision_score(truth, known))
+    if buffer_rows is None:
+        return Ranking(*areas)
+    # The places of rows in time count here, so none is left out: one without a score ranks lowest, as it never alarms.
+    everywhere = np.where(labelled.scored, score, known.min())
+    return Ranking(*areas, *volumes(labelled.truth, everywhere, buffer_rows=buffer_rows))
 
 
-def read_labels(data: Path, labels: str, form: TableFormat) -> NDArray[np.bool_]:
-    """The labels as booleans (rows,), from a column of `data` or from a file of one column; raises like `evaluate`."""
-    path, column = data, labels
-    if Path(labels).is_file():
-        path, form = Path(labels), TableFormat()
-        header, _ = read_sample(path, form)
-        if len(header) != 1:
-            raise InputError(f"{path}: a file of labels has one column, this one has {len(header)}")
-        column = header[0]
-    cells = read_column(path, column, form)
-    truth = np.zeros(len(cells), np.bool_)
-    for row, cell in enumerate(cells):
-        label = _LABELS.get(cell.strip().lower())
-        if label is None:
-            raise InputError(f"{path}: row {row}, column {column!r}: holds {cell[:40]!r}, expected 0 or 1", row=row)
-        truth[row] = label
-    return truth
+def trace_curves(truth: NDArray[np.bool_], score: NDArray[np.floating]) -> Curves:
+    """The ROC and the precision-recall curve of scores (rows,), thinned."""
+    false_alarms, recall, _ = roc_curve(truth, score)
+    precision, recall_by_precision, _ = precision_recall_curve(truth, score)
+    return Curves(_thinned(false_alarms, recall), _thinned(recall_by_precision[::-1], precision[::-1]))
 
 
-def _score(detector: Detector, data: Path, form: TableFormat, watch: Watch) -> _Recorded:
-    refuse_folder(detector, data)
-    bundle = detector.bundle
-    recording = Recording(detector, watch=watch)
-    parts: list[_Recorded] = []
-    for rows in read_rows(data, bundle.columns, form=form, time_column=bundle.data.time_column):
-        scores = recording.push(rows).scores
-        z_score = _z_score(rows.values, bundle)
-        parts.append(_Recorded(scores.score, scores.is_anomaly, scores.scored, z_score, rows.values, rows.times))
-    if not parts:
-        raise InputError(f"{data}: no rows after the header")
-    return _joined(parts)
-
-
-def _score_folder(detector: Detector, folder: Path, watch: Watch) -> tuple[_Recorded, NDArray[np.bool_]]:
-    """The images of a folder, and which of them are anomalous by the folder they are in."""
-    image = detector.bundle.image
-    assert image is not None
-    root = folder / "test" if (folder / "test").is_dir() else folder
-    parts: list[_Recorded] = []
-    truth: list[bool] = []
-    for file in find_images(root).files:
-        try:
-            pixels = read_file(file, image)
-        except InputError as error:
-            raise InputError(f"{file.path}: {error}") from None
-        scores = score_images(detector, len(truth), [pixels], watch).scores
-        z_score = _z_score(pixels.reshape(1, -1, pixels.shape[-1]), detector.bundle)
-        parts.append(_Recorded(scores.score, scores.is_anomaly, scores.scored, z_score, pixels[None], None))
-        truth.append(NORMAL_FOLDER not in file.name.split("/")[:-1])
-    return _joined(parts), np.array(truth)
-
-
-def _z_score(values: NDArray[Any], bundle: Bundle) -> NDArray[np.float64]:
-    """The largest deviation of any cell of an input, in standard deviations of its column: (inputs,)."""
-    center = np.array([column.center for column in bundle.columns])
-    scale = np.array([column.scale for column in bundle.columns])
-    if any(column.treatment in ("log", "logit") for column in bundle.columns):
-        import torch  # here, since it takes seconds to import and few models need it
-
-        from .columns import Transform
-
-        treated = Transform(bundle.columns).treat(torch.from_numpy(values)).numpy()
-    else:
-        treated = values
-    deviation: NDArray[np.float64] = np.abs((treated - center) / scale).reshape(len(values), -1).max(axis=1)
-    return deviation
-
-
-def _joined(parts: Sequence[_Recorded]) -> _Recorded:
-    score, alarm, scored, z_score, values = (np.concatenate(column) for column in list(zip(*parts, strict=True))[:5])
-    times = [part.times for part in parts if part.times is not None]
-    return _Recorded(score, alarm, scored, z_score, values, np.concatenate(times) if times else None)
-
-
-def _log_likelihood(detector: Detector, recorded: _Recorded, normal: NDArray[np.intp]) -> LogLikelihood | None:
-    """Estimated over a sample of these normal inputs, the same at every call."""
-    bundle = detector.bundle
-    if bundle.prior is None or bundle.active_units is None:
-        return None
-    most = max(20, min(LIKELIHOOD_ROWS, LIKELIHOOD_CELLS // int(np.prod(bundle.input_shape))))
-    chosen = normal if len(normal) <= most else np.sort(np.random.default_rng(0).choice(normal, most, replace=False))
-    places = chosen[:, None] + np.arange(1 - bundle.window, 1) if bundle.kind == "windows" else chosen
-    x = recorded.values[places]
-    log_weights = importance_weights(detector, x, samples=LIKELIHOOD_SAMPLES)
-    estimate = logsumexp(log_weights, axis=0) - np.log(LIKELIHOOD_SAMPLES)
-    return LogLikelihood(len(x), LIKELIHOOD_SAMPLES, float(log_weights.mean()), float(estimate.mean()))
-
-
-def importance_weights(detector: Detector, x: NDArray[Any], *, samples: int, seed: int = 0) -> NDArray[np.float64]:
-    """log p(x, z_k) - log q(z_k | x) at codes drawn from q, of the standardised inputs: (samples, inputs).
-
-    From the ONNX files alone: the encoder gives q, the scorer's optional input `noise` chooses z_k.
-
-    Parameters
-    ----------
-    x : inputs as the scorer takes them, of a recipe with a posterior
-    """
-    bundle = detector.bundle
-    assert bundle.prior is not None
-    encoder = detector.path.with_name(f"{detector.path.stem}.encoder.onnx")
-    names, feeds = [graph.MEAN, graph.LOG_VARIANCE], {graph.X: x}
-    mean, log_variance = Session(read_model_file(encoder), source=str(encoder)).run(names, feeds)
-    scorer = Session(read_model_file(detector.path), source=str(detector.path))
-    error, kl, elbo = scorer.run([graph.RECONSTRUCTION_ERROR, graph.KL, graph.ELBO], feeds)
-    log_normaliser = float(np.median(-(elbo + error + kl).astype(np.float64)))
-    scale = np.exp(0.5 * log_variance.astype(np.float64))
-    points = int(str(bundle.settings["points"]))
-    generator = np.random.default_rng(seed)
-    log_weights: list[NDArray[np.float64]] = []
-    for _ in range(samples):
-        noise = generator.standard_normal((1, bundle.latent), dtype=np.float32)
-        # Where the graph averages over several points, all are put at the same place.
-        fed = noise if points == 1 else np.repeat(noise[None], points, axis=0)
-        (error,) = scorer.run([graph.RECONSTRUCTION_ERROR], {**feeds, graph.NOISE: fed})
-        z = mean.astype(np.float64) + scale * noise
-        log_q = norm.logpdf(z, mean, scale).sum(axis=1)
-        log_weights.append(-error - log_normaliser + log_prior(z, bundle.prior) - log_q)
-    return np.array(log_weights)
-
-
-def log_prior(z: NDArray[np.float64], prior: graph.Prior) -> NDArray[np.float64]:
-    """log p(z) of codes (inputs, latent): (inputs,)."""
-    each = norm.logpdf(z[:, None], np.array(prior.means), np.array(prior.scales)).sum(axis=2)  # (inputs, components)
-    log_p: NDArray[np.float64] = logsumexp(each + np.log(prior.weights), axis=1)
-    return log_p
-
-
-def _rank(truth: NDArray[np.bool_], score: NDArray[np.floating]) -> Ranking:
-    return Ranking(float(roc_auc_score(truth, score)), float(average_precision_score(truth, score)))
+def _thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> Curve:
+    """Points at even distances along a curve, both ends among them."""
+    way = np.concatenate([[0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
+    kept = np.unique(np.searchsorted(way, np.linspace(0, way[-1], min(CURVE_POINTS, len(x)))))
+    return tuple(zip(x[kept].round(6).tolist(), y[kept].round(6).tolist(), strict=True))
 
 
 def _at_threshold(truth: NDArray[np.bool_], alarm: NDArray[np.bool_]) -> AtThreshold:
@@ -376,6 +303,7 @@ def _at_threshold(truth: NDArray[np.bool_], alarm: NDArray[np.bool_]) -> AtThres
         precision=float(truth[alarm].mean()) if alarm.any() else None,
         recall=float(alarm[truth].mean()),
         false_alarm_rate=float(alarm[~truth].mean()),
+        f1=float(2 * (truth & alarm).sum() / (truth.sum() + alarm.sum())),
     )
 
 
@@ -392,27 +320,29 @@ def check_promise(
     return PromiseCheck(bool(in_range), whole.first_report, normal.first_report is not None)
 
 
-def count_events(
-    truth: NDArray[np.bool_], alarm: NDArray[np.bool_], times: NDArray[np.float64] | None = None
-) -> Events:
-    """Events found, their delays, and false events, over all rows in order (a row without a score raises no alarm)."""
-    delays = []
-    for start, end in _runs(truth):
-        fired = np.flatnonzero(alarm[start:end])
-        if len(fired):
-            delays.append((start, start + fired[0]))
-    rows = [first - start for start, first in delays]
-    seconds = [] if times is None else [times[first] - times[start] for start, first in delays]
-    return Events(
-        events=len(_runs(truth)),
-        found=len(delays),
-        median_delay_rows=float(np.median(rows)) if rows else None,
-        median_delay_s=float(np.median(seconds)) if seconds else None,
-        false_events=sum(not truth[start:end].any() for start, end in _runs(alarm)),
-    )
+def _point_adjusted(labelled: Labelled) -> PointAdjusted:
+    def adjusted(alarm: NDArray[np.bool_]) -> AtThreshold:
+        return _at_threshold(truth, point_adjust(labelled.truth, alarm)[labelled.scored])
+
+    truth = labelled.truth[labelled.scored]
+    found = adjusted(labelled.alarm)
+    generator = np.random.default_rng(0)
+    coins: list[float] = []
+    for _ in range(_COINS):
+        coin = np.zeros_like(labelled.alarm)
+        coin[labelled.scored] = generator.permutation(labelled.alarm[labelled.scored])
+        coins.append(adjusted(coin).f1)
+    return PointAdjusted(found.precision, found.recall, found.f1, float(np.mean(coins)))
 
 
-def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """First row and end of each unbroken run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
-    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
+def _events(labelled: Labelled) -> Events:
+    return count_events(labelled.truth, labelled.alarm, labelled.times, normal_days=_normal_days(labelled))
+
+
+def _normal_days(labelled: Labelled) -> float | None:
+    """How long the normal rows with a score lasted, by the median step of the time stamps; None without any."""
+    if labelled.times is None:
+        return None
+    steps = np.diff(labelled.times[np.isfinite(labelled.times)])
+    period_s = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
+    return int((labelled.scored & ~labelled.truth).sum()) * period_s / 86400 or None

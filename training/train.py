@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from .. import __version__
 from ..runtime import bundle as graph
-from ..runtime.bundle import SCHEMA_VERSION, Bundle, Calibration, Column, DataFacts, Golden, Part, Parts
+from ..runtime.bundle import SCHEMA_VERSION, Bundle, Calibration, Column, DataFacts, Golden, History, Part, Parts
 from ..runtime.errors import InputError, MissingExtraError
 from ..runtime.session import Session
 from ..runtime.tables import TableFormat
@@ -152,6 +152,7 @@ def train(
         columns=columns,
         table=table,
         parts=parts,
+        history=history,
         licence=licence,
     )
     if bundle.active_units is not None:
@@ -248,7 +249,8 @@ def settle(model: Autoencoder, values: NDArray[Any], parts: Split, config: Train
 def sample_starts(starts: NDArray[np.int64], model: Autoencoder) -> NDArray[np.int64]:
     """As many of these inputs, evenly along the recording, as an ensemble is fitted to."""
     most = min(FITTED_INPUTS, max(100, FITTED_VALUES // int(np.prod(model.input_shape))))
-    return starts[np.linspace(0, len(starts) - 1, min(len(starts), most)).astype(int)]
+    chosen: NDArray[np.int64] = starts[np.linspace(0, len(starts) - 1, min(len(starts), most)).astype(int)]
+    return chosen
 
 
 def gather(values: NDArray[Any], starts: NDArray[np.int64], config: TrainConfig) -> NDArray[Any]:
@@ -280,6 +282,7 @@ def export(
     columns: tuple[Column, ...],
     table: Table,
     parts: Split,
+    history: Sequence[Epoch],
     licence: str = "",
 ) -> Bundle:
     """Build the graphs, certify them, and write the three files; returns the scorer's metadata.
@@ -329,6 +332,7 @@ def export(
         settings=settings,
         versions={"vae-detect": __version__, **{name: version(name) for name in ("torch", "onnx", "numpy")}},
         licence=licence,
+        history=History(tuple(epoch.loss for epoch in history), tuple(epoch.validation for epoch in history)),
     )
     scorer = finish_scorer(graphs.scorer, bundle)
     # The scorer last: whoever sees it finds its parts.

@@ -1,0 +1,88 @@
+"""How probable a model with a posterior finds inputs: log p(x) by importance sampling, from the ONNX files alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from scipy.special import logsumexp
+from scipy.stats import norm
+
+from ..runtime import bundle as graph
+from ..runtime.detector import Detector
+from ..runtime.session import Session, read_model_file
+from .labelled import Labelled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LIKELIHOOD_ROWS, LIKELIHOOD_CELLS = 500, 200_000
+"""Normal inputs, at most, over which the log-likelihood is estimated; fewer where inputs are large."""
+
+LIKELIHOOD_SAMPLES = 200
+"""Importance samples for each of them."""
+
+
+class LogLikelihood(msgspec.Struct, frozen=True):
+    """How probable the model finds normal inputs, nats per standardised input, means over `inputs` of them."""
+
+    inputs: int
+    samples: int
+    elbo: float
+    """E_q[log p(x, z) / q(z | x)] over these samples, a lower bound. The score takes it at the posterior's mean."""
+    log_likelihood: float
+    """log 1/K sum_k p(x, z_k) / q(z_k | x) with K = `samples` (Burda et al. 2016, section 5)."""
+
+
+def log_likelihood(detector: Detector, labelled: Labelled) -> LogLikelihood | None:
+    """Estimated over a sample of the normal inputs with a score, the same at every call; None without a posterior."""
+    bundle = detector.bundle
+    if bundle.prior is None or bundle.active_units is None:
+        return None
+    normal = np.flatnonzero(labelled.scored & ~labelled.truth)
+    most = max(20, min(LIKELIHOOD_ROWS, LIKELIHOOD_CELLS // int(np.prod(bundle.input_shape))))
+    chosen = normal if len(normal) <= most else np.sort(np.random.default_rng(0).choice(normal, most, replace=False))
+    x = labelled.inputs(bundle, chosen)
+    log_weights = importance_weights(detector, x, samples=LIKELIHOOD_SAMPLES)
+    estimate = logsumexp(log_weights, axis=0) - np.log(LIKELIHOOD_SAMPLES)
+    return LogLikelihood(len(x), LIKELIHOOD_SAMPLES, float(log_weights.mean()), float(estimate.mean()))
+
+
+def importance_weights(detector: Detector, x: NDArray[Any], *, samples: int, seed: int = 0) -> NDArray[np.float64]:
+    """log p(x, z_k) - log q(z_k | x) at codes drawn from q, of the standardised inputs: (samples, inputs).
+
+    From the ONNX files alone: the encoder gives q, the scorer's optional input `noise` chooses z_k.
+
+    Parameters
+    ----------
+    x : inputs as the scorer takes them, of a recipe with a posterior
+    """
+    bundle = detector.bundle
+    assert bundle.prior is not None
+    encoder = detector.path.with_name(f"{detector.path.stem}.encoder.onnx")
+    names, feeds = [graph.MEAN, graph.LOG_VARIANCE], {graph.X: x}
+    mean, log_variance = Session(read_model_file(encoder), source=str(encoder)).run(names, feeds)
+    scorer = Session(read_model_file(detector.path), source=str(detector.path))
+    error, kl, elbo = scorer.run([graph.RECONSTRUCTION_ERROR, graph.KL, graph.ELBO], feeds)
+    log_normaliser = float(np.median(-(elbo + error + kl).astype(np.float64)))
+    scale = np.exp(0.5 * log_variance.astype(np.float64))
+    points = int(str(bundle.settings["points"]))
+    generator = np.random.default_rng(seed)
+    log_weights: list[NDArray[np.float64]] = []
+    for _ in range(samples):
+        noise = generator.standard_normal((1, bundle.latent), dtype=np.float32)
+        # Where the graph averages over several points, all are put at the same place.
+        fed = noise if points == 1 else np.repeat(noise[None], points, axis=0)
+        (error,) = scorer.run([graph.RECONSTRUCTION_ERROR], {**feeds, graph.NOISE: fed})
+        z = mean.astype(np.float64) + scale * noise
+        log_q = norm.logpdf(z, mean, scale).sum(axis=1)
+        log_weights.append(-error - log_normaliser + log_prior(z, bundle.prior) - log_q)
+    return np.array(log_weights)
+
+
+def log_prior(z: NDArray[np.float64], prior: graph.Prior) -> NDArray[np.float64]:
+    """log p(z) of codes (inputs, latent): (inputs,)."""
+    each = norm.logpdf(z[:, None], np.array(prior.means), np.array(prior.scales)).sum(axis=2)  # (inputs, components)
+    log_p: NDArray[np.float64] = logsumexp(each + np.log(prior.weights), axis=1)
+    return log_p

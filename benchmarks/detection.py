@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import os
 import platform
 import tempfile
@@ -92,7 +93,7 @@ def data_sets(data: Path) -> Iterator[Series | Folder]:
     for column, window in (("smd", 10), ("asd", 16)):
         for folder in sorted(path for path in (data / column).iterdir() if path.is_dir()):
             yield Series(column, folder.name, *_files(folder), window)
-    for path in sorted((data / "skab").rglob("*.csv")):
+    for path in sorted((data / "skab").glob("*/[0-9]*.csv")):
         table = pd.read_csv(path, sep=";").drop(columns="datetime")
         truth = table.pop("anomaly").to_numpy().astype(bool)
         values = table.drop(columns="changepoint").to_numpy(np.float32)
@@ -210,7 +211,7 @@ def run_ours(recipe: str, data: Series | Folder, seed: int, folder: Path) -> dic
         ordered = data.window > 1
         table = load_table(source, selection, TableFormat())
         inputs = len(split(table, window=data.window, stride=1, ordered=ordered, seed=seed).calibration)
-    far = max(FAR, 1 / (int(inputs) + 1))  # what the calibration inputs support
+    far = max(FAR, math.ceil(1e6 / (int(inputs) + 1)) / 1e6)  # what the calibration inputs support
     out = folder / "model.onnx"
     train(source, out, configure(settings), selection=selection, form=TableFormat(), far=f"{far:.6f}")
     detector = Detector.load(out, provider="cpu")

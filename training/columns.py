@@ -38,6 +38,7 @@ def plan_columns(
     texts: Mapping[str, Sequence[str]] | None = None,
     treatments: Mapping[str, Treatment] | None = None,
     numeric_only: bool = False,
+    logarithms: bool = True,
     standardise: bool = True,
 ) -> tuple[tuple[Column, ...], list[str]]:
     """The columns with their treatments and statistics, and notes for the user.
@@ -49,6 +50,7 @@ def plan_columns(
     texts : by name, the texts of columns that hold text: these are categories
     treatments : by name, what the user wants
     numeric_only : take flags as numbers, for a recipe whose likelihood is one for all
+    logarithms : take heavy tails as log by themselves
     standardise : False leaves values as they are, for data in [0, 1]
 
     Raises
@@ -68,7 +70,7 @@ def plan_columns(
         elif not standardise:
             kind = treatments.get(name, "linear")
         else:
-            kind = treatments.get(name) or _choose(cells, unit, numeric_only=numeric_only)
+            kind = treatments.get(name) or _choose(cells, unit, numeric_only=numeric_only, logarithms=logarithms)
         column = _fit(name, unit, cells, kind, tuple(texts.get(name, ())), standardise=standardise)
         columns.append(column)
     flat = [name for name, cells in zip(names, values.T, strict=True) if _is_constant(cells.astype(np.float64))]
@@ -94,7 +96,7 @@ def parse_treatments(text: str) -> dict[str, Treatment]:
     return chosen
 
 
-def _choose(cells: NDArray[np.float64], unit: str, *, numeric_only: bool) -> Treatment:
+def _choose(cells: NDArray[np.float64], unit: str, *, numeric_only: bool, logarithms: bool) -> Treatment:
     distinct = np.unique(cells)
     if len(distinct) == 2 and not numeric_only:
         return "binary"
@@ -103,6 +105,8 @@ def _choose(cells: NDArray[np.float64], unit: str, *, numeric_only: bool) -> Tre
     low, high = distinct[0], distinct[-1]
     if _is_percentage(unit) and low >= 0 and high <= 100 and (low < 1 or high > 99):
         return "logit"
+    if not logarithms:
+        return "linear"
     centred = cells - cells.mean()
     kurtosis = (centred**4).mean() / max((centred**2).mean() ** 2, 1e-300)
     return "log" if kurtosis > _HEAVY_TAIL else "linear"

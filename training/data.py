@@ -290,7 +290,7 @@ def _segments(kept: NDArray[np.bool_], times: NDArray[np.float64] | None) -> tup
 
 
 def split(table: Table, *, window: int, stride: int, ordered: bool, seed: int) -> Split:
-    """Inputs for training, validation and calibration, none of which shares a row with another part.
+    """Inputs for training, validation and calibration. None of calibration shares a row with another part.
 
     Ordered data is split in blocks, with a gap of one window between the parts where blocks are long enough, since
     neighbours are alike and would make validation and calibration too easy. A block ends in its training part: what
@@ -309,8 +309,10 @@ def split(table: Table, *, window: int, stride: int, ordered: bool, seed: int) -
     for low, high in pairwise(edges):
         places = low + np.rint(cuts * (high - low)).astype(int)
         for name, (begin, end) in zip(SHARES, pairwise(places), strict=True):
-            # An input ends a gap before its part does.
-            parts[name].append(np.arange(begin, end - window - gap + 1))
+            # An input ends a gap before its part does. Where there is none, validation reaches into the training rows:
+            # a tenth of a short recording may hold no window, and nothing is promised from it.
+            overlap = window - 1 if name == "validation" and not gap else 0
+            parts[name].append(np.arange(begin, min(end + overlap, high) - window - gap + 1))
     found = {name: _unbroken(np.concatenate(part), table.segment, window) for name, part in parts.items()}
     return Split(found["train"][::stride], found["validation"], found["calibration"])
 

@@ -282,7 +282,7 @@ class Ensemble(nn.Module):
         powers = torch.exp(surprise - highest)  # of the largest, so that none leaves float32
         total = powers.sum(0)
         score = highest + torch.log(torch.exp(-highest) + total)
-        return score, score * powers / total
+        return score, score * powers / torch.clamp(total, min=1e-30)
 
 
 def _members(kind: Kind, x: Tensor, seed: int) -> list[nn.Module]:

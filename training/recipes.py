@@ -88,11 +88,8 @@ RECIPES = {
         "Vincent et al. 2008; Hinton 2002",
         corruption="gaussian",
         score="joined",
-        settings={"latent": 32, "epochs": 300, "patience": 20},
-        kinds={
-            "rows": {"hidden": (128,), "corruption_level": 0.5},
-            "windows": {"hidden": (128,), "corruption_level": 0.5},
-        },
+        settings={"epochs": 300, "patience": 20},
+        kinds={"rows": {"hidden": (128,), "latent": 32, "corruption_level": 0.5}},
     ),
     "ae": Recipe("undercomplete autoencoder, two layers or deep", "Rumelhart et al. 1986"),
     "sparse": Recipe(

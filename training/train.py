@@ -223,6 +223,8 @@ def _columns(
         texts=table.texts,
         treatments=treatments,
         numeric_only=_numbers_only(config),
+        # Prototypes find far values, which a logarithm brings near; the cells of windows gain by it.
+        logarithms=config.ingredients.score != "joined" or config.kind != "rows",
         standardise=not has_range,
     )
 

@@ -1,0 +1,270 @@
+"""What confirmed faults and false alarms add to a score: Gaussian-process classification around the detector.
+
+The log-odds that an input is a fault are what the detector says, plus a function that is learnt from the labels:
+
+    f(x) = asinh(u(x)) - b + g(x),    u(x) = (score(x) - center) / width,    g ~ GP(0, k)
+
+The detector is the mean function of the process (Rasmussen and Williams 2006, *Gaussian Processes for Machine
+Learning*, sections 2.7 and 3.4), so that far from every label g is 0 and the score stays what it was. asinh is the
+logarithm of a score far above normal and linear around normal scores, which may be negative.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import expit
+from torch import Tensor, nn
+
+from ..runtime.bundle import Bundle, Calibration
+from .columns import Layout, Transform
+from .reviews import Recording, in_parts, inputs_at
+
+Floats = NDArray[np.float64]
+
+VARIANCE = 1.0
+"""Of g: one label moves the log-odds by no more than this."""
+
+CONSTANT = 25.0
+"""c, the variance of the constant: all but free."""
+
+WIDE, NARROW = 0.7, 0.1
+"""Length scales of the kernel, as multiples of the distance between two normal inputs that have nothing in common: one
+that lets labels speak of inputs of their kind, and one that lets them speak of hardly more than themselves."""
+
+CLIP = 5.0
+"""Inputs are compared clipped to so many standard deviations, or one far column would hide all others."""
+
+FOLDS = 20
+"""How often, at most, the labels are fitted again without a part of them, to score that part."""
+
+LEAST_GAIN, LEAST_GAIN_OF_ONE = 0.3, 0.02
+"""By how many nats, and nats for each label, labels must be better foretold by one another to reach far."""
+
+_P_CENTER, _P_WIDTH, _P_EVEN = 0.5, 0.1, 0.05
+"""p-values of the scores that are the center, a width above it, and a fault as likely as not."""
+
+
+class Yardstick(NamedTuple):
+    """What a detector's scores are measured with, from its own calibration."""
+
+    center: float
+    width: float
+    even: float
+    """asinh(u) of a score that is as likely a fault as not: b."""
+
+    @classmethod
+    def of(cls, calibration: Calibration) -> Yardstick:
+        scores, log10_p = np.array(calibration.knot_scores), np.array(calibration.knot_log10_p)
+        center, wide, even = np.interp(-np.log10([_P_CENTER, _P_WIDTH, _P_EVEN]), -log10_p, scores).tolist()
+        width = max(wide - center, 1e-3 * abs(center), 1e-30)  # of a detector that knows one normal score only
+        return cls(center, width, float(np.arcsinh((even - center) / width)))
+
+    def log_odds(self, scores: NDArray[np.floating]) -> Floats:
+        """What the detector alone says: asinh(u) - b, (inputs,)."""
+        odds: Floats = np.arcsinh((scores.astype(np.float64) - self.center) / self.width) - self.even
+        return odds
+
+    def correct(self, score: Tensor, g: Tensor) -> Tensor:
+        """The score whose asinh(u) is larger by g: (inputs,)."""
+        u = (score - self.center) / self.width
+        size = torch.abs(u)
+        # The square of a large u would leave float32, and adds nothing to it.
+        grown = size + torch.maximum(size, torch.sqrt(1 + torch.clamp(size, max=1e4) ** 2))
+        q = torch.where(u < 0, 1 / grown, grown)  # exp(asinh u), without cancellation
+        return self.center + self.width * 0.5 * (q * torch.exp(g) - torch.exp(-g) / q)
+
+
+class Likeness(nn.Module):
+    """Inputs in raw units to points (batch, cells) at which the kernel of two inputs is exp(-distance^2).
+
+    k(x, x') = v exp(-|t(x) - t(x')|^2 / 2 l^2), t treated, standardised and clipped, averaged over the rows of a
+    window. Two normal inputs that have nothing in common are sqrt(2 features) apart, and l is `reach` times that.
+    """
+
+    def __init__(self, bundle: Bundle, reach: float) -> None:
+        super().__init__()
+        self.transform, self.layout = Transform(bundle.columns), Layout(bundle.columns)
+        self.divisor = 2 * reach * float(np.sqrt(len(bundle.columns) * bundle.window))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.clamp(self.layout.expand(self.transform(x)), -CLIP, CLIP).flatten(1) / self.divisor
+
+
+def kernel(points: Tensor, others: Tensor) -> Tensor:
+    """k of every pair: (points, others)."""
+    squares = (points * points).sum(-1, keepdim=True) + (others * others).sum(-1) - 2 * points @ others.T
+    return VARIANCE * torch.exp(-torch.clamp(squares, min=0.0))
+
+
+def fit_weights(k: Floats, log_odds: Floats, is_fault: NDArray[np.bool_], counts: Floats) -> Floats:
+    """a of the most probable h(x) = sum_i a_i (k(x, x_i) + c): (labels,).
+
+    h is g plus a constant c sum_i a_i, which takes up that all labelled inputs score too high or too low. Newton's
+    method on sum_i n_i log sigma(y_i f_i) - 1/2 a' (K + c) a, y = 1 for a fault and -1 for a false alarm, which is
+    concave (Rasmussen and Williams 2006, algorithm 3.1), each step halved until it is uphill.
+
+    Parameters
+    ----------
+    k : kernel of every pair of labelled inputs, (labels, labels)
+    log_odds : f without g and the constant, (labels,)
+    counts : n_i, as how much of a label each counts, (labels,)
+    """
+    sign, k = np.where(is_fault, 1.0, -1.0), k + CONSTANT
+
+    def log_posterior(a: Floats) -> float:
+        h = k @ a
+        return float(-counts @ np.logaddexp(0, -sign * (log_odds + h)) - 0.5 * a @ h)
+
+    a = np.zeros(len(k))
+    reached = log_posterior(a)
+    for _ in range(100):
+        h = k @ a
+        p = expit(log_odds + h)
+        curvature = counts * p * (1 - p)
+        root = np.sqrt(curvature)
+        b = curvature * h + counts * (is_fault - p)
+        step = b - root * np.linalg.solve(np.eye(len(k)) + root[:, None] * k * root, root * (k @ b)) - a
+        while (found := log_posterior(a + step)) < reached and np.abs(step).max() > 1e-12:
+            step = step / 2
+        if found <= reached + 1e-12 * (1 + abs(reached)):
+            break
+        a, reached = a + step, found
+    return a
+
+
+class Correction(nn.Module):
+    """A score and its input to the score with what the labels say: sinh(asinh(u) + g) in the units of the score.
+
+    Parameters
+    ----------
+    points : of the labelled inputs, as `Likeness` gives them
+    weights : a_i, as `fit_weights` gives them
+    """
+
+    points: Tensor
+    weights: Tensor
+
+    def __init__(self, likeness: Likeness, yardstick: Yardstick, points: Tensor, weights: Floats) -> None:
+        super().__init__()
+        self.likeness, self.yardstick = likeness, yardstick
+        self.register_buffer("points", points)
+        self.register_buffer("weights", torch.from_numpy(weights.astype(np.float32)))
+
+    def forward(self, x: Tensor, score: Tensor) -> Tensor:
+        return self.yardstick.correct(score, kernel(self.likeness(x), self.points) @ self.weights)
+
+
+class Fit:
+    """What the labels say, by all of them and without each of a few parts of them.
+
+    Parameters
+    ----------
+    recording : the rows of the file with the labels
+    labelled : which of them count as labels, ascending
+    is_fault : for each of these
+    near : rows at most so many apart are alike; 0 for rows without an order
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        recording: Recording,
+        labelled: NDArray[np.int64],
+        is_fault: NDArray[np.bool_],
+        *,
+        near: int,
+    ) -> None:
+        self.bundle, self.labelled, self.is_fault = bundle, labelled, is_fault
+        self.yardstick = Yardstick.of(bundle.calibration)
+        self._log_odds = self.yardstick.log_odds(recording.score[labelled])
+        self._x = torch.from_numpy(inputs_at(bundle, recording.values, labelled))
+        # Rows near a label are much like it: labels of a stretch count as one, and its rows are scored without them.
+        self._near = near
+        stretch: NDArray[np.int64] = np.cumsum(np.diff(labelled, prepend=labelled[:1]) > 2 * near, dtype=np.int64)
+        self._fold = stretch % FOLDS
+        self._counts = shared_counts(stretch, is_fault)
+        self._learn(WIDE)
+        self.foretold = self._foretell()
+        if not self.foretold:
+            self._learn(NARROW)
+
+    def _learn(self, reach: float) -> None:
+        self.likeness = Likeness(self.bundle, reach).eval()
+        self.points = self.likeness(self._x)
+        k = kernel(self.points, self.points).numpy().astype(np.float64)
+        self.weights = self._weights_of(k)
+
+    def _weights_of(self, k: Floats) -> Floats:
+        """(labels, 1 + folds): by all labels, then without those of each fold."""
+        weights = np.zeros((len(k), 2 + int(self._fold.max())))
+        for column in range(weights.shape[1]):
+            used = self._fold != column - 1
+            if used.any():
+                weights[used, column] = fit_weights(
+                    k[np.ix_(used, used)], self._log_odds[used], self.is_fault[used], self._counts[used]
+                )
+        return weights
+
+    def _foretell(self) -> bool:
+        """Whether the labels of a part are better foretold by the other parts than by the detector and a constant."""
+        k = kernel(self.points, self.points).numpy().astype(np.float64)
+        gains = self._held_out_likelihood(k, self.weights) - self._held_out_likelihood(0 * k, self._weights_of(0 * k))
+        return bool(gains.sum() > LEAST_GAIN + LEAST_GAIN_OF_ONE * self._counts.sum())
+
+    def _held_out_likelihood(self, k: Floats, weights: Floats) -> Floats:
+        """log p of each label by the weights that do not know it, times what it counts: (labels,)."""
+        h = (k + CONSTANT) @ weights
+        f = self._log_odds + h[np.arange(len(h)), self._fold + 1]
+        log_p: Floats = -self._counts * np.logaddexp(0, np.where(self.is_fault, -f, f))
+        return log_p
+
+    def describe(self) -> str:
+        """What was learnt from, for the terminal."""
+        faults = int(self.is_fault.sum())
+        text = f"{faults} confirmed faults and {len(self.is_fault) - faults} false alarms or normal rows to learn from"
+        if self.foretold:
+            return f"{text}; each part of them is foretold by the others, so they speak for all rows of their kind"
+        return (
+            f"{text}; they do not foretell each other well enough yet, so they speak only for rows nearly the same: "
+            "more labels would reach farther"
+        )
+
+    def columns_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which column of `weights` knows nothing of a row itself: (rows,)."""
+        after = np.searchsorted(self.labelled, rows)
+        columns = np.zeros(len(rows), np.int64)
+        for nearest in (np.minimum(after, len(self.labelled) - 1), np.maximum(after - 1, 0)):
+            near = np.abs(self.labelled[nearest] - rows) <= self._near
+            columns[near] = self._fold[nearest[near]] + 1
+        return columns
+
+    def correct(
+        self,
+        values: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        score: NDArray[np.float32],
+        columns: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """Corrected scores of these rows of a recording, each with the weights of its column."""
+        weights = torch.from_numpy(self.weights.astype(np.float32))
+        parts = []
+        for part in in_parts(np.arange(len(rows))):
+            points = self.likeness(torch.from_numpy(inputs_at(self.bundle, values, rows[part])))
+            g = (kernel(points, self.points) @ weights)[np.arange(len(part)), columns[part]]
+            parts.append(self.yardstick.correct(torch.from_numpy(score[part]), g).numpy())
+        return np.concatenate(parts)
+
+    def correction(self) -> Correction:
+        """With all labels, for the graph."""
+        return Correction(self.likeness, self.yardstick, self.points, self.weights[:, 0])
+
+
+def shared_counts(stretch: NDArray[np.int64], is_fault: NDArray[np.bool_]) -> Floats:
+    """As how much of a label each counts, when labels of a kind within a stretch count as one together: (labels,)."""
+    _, which, sizes = np.unique(2 * stretch + is_fault, return_inverse=True, return_counts=True)
+    counts: Floats = 1.0 / sizes[which]
+    return counts

@@ -25,24 +25,34 @@ from .reviews import Recording, in_parts, inputs_at
 
 Floats = NDArray[np.float64]
 
-VARIANCE = 1.0
-"""Of g: one label moves the log-odds by no more than this."""
 
-CONSTANT = 25.0
-"""c, the variance of the constant: all but free."""
+class Reach(NamedTuple):
+    """How far labels speak."""
 
-WIDE, NARROW = 0.7, 0.1
-"""Length scales of the kernel, as multiples of the distance between two normal inputs that have nothing in common: one
-that lets labels speak of inputs of their kind, and one that lets them speak of hardly more than themselves."""
+    length: float
+    """l, as a multiple of the distance between two normal inputs that have nothing in common."""
+    variance: float
+    """v, of g: one label moves the log-odds by no more than this."""
+    constant: float
+    """c, the variance of a constant beside g, which takes up that all labelled inputs score too high or too low."""
+
+
+WIDE = Reach(0.7, 1.0, 25.0)
+"""Labels speak for inputs of their kind."""
+
+NARROW = Reach(0.07, 4.0, 0.0)
+"""Labels speak, and louder, for hardly more than themselves."""
 
 CLIP = 5.0
 """Inputs are compared clipped to so many standard deviations, or one far column would hide all others."""
 
-FOLDS = 20
-"""How often, at most, the labels are fitted again without a part of them, to score that part."""
+FOLDS = 5
+"""Parts into which the labels are cut, each of stretches that follow each other: neighbours are alike and would foretell
+each other even where no two faults are (Roberts et al. 2017)."""
 
-LEAST_GAIN, LEAST_GAIN_OF_ONE = 0.3, 0.02
-"""By how many nats, and nats for each label, labels must be better foretold by one another to reach far."""
+LEAST_GAIN = 0.1
+"""Nats for each label by which the labels must be better foretold by one another to reach far. Without it, 50 labels
+made the ranking worse in a third of the recordings, and with it in a sixth; see docs/benchmarks.md."""
 
 _P_CENTER, _P_WIDTH, _P_EVEN = 0.5, 0.1, 0.05
 """p-values of the scores that are the center, a width above it, and a fault as likely as not."""
@@ -79,54 +89,53 @@ class Yardstick(NamedTuple):
 
 
 class Likeness(nn.Module):
-    """Inputs in raw units to points (batch, cells) at which the kernel of two inputs is exp(-distance^2).
+    """Inputs in raw units to points (batch, cells), such that the likeness of two inputs is exp(-distance^2).
 
-    k(x, x') = v exp(-|t(x) - t(x')|^2 / 2 l^2), t treated, standardised and clipped, averaged over the rows of a
-    window. Two normal inputs that have nothing in common are sqrt(2 features) apart, and l is `reach` times that.
+    It is exp(-|t(x) - t(x')|^2 / 2 l^2), t treated, standardised and clipped, averaged over the rows of a window. Two
+    normal inputs that have nothing in common are sqrt(2 features) apart, and l is `length` times that.
     """
 
-    def __init__(self, bundle: Bundle, reach: float) -> None:
+    def __init__(self, bundle: Bundle, length: float) -> None:
         super().__init__()
         self.transform, self.layout = Transform(bundle.columns), Layout(bundle.columns)
-        self.divisor = 2 * reach * float(np.sqrt(len(bundle.columns) * bundle.window))
+        self.divisor = 2 * length * float(np.sqrt(len(bundle.columns) * bundle.window))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.clamp(self.layout.expand(self.transform(x)), -CLIP, CLIP).flatten(1) / self.divisor
 
 
-def kernel(points: Tensor, others: Tensor) -> Tensor:
-    """k of every pair: (points, others)."""
+def likeness_of(points: Tensor, others: Tensor) -> Tensor:
+    """From 0 to 1, of every pair: (points, others)."""
     squares = (points * points).sum(-1, keepdim=True) + (others * others).sum(-1) - 2 * points @ others.T
-    return VARIANCE * torch.exp(-torch.clamp(squares, min=0.0))
+    return torch.exp(-torch.clamp(squares, min=0.0))
 
 
 def fit_weights(k: Floats, log_odds: Floats, is_fault: NDArray[np.bool_], counts: Floats) -> Floats:
-    """a of the most probable h(x) = sum_i a_i (k(x, x_i) + c): (labels,).
+    """a of the most probable g(x) = sum_i a_i k(x, x_i): (labels,).
 
-    h is g plus a constant c sum_i a_i, which takes up that all labelled inputs score too high or too low. Newton's
-    method on sum_i n_i log sigma(y_i f_i) - 1/2 a' (K + c) a, y = 1 for a fault and -1 for a false alarm, which is
+    Newton's method on sum_i n_i log sigma(y_i f_i) - 1/2 a' K a, y = 1 for a fault and -1 for a false alarm, which is
     concave (Rasmussen and Williams 2006, algorithm 3.1), each step halved until it is uphill.
 
     Parameters
     ----------
-    k : kernel of every pair of labelled inputs, (labels, labels)
-    log_odds : f without g and the constant, (labels,)
+    k : covariance of every pair of labelled inputs, (labels, labels)
+    log_odds : f without g, (labels,)
     counts : n_i, as how much of a label each counts, (labels,)
     """
-    sign, k = np.where(is_fault, 1.0, -1.0), k + CONSTANT
+    sign = np.where(is_fault, 1.0, -1.0)
 
     def log_posterior(a: Floats) -> float:
-        h = k @ a
-        return float(-counts @ np.logaddexp(0, -sign * (log_odds + h)) - 0.5 * a @ h)
+        g = k @ a
+        return float(-counts @ np.logaddexp(0, -sign * (log_odds + g)) - 0.5 * a @ g)
 
     a = np.zeros(len(k))
     reached = log_posterior(a)
     for _ in range(100):
-        h = k @ a
-        p = expit(log_odds + h)
+        g = k @ a
+        p = expit(log_odds + g)
         curvature = counts * p * (1 - p)
         root = np.sqrt(curvature)
-        b = curvature * h + counts * (is_fault - p)
+        b = curvature * g + counts * (is_fault - p)
         step = b - root * np.linalg.solve(np.eye(len(k)) + root[:, None] * k * root, root * (k @ b)) - a
         while (found := log_posterior(a + step)) < reached and np.abs(step).max() > 1e-12:
             step = step / 2
@@ -142,7 +151,7 @@ class Correction(nn.Module):
     Parameters
     ----------
     points : of the labelled inputs, as `Likeness` gives them
-    weights : a_i, as `fit_weights` gives them
+    weights : v a_i, with a_i as `fit_weights` gives them
     """
 
     points: Tensor
@@ -155,7 +164,7 @@ class Correction(nn.Module):
         self.register_buffer("weights", torch.from_numpy(weights.astype(np.float32)))
 
     def forward(self, x: Tensor, score: Tensor) -> Tensor:
-        return self.yardstick.correct(score, kernel(self.likeness(x), self.points) @ self.weights)
+        return self.yardstick.correct(score, likeness_of(self.likeness(x), self.points) @ self.weights)
 
 
 class Fit:
@@ -185,42 +194,43 @@ class Fit:
         # Rows near a label are much like it: labels of a stretch count as one, and its rows are scored without them.
         self._near = near
         stretch: NDArray[np.int64] = np.cumsum(np.diff(labelled, prepend=labelled[:1]) > 2 * near, dtype=np.int64)
-        self._fold = stretch % FOLDS
+        parts = int(stretch[-1]) + 1
+        self._fold = stretch * min(FOLDS, parts) // parts
         self._counts = shared_counts(stretch, is_fault)
         self._learn(WIDE)
         self.foretold = self._foretell()
         if not self.foretold:
             self._learn(NARROW)
 
-    def _learn(self, reach: float) -> None:
-        self.likeness = Likeness(self.bundle, reach).eval()
+    def _learn(self, reach: Reach) -> None:
+        self.likeness = Likeness(self.bundle, reach.length).eval()
         self.points = self.likeness(self._x)
-        k = kernel(self.points, self.points).numpy().astype(np.float64)
-        self.weights = self._weights_of(k)
+        like = likeness_of(self.points, self.points).numpy().astype(np.float64)
+        self._k = reach.variance * like + reach.constant
+        self._a = self._fit(self._k)
+        self.weights = reach.variance * self._a
 
-    def _weights_of(self, k: Floats) -> Floats:
-        """(labels, 1 + folds): by all labels, then without those of each fold."""
-        weights = np.zeros((len(k), 2 + int(self._fold.max())))
-        for column in range(weights.shape[1]):
+    def _fit(self, k: Floats) -> Floats:
+        """a (labels, 1 + folds): by all labels, then without those of each fold."""
+        a = np.zeros((len(k), 2 + int(self._fold.max())))
+        for column in range(a.shape[1]):
             used = self._fold != column - 1
             if used.any():
-                weights[used, column] = fit_weights(
+                a[used, column] = fit_weights(
                     k[np.ix_(used, used)], self._log_odds[used], self.is_fault[used], self._counts[used]
                 )
-        return weights
+        return a
 
     def _foretell(self) -> bool:
         """Whether the labels of a part are better foretold by the other parts than by the detector and a constant."""
-        k = kernel(self.points, self.points).numpy().astype(np.float64)
-        gains = self._held_out_likelihood(k, self.weights) - self._held_out_likelihood(0 * k, self._weights_of(0 * k))
-        return bool(gains.sum() > LEAST_GAIN + LEAST_GAIN_OF_ONE * self._counts.sum())
+        constant = np.full_like(self._k, WIDE.constant)
+        gain = self._held_out(self._k, self._a) - self._held_out(constant, self._fit(constant))
+        return gain > LEAST_GAIN * float(self._counts.sum())
 
-    def _held_out_likelihood(self, k: Floats, weights: Floats) -> Floats:
-        """log p of each label by the weights that do not know it, times what it counts: (labels,)."""
-        h = (k + CONSTANT) @ weights
-        f = self._log_odds + h[np.arange(len(h)), self._fold + 1]
-        log_p: Floats = -self._counts * np.logaddexp(0, np.where(self.is_fault, -f, f))
-        return log_p
+    def _held_out(self, k: Floats, a: Floats) -> float:
+        """log-likelihood of the labels, each by the weights that do not know it."""
+        f = self._log_odds + (k @ a)[np.arange(len(k)), self._fold + 1]
+        return float(-self._counts @ np.logaddexp(0, np.where(self.is_fault, -f, f)))
 
     def describe(self) -> str:
         """What was learnt from, for the terminal."""
@@ -254,7 +264,7 @@ class Fit:
         parts = []
         for part in in_parts(np.arange(len(rows))):
             points = self.likeness(torch.from_numpy(inputs_at(self.bundle, values, rows[part])))
-            g = (kernel(points, self.points) @ weights)[np.arange(len(part)), columns[part]]
+            g = (likeness_of(points, self.points) @ weights)[np.arange(len(part)), columns[part]]
             parts.append(self.yardstick.correct(torch.from_numpy(score[part]), g).numpy())
         return np.concatenate(parts)
 

@@ -121,7 +121,7 @@ def measure(task: Task, detector: Detector, reviewed: Reviewed, seed: int) -> li
     review, judge = halves(reviewed, generator)
     truth, before = reviewed.truth[judge], reviewed.recording.score[judge]
     near = 0 if task.group == "tables" else dependence_rows(detector.bundle)
-    found = []
+    found: list[tuple[float, ...]] = []
     for count in COUNTS:
         rows = draw(reviewed, review, count, generator)
         fit = Fit(detector.bundle, reviewed.recording, rows, reviewed.truth[rows], near=near)

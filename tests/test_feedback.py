@@ -52,36 +52,42 @@ def two_columns(detector: Detector) -> Bundle:
 
 
 def test_the_yardstick_by_hand() -> None:
-    # p = 0.5 at 10, 0.1 at 20; log10 0.05 = -1.30103 is 0.30103 of the way from 20 to 30: u = 1.30103
-    assert pytest.approx((10.0, 10.0, np.arcsinh(1.30103))) == YARDSTICK
-    assert YARDSTICK.log_odds(np.array([10.0, 23.0103])) == pytest.approx([-np.arcsinh(1.30103), 0.0], abs=1e-6)
+    # log10 0.05 = -1.30103 is 0.30103 of the way from 20 to 30
+    assert pytest.approx((0.0, 23.0103)) == YARDSTICK
+    expected = [np.log(10 / 23.0103), 0.0]
+    assert YARDSTICK.log_odds(np.array([10.0, 23.0103])) == pytest.approx(expected, abs=1e-6)
+    assert np.isfinite(YARDSTICK.log_odds(np.array([0.0]))).all()
+
+
+def test_a_free_energy_is_measured_from_the_lowest() -> None:
+    negative = msgspec.structs.replace(CALIBRATION, knot_scores=(-10.0, 0.0, 10.0, 20.0))
+    yardstick = Yardstick.of(negative)
+    assert yardstick == pytest.approx((-10.0, 13.0103))
+    found = yardstick.correct(torch.tensor([10.0, -10.0, -12.0]), torch.full((3,), float(np.log(2))))
+    assert found.tolist() == pytest.approx([30.0, -10.0, -11.0])  # 20 above is doubled, 2 below halved
 
 
 def test_a_detector_with_one_normal_score_has_a_yardstick() -> None:
-    one = msgspec.structs.replace(CALIBRATION, knot_scores=(5.0,), knot_log10_p=(0.0,))
-    assert Yardstick.of(one) == (5.0, 5e-3, 0.0)
+    for score in (5.0, 0.0, -3.0):
+        one = msgspec.structs.replace(CALIBRATION, knot_scores=(score,), knot_log10_p=(0.0,))
+        assert np.isfinite(Yardstick.of(one).log_odds(np.array([score]))).all()
 
 
 @settings(deadline=None)
-@given(st.floats(-(2.0**20), 2.0**40, width=32), st.floats(-6, 6, width=32))
-def test_a_corrected_score_is_that_of_the_formula(score: float, g: float) -> None:
+@given(st.floats(0, 2.0**100, width=32), st.floats(-6, 6, width=32))
+def test_a_correction_multiplies_the_score(score: float, g: float) -> None:
     found = YARDSTICK.correct(torch.tensor([score]), torch.tensor([g])).item()
-    expected = 10 + 10 * np.sinh(np.arcsinh((score - 10) / 10) + g)
-    assert found == pytest.approx(expected, rel=2e-5, abs=2e-5 * max(1, abs(score) * np.exp(-abs(g))))
-
-
-@settings(deadline=None)
-@given(st.floats(-(2.0**100), 2.0**100, width=32))
-def test_no_correction_leaves_a_score_as_it_is(score: float) -> None:
-    assert YARDSTICK.correct(torch.tensor([score]), torch.zeros(1)).item() == pytest.approx(score, rel=1e-6, abs=1e-5)
+    assert found == pytest.approx(score * np.exp(g), rel=1e-5, abs=1e-37)
+    assert YARDSTICK.correct(torch.tensor([score]), torch.zeros(1)).item() == score
 
 
 def test_corrected_scores_keep_the_order_of_scores_and_of_corrections() -> None:
-    scores = torch.tensor([-50.0, 0.0, 9.0, 11.0, 20.0, 1e5])
+    yardstick = YARDSTICK._replace(low=-20.0)
+    scores = torch.tensor([-50.0, -21.0, 0.0, 9.0, 11.0, 1e5])
     for g in (-3.0, -0.1, 0.1, 3.0):
-        assert torch.all(torch.diff(YARDSTICK.correct(scores, torch.full((6,), g))) > 0)
+        assert torch.all(torch.diff(yardstick.correct(scores, torch.full((6,), g))) > 0)
     for score in scores:
-        assert torch.all(torch.diff(YARDSTICK.correct(score.expand(5), torch.tensor([-4.0, -1.0, 0.0, 1.0, 4.0]))) > 0)
+        assert torch.all(torch.diff(yardstick.correct(score.expand(5), torch.tensor([-4.0, -1.0, 0.0, 1.0, 4.0]))) > 0)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -2,11 +2,11 @@
 
 The log-odds that an input is a fault are what the detector says, plus a function that is learnt from the labels:
 
-    f(x) = asinh(u(x)) - b + g(x),    u(x) = (score(x) - center) / width,    g ~ GP(0, k)
+    f(x) = log((score(x) - low) / (even - low)) + g(x),    g ~ GP(0, k)
 
 The detector is the mean function of the process (Rasmussen and Williams 2006, *Gaussian Processes for Machine
-Learning*, sections 2.7 and 3.4), so that far from every label g is 0 and the score stays what it was. asinh is the
-logarithm of a score far above normal and linear around normal scores, which may be negative.
+Learning*, sections 2.7 and 3.4), so that far from every label g is 0. The corrected score has f in place of the
+detector's part: what is above `low`, which is 0 for most recipes, times exp(g).
 """
 
 from __future__ import annotations
@@ -40,52 +40,51 @@ class Reach(NamedTuple):
 WIDE = Reach(0.7, 1.0, 25.0)
 """Labels speak for inputs of their kind."""
 
-NARROW = Reach(0.07, 4.0, 0.0)
-"""Labels speak, and louder, for hardly more than themselves."""
+NARROW = Reach(0.1, 4.0, 0.0)
+"""Labels speak, and louder, for hardly more than themselves. A shorter length would leave too few digits to float32."""
 
 CLIP = 5.0
 """Inputs are compared clipped to so many standard deviations, or one far column would hide all others."""
 
 FOLDS = 5
-"""Parts into which the labels are cut, each of stretches that follow each other: neighbours are alike and would foretell
-each other even where no two faults are (Roberts et al. 2017)."""
+"""Parts into which the labels are cut, each of stretches that follow each other: the rows of one event are alike, and
+would foretell each other even where no two events are (block cross-validation: Roberts et al. 2017)."""
 
 LEAST_GAIN = 0.1
 """Nats for each label by which the labels must be better foretold by one another to reach far. Without it, 50 labels
 made the ranking worse in a third of the recordings, and with it in a sixth; see docs/benchmarks.md."""
 
-_P_CENTER, _P_WIDTH, _P_EVEN = 0.5, 0.1, 0.05
-"""p-values of the scores that are the center, a width above it, and a fault as likely as not."""
+_SMALLEST = 1e-6
+
+_P_EVEN = 0.05
+"""p-value of the score that is as likely a fault as not."""
 
 
 class Yardstick(NamedTuple):
     """What a detector's scores are measured with, from its own calibration."""
 
-    center: float
-    width: float
+    low: float
+    """The lowest normal score where that is negative, as a free energy may be; else 0."""
     even: float
-    """asinh(u) of a score that is as likely a fault as not: b."""
+    """The score that is as likely a fault as not."""
 
     @classmethod
     def of(cls, calibration: Calibration) -> Yardstick:
         scores, log10_p = np.array(calibration.knot_scores), np.array(calibration.knot_log10_p)
-        center, wide, even = np.interp(-np.log10([_P_CENTER, _P_WIDTH, _P_EVEN]), -log10_p, scores).tolist()
-        width = max(wide - center, 1e-3 * abs(center), 1e-30)  # of a detector that knows one normal score only
-        return cls(center, width, float(np.arcsinh((even - center) / width)))
+        low = min(0.0, float(scores[0]))
+        even = float(np.interp(-np.log10(_P_EVEN), -log10_p, scores))
+        return cls(low, max(even, low + _SMALLEST))
 
     def log_odds(self, scores: NDArray[np.floating]) -> Floats:
-        """What the detector alone says: asinh(u) - b, (inputs,)."""
-        odds: Floats = np.arcsinh((scores.astype(np.float64) - self.center) / self.width) - self.even
+        """What the detector alone says, (inputs,)."""
+        above = np.maximum(scores.astype(np.float64) - self.low, _SMALLEST)
+        odds: Floats = np.log(above / (self.even - self.low))
         return odds
 
     def correct(self, score: Tensor, g: Tensor) -> Tensor:
-        """The score whose asinh(u) is larger by g: (inputs,)."""
-        u = (score - self.center) / self.width
-        size = torch.abs(u)
-        # The square of a large u would leave float32, and adds nothing to it.
-        grown = size + torch.maximum(size, torch.sqrt(1 + torch.clamp(size, max=1e4) ** 2))
-        q = torch.where(u < 0, 1 / grown, grown)  # exp(asinh u), without cancellation
-        return self.center + self.width * 0.5 * (q * torch.exp(g) - torch.exp(-g) / q)
+        """low + (score - low) exp(g), below `low` exp(-g), so that a larger g always is a larger score: (inputs,)."""
+        above = score - self.low
+        return self.low + above * torch.exp(torch.where(above < 0, -g, g))
 
 
 class Likeness(nn.Module):
@@ -93,15 +92,27 @@ class Likeness(nn.Module):
 
     It is exp(-|t(x) - t(x')|^2 / 2 l^2), t treated, standardised and clipped, averaged over the rows of a window. Two
     normal inputs that have nothing in common are sqrt(2 features) apart, and l is `length` times that.
+
+    Parameters
+    ----------
+    middle : t that becomes the origin, (features,) as `prepare` gives it; near the labelled inputs, for the distances
+        are differences of squares, whose rounding grows with them
     """
 
-    def __init__(self, bundle: Bundle, length: float) -> None:
+    middle: Tensor
+
+    def __init__(self, bundle: Bundle, length: float, middle: Tensor | None = None) -> None:
         super().__init__()
+        self.register_buffer("middle", torch.zeros(()) if middle is None else middle)
         self.transform, self.layout = Transform(bundle.columns), Layout(bundle.columns)
         self.divisor = 2 * length * float(np.sqrt(len(bundle.columns) * bundle.window))
 
+    def prepare(self, x: Tensor) -> Tensor:
+        """t(x): (..., features), with a place for each level of a category."""
+        return torch.clamp(self.layout.expand(self.transform(x)), -CLIP, CLIP)
+
     def forward(self, x: Tensor) -> Tensor:
-        return torch.clamp(self.layout.expand(self.transform(x)), -CLIP, CLIP).flatten(1) / self.divisor
+        return ((self.prepare(x) - self.middle) / self.divisor).flatten(1)
 
 
 def likeness_of(points: Tensor, others: Tensor) -> Tensor:
@@ -146,7 +157,7 @@ def fit_weights(k: Floats, log_odds: Floats, is_fault: NDArray[np.bool_], counts
 
 
 class Correction(nn.Module):
-    """A score and its input to the score with what the labels say: sinh(asinh(u) + g) in the units of the score.
+    """A score and its input to the score with what the labels say.
 
     Parameters
     ----------
@@ -203,7 +214,8 @@ class Fit:
             self._learn(NARROW)
 
     def _learn(self, reach: Reach) -> None:
-        self.likeness = Likeness(self.bundle, reach.length).eval()
+        t = Likeness(self.bundle, reach.length).prepare(self._x)
+        self.likeness = Likeness(self.bundle, reach.length, t.flatten(0, -2).mean(0)).eval()
         self.points = self.likeness(self._x)
         like = likeness_of(self.points, self.points).numpy().astype(np.float64)
         self._k = reach.variance * like + reach.constant

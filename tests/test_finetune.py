@@ -29,7 +29,7 @@ from vae_detect.training.data import Selection
 from vae_detect.training.export import PARITY_BATCHES
 from vae_detect.training.feedback import NARROW, WIDE, Yardstick
 from vae_detect.training.finetune import Outcome, dependence_rows, finetune
-from vae_detect.training.recipes import TrainConfig
+from vae_detect.training.recipes import TrainConfig, configure
 from vae_detect.training.train import train
 
 CSV = TableFormat()
@@ -347,6 +347,34 @@ def test_windows(windows_model: Path, normal_csv: Path, labels_csv: Path, tmp_pa
     assert x.shape[1:] == (4, 8)
     assert not np.allclose(tuned.after.score(x).score, tuned.before.score(x).score, rtol=1e-3)
     assert tuned.after.bundle.parity.max_relative_error < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("recipe", "selection"),
+    [
+        ("rbm", Selection(exclude=("state", "product"))),  # scores that may be negative
+        ("cvae", Selection(class_column="product")),  # a class, and text
+    ],
+)
+def test_other_scores_and_columns(
+    normal_csv: Path, labels_csv: Path, tmp_path: Path, recipe: str, selection: Selection
+) -> None:
+    def with_texts(path: Path) -> Path:
+        header, *lines = path.read_text().splitlines()
+        rows = [f"{'on' if i % 3 else 'off'},{'nut' if i % 2 else 'bolt'},{line}" for i, line in enumerate(lines)]
+        written = tmp_path / path.name
+        written.write_text("\n".join([f"state,product,{header}", *rows]) + "\n")
+        return written
+
+    normal, model = with_texts(normal_csv), tmp_path / "model.onnx"
+    config = configure({"recipe": recipe, "epochs": 2, "latent": 3})
+    train(normal, model, config, selection=selection, form=CSV, far="0.05")
+    tuned = run(model, with_texts(labels_csv), tmp_path / "a.onnx", normal)
+    assert tuned.after.bundle.calibration.n == tuned.before.bundle.data.calibration
+    x = tuned.after.golden_inputs()
+    change = tuned.after.score(x).score - tuned.before.score(x).score
+    assert np.all(change[-4:-2] > 0)  # the last golden inputs are two confirmed faults and two false alarms
+    assert np.all(change[-2:] < 0)
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------

@@ -204,6 +204,7 @@ class Finetuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parent: str
     """Export id of the detector that was fine-tuned."""
     method: str
+    """How, in words."""
     faults: int
     """Confirmed faults in the graph."""
     false_alarms: int
@@ -316,7 +317,7 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             f"{count} confirmed {what}{'s' * (count != 1)}"
             for count, what in ((made.faults, "fault"), (made.false_alarms, "false alarm"))
         )
-        return f"{faults} and {false_alarms}, {made.method}; fine-tuned from {made.parent}"
+        return f"{faults} and {false_alarms}; fine-tuned from {made.parent}"
 
     def _describe_prior(self) -> str:
         if self.prior is None:

@@ -215,7 +215,7 @@ def test_labels_reach_far_only_when_they_foretell_each_other(two_columns: Bundle
     assert clear.likeness.divisor == pytest.approx(2 * WIDE.length * np.sqrt(2))
     assert few.likeness.divisor == pytest.approx(2 * NARROW.length * np.sqrt(2))
     assert "speak for all rows of their kind" in clear.describe()
-    assert "1 confirmed faults and 0 false alarms" in few.describe()
+    assert "labels: 1 of faults, 0 of false alarms" in few.describe()
     unseen = np.array([[5.2, 3.1], [-3.2, 2.9]], np.float32)
     column = np.zeros(2, np.int64)
     found = clear.correct(unseen, np.arange(2), np.full(2, 20, np.float32), column)

@@ -224,7 +224,7 @@ def test_the_three_files_belong_together_and_name_their_parent(
         },
     )
     assert same == old
-    assert f"6 confirmed faults and 6 confirmed false alarms, {made.method}; fine-tuned from" in bundle.describe()
+    assert f"6 confirmed faults and 6 confirmed false alarms; fine-tuned from {old.export_id}" in bundle.describe()
 
 
 def test_of_the_training_recording_only_what_was_held_out_sets_the_threshold(tuned: Tuned) -> None:
@@ -439,7 +439,7 @@ def test_the_command(model: Path, labels_csv: Path, normal_csv: Path, tmp_path: 
     assert made.stdout.split() == [
         str(out.with_name(f"pump.finetuned{part}.onnx")) for part in ("", ".encoder", ".decoder")
     ]
-    assert "6 confirmed faults and 6 false alarms or normal rows to learn from" in made.stderr
+    assert "labels: 6 of faults, 6 of false alarms or normal rows" in made.stderr
     assert re.search(r"promised false-alarm rate 0\.05, really between", made.stderr)
     again = command("finetune", "-m", start, "--labels", labels_csv, "--data", normal_csv)
     assert (again.returncode, again.stdout) == (2, "")

@@ -44,6 +44,11 @@ _RANDOM_OPS = frozenset(
 )
 
 
+_REPLACED = (graph.SCORE, graph.P_VALUE, graph.IS_ANOMALY)
+_OLD_SCORE = "score_before_labels"
+"""What `graft` replaces, and what it calls the score that it leads into the correction."""
+
+
 class Files(NamedTuple):
     """Where the three files of a detector stand."""
 
@@ -230,6 +235,7 @@ def graft(scorer: onnx.ModelProto, correction: Correction, defaults: Defaults, x
     merged = onnx.ModelProto()
     merged.CopyFrom(base)
     main = merged.graph
+    main.name = scorer.graph.name
     main.node.extend(new.graph.node)
     main.initializer.extend(new.graph.initializer)
     main.input.extend(item for item in new.graph.input if item.name in arrays)
@@ -240,10 +246,6 @@ def graft(scorer: onnx.ModelProto, correction: Correction, defaults: Defaults, x
     onnx.checker.check_model(merged, full_check=True)
     _refuse_unsound(merged)
     return merged
-
-
-_REPLACED = (graph.SCORE, graph.P_VALUE, graph.IS_ANOMALY)
-_OLD_SCORE = "score_before_labels"
 
 
 def _rename(main: onnx.GraphProto, old: str, new: str) -> None:

@@ -248,7 +248,7 @@ class Fit:
     def describe(self) -> str:
         """What was learnt from, for the terminal."""
         faults = int(self.is_fault.sum())
-        text = f"{faults} confirmed faults and {len(self.is_fault) - faults} false alarms or normal rows to learn from"
+        text = f"labels: {faults} of faults, {len(self.is_fault) - faults} of false alarms or normal rows"
         if self.foretold:
             return f"{text}; each part of them is foretold by the others, so they speak for all rows of their kind"
         return (

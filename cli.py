@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from vae_detect.runtime.errors import (
 
 if TYPE_CHECKING:
     from vae_detect.runtime.batch import Summary
+    from vae_detect.runtime.bundle import Bundle
     from vae_detect.runtime.codes import Draw
     from vae_detect.runtime.detector import Detector
     from vae_detect.runtime.files import Outcome
@@ -127,14 +128,13 @@ def _model_options(command: Any) -> Any:
     return command
 
 
-def _table_options(command: Any) -> Any:
+def _cell_options(command: Any) -> Any:
     for option in reversed(
         [
             click.option("--delimiter", default=",", show_default=True, help="What separates cells."),
             click.option(
                 "--decimal", default=".", show_default=True, type=click.Choice([".", ","]), help="The decimal mark."
             ),
-            click.option("--no-header", is_flag=True, help="The file has no header; columns stand in training order."),
         ]
     ):
         command = option(command)
@@ -149,7 +149,14 @@ _adaptive_option = click.option(
 )
 
 
-def _form(delimiter: str, decimal: str, no_header: bool) -> TableFormat:
+def _table_options(command: Any) -> Any:
+    no_header = click.option(
+        "--no-header", is_flag=True, help="The file has no header; columns stand in training order."
+    )
+    return _cell_options(no_header(command))
+
+
+def _form(delimiter: str, decimal: str, no_header: bool = False) -> TableFormat:
     from vae_detect.runtime.tables import TableFormat
 
     return TableFormat("\t" if delimiter in ("\\t", "tab") else delimiter, decimal, not no_header)
@@ -300,10 +307,75 @@ def train(
         )
     if outcome is None:
         return
+    _print_made(outcome.files, outcome.bundle, as_json=as_json)
+
+
+@commands.command()
+@click.option(
+    "--model", "-m", required=True, type=click.Path(path_type=Path), help="The scorer to start from, NAME.onnx."
+)
+@click.option(
+    "--labels",
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="CSV with the model's columns and one with labels: 1 a confirmed fault, 0 a confirmed false alarm or a normal "
+    "row, empty where nobody has looked.",
+)
+@click.option("--label-column", default="label", show_default=True, metavar="NAME", help="The column with the labels.")
+@click.option(
+    "--data",
+    type=click.Path(exists=True, path_type=Path),
+    help="Recording of normal operation to set the new threshold by; the one that the model was trained on will do.  "
+    "[default: the rows of --labels that are no confirmed faults]",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The scorer to write; its encoder and decoder go beside it.  [default: NAME.finetuned.onnx beside the model]",
+)
+@click.option("--force", is_flag=True, help="Replace --out when it exists.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
+@_cell_options
+def finetune(
+    model: Path,
+    labels: Path,
+    label_column: str,
+    data: Path | None,
+    out: Path | None,
+    force: bool,
+    as_json: bool,
+    **form: Any,
+) -> None:
+    """Correct a detector by a handful of confirmed faults and false alarms.
+
+    Rows like a confirmed fault score higher afterwards, rows like a confirmed false alarm lower; far from all labels
+    nothing changes. The threshold is set anew, for the false-alarm rate that the model promised. The model stays as it
+    is; to add labels later, start from it again with all of them.
+
+    \b
+    vae-detect finetune --model pump.onnx --labels reviewed.csv
+    vae-detect finetune --model pump.onnx --labels reviewed.csv --data normal.csv --out pump2.onnx
+    """
+    with _needs("train"):
+        from vae_detect.training.finetune import finetune as run
+    outcome = run(
+        model,
+        labels,
+        out or model.with_name(f"{model.stem}.finetuned.onnx"),
+        label_column=label_column,
+        data=data,
+        form=_form(**form),
+        force=force,
+        say=_say,
+    )
+    _print_made(outcome.files, outcome.bundle, as_json=as_json)
+
+
+def _print_made(files: Iterable[Path], bundle: Bundle, *, as_json: bool) -> None:
     if as_json:
-        click.echo(outcome.bundle.facts_json())
+        click.echo(bundle.facts_json())
     else:
-        for path in outcome.files:
+        for path in files:
             click.echo(path)
 
 

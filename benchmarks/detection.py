@@ -184,7 +184,7 @@ def run_peer(name: str, data: Series | Folder, seed: int) -> dict[str, Any]:
 def _pixels(data: Folder) -> dict[str, NDArray[Any]]:
     def read(path: Path) -> Floats:
         image = Image.open(path).convert("L").resize((data.size, data.size), Image.Resampling.BILINEAR)
-        return np.asarray(image, np.float32).reshape(-1) / 255
+        return np.asarray(image, np.float32).reshape(-1) / np.float32(255)
 
     train_files = sorted((data.path / "train" / "good").iterdir())
     test_files = sorted(path for path in (data.path / "test").glob("*/*"))

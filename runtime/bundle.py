@@ -205,6 +205,23 @@ class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     validation: tuple[float, ...]
 
 
+class Finetuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What labels made of a trained detector."""
+
+    parent: str
+    """Export id of the detector that was fine-tuned."""
+    method: str
+    """How, in words."""
+    faults: int
+    """Confirmed faults in the graph."""
+    false_alarms: int
+    """Confirmed false alarms and normal rows in the graph."""
+    labels_sha256: str
+    """Of the file with the labels."""
+    calibration_sha256: str
+    """Of the file whose rows set the new threshold."""
+
+
 class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything about a detector but its weights."""
 
@@ -233,6 +250,8 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     parity: Parity
     parts: Parts
     data: DataFacts
+    finetuning: Finetuning | None = None
+    """None for a detector as it was trained."""
     settings: dict[str, str | int | float | bool | list[int] | None]
     """The training settings, for the record."""
     versions: dict[str, str]
@@ -288,6 +307,7 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
                 subsequent_indent=13 * " ",
                 break_on_hyphens=False,
             ),
+            *([f"labels       {self._describe_labels(self.finetuning)}"] if self.finetuning else []),
             f"data         {data.rows} {inputs_are}{period}{time_column}, sha256 {data.sha256[:16]}",
             f"split        {data.train} train, {data.validation} validation, {data.calibration} calibration",
             f"parity       scores within {self.parity.max_relative_error:.1e} of PyTorch's, "
@@ -299,6 +319,14 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             *(f"  {column.name:{width}}  {column.describe(_WIDTH - width - 4)}".rstrip() for column in self.columns),
         ]
         return "\n".join(lines)
+
+    @staticmethod
+    def _describe_labels(made: Finetuning) -> str:
+        faults, false_alarms = (
+            f"{count} confirmed {what}{'s' * (count != 1)}"
+            for count, what in ((made.faults, "fault"), (made.false_alarms, "false alarm"))
+        )
+        return f"{faults} and {false_alarms}; fine-tuned from {made.parent}"
 
     def _describe_prior(self) -> str:
         if self.prior is None:

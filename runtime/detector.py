@@ -195,7 +195,7 @@ class Detector:
     @cached_property
     def normal_heat(self) -> float:
         """Mean heat of the normal ones among the golden images, nats per pixel: what other heat is held against."""
-        normal = self._golden_inputs()[~np.array(self.bundle.golden.is_anomaly)]
+        normal = self.golden_inputs()[~np.array(self.bundle.golden.is_anomaly)]
         return max(float(self.heat_map(normal).mean()), float(np.finfo(np.float32).tiny)) if len(normal) else 1.0
 
     def encode(self, x: ArrayLike) -> NDArray[np.float32]:
@@ -301,10 +301,14 @@ class Detector:
     def _part(self, name: str) -> Session:
         with self._parts_lock:
             if name not in self._parts:
-                self._parts[name] = self._open_part(name)
+                self._parts[name], _ = self.open_part(name)
             return self._parts[name]
 
-    def _open_part(self, name: str) -> Session:
+    def open_part(self, name: str) -> tuple[Session, bytes]:
+        """The "encoder" or the "decoder", opened, and the bytes of its file.
+
+        Raises ModelError when the file is missing, belongs to another export or was changed.
+        """
         path = self.path.with_name(f"{self.path.stem}.{name}.onnx")
         content = read_model_file(path)
         session = Session(content, source=str(path), provider=self.provider)
@@ -316,7 +320,7 @@ class Detector:
         expected = getattr(self.bundle.parts, f"{name}_sha256")
         if sha256(content).hexdigest() != expected:
             raise ModelError(f"{path}: the file was changed after export (its sha256 is not {expected[:12]}...)")
-        return session
+        return session, content
 
     def _check_graph(self) -> None:
         needed = (*_VERDICT, graph.CONTRIBUTION, graph.RECONSTRUCTION, *((graph.HEAT_MAP,) if self._is_images else ()))
@@ -331,7 +335,8 @@ class Detector:
         if tuple(shape) != self.bundle.input_shape:
             raise ModelError(f"{self.path}: the graph takes {shape}, its metadata says {list(self.bundle.input_shape)}")
 
-    def _golden_inputs(self) -> NDArray[Any]:
+    def golden_inputs(self) -> NDArray[Any]:
+        """The inputs in the metadata whose scores every load replays."""
         if self._is_images:
             return np.frombuffer(self.bundle.golden.pixels, np.uint8).reshape(-1, *self.bundle.input_shape)
         return _float32(self.bundle.golden.x, "rows are not a numeric array")
@@ -339,7 +344,7 @@ class Detector:
     def _replay_golden(self) -> None:
         golden = self.bundle.golden
         try:
-            x = self._golden_inputs()
+            x = self.golden_inputs()
             replayed = self.score(x)
             self.score_one(x[0])
         except Exception as error:  # the graph may fail in any way, and onnxruntime's classes share no base

@@ -82,7 +82,7 @@ def trained(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_names_every_command() -> None:
     text = run("--help").stdout
     for name in (
-        *("train", "score", "serve", "inspect", "evaluate", "simulate", "health"),
+        *("train", "finetune", "score", "serve", "inspect", "evaluate", "simulate", "health"),
         *("encode", "reconstruct", "sample", "recipes"),
     ):
         assert name in text

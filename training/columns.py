@@ -289,7 +289,7 @@ class Layout(nn.Module):
         return torch.cat([part for part in parts if part.shape[-1]], -1)
 
     def collapse(self, expanded: Tensor) -> Tensor:
-        """Standardised features (..., features) from means of what `expand` makes; of a category its likeliest level."""
+        """Standardised features (..., features) from means of what `expand` makes; the likeliest levels."""
         if self.is_plain:
             return expanded
         widths = [len(self.numbers), len(self.flags), *map(len, self.levels)]

@@ -24,9 +24,10 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from ..runtime import bundle as graph
-from ..runtime.bundle import Calibration, Parity, Part
+from ..runtime.bundle import Bundle, Calibration, Golden, Parity, Part
 from ..runtime.errors import InputError, ParityError
 from ..runtime.session import Session
+from .feedback import Correction
 from .model import Autoencoder, example_input
 
 OPSET = 18
@@ -41,6 +42,11 @@ PARITY_TOLERANCE = 1e-4
 _RANDOM_OPS = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial", "Dropout"}
 )
+
+
+_REPLACED = (graph.SCORE, graph.P_VALUE, graph.IS_ANOMALY)
+_OLD_SCORE = "score_before_labels"
+"""What `graft` replaces, and what it calls the score that it leads into the correction."""
 
 
 class Files(NamedTuple):
@@ -110,6 +116,20 @@ class Scorer(nn.Module):
             outputs += [terms.elbo, terms.kl]
         outputs += [terms.contribution, terms.reconstruction, terms.latent]
         return (*outputs, *([] if terms.heat_map is None else [terms.heat_map]))
+
+
+class Finetuned(nn.Module):
+    """What replaces the end of a scorer's graph: the score is corrected before it becomes a p-value and a verdict."""
+
+    def __init__(self, correction: Correction) -> None:
+        super().__init__()
+        self.correction = correction
+
+    def forward(
+        self, x: Tensor, score: Tensor, threshold: Tensor, knots: Tensor, inverse_widths: Tensor, log_steps: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        corrected = self.correction(x, score)
+        return corrected, p_value(corrected, knots, inverse_widths, log_steps), corrected > threshold
 
 
 def scorer_outputs(model: Autoencoder) -> tuple[str, ...]:
@@ -192,6 +212,48 @@ def build_graphs(model: Autoencoder, defaults: Defaults) -> Graphs:
     for each in (scorer, encoder, decoder):
         _refuse_unsound(each)
     return Graphs(scorer, encoder, decoder)
+
+
+def graft(scorer: onnx.ModelProto, correction: Correction, defaults: Defaults, x: Tensor) -> onnx.ModelProto:
+    """A scorer's graph with its score corrected; `x` is an example of two inputs.
+
+    The names of inputs and outputs stay. What led from the old score to the old p-value and verdict goes.
+    """
+    arrays = defaults.arrays()
+    example = [torch.from_numpy(array) for array in arrays.values()]
+    axes: dict[str, Any] = {graph.X: {0: "batch"}, graph.SCORE: {0: "batch"}, graph.THRESHOLD: None}
+    axes |= {name: {0: "knots"} for name in (graph.KNOTS, graph.INVERSE_WIDTHS, graph.LOG_STEPS)}
+    inputs = (graph.X, _OLD_SCORE, *arrays)
+    new = _export(Finetuned(correction), (x, torch.zeros(2), *example), axes, inputs, _REPLACED)
+    # Names inside a graph must be unique: those of the new end get a prefix, but for what both share.
+    new = onnx.compose.add_prefix(new, "finetuned.", rename_inputs=False, rename_outputs=False)
+    outputs = [output.name for output in scorer.graph.output]
+    kept = [name for name in outputs if name not in _REPLACED[1:]]
+    inner = [item.name for item in scorer.graph.input if item.name not in arrays]
+    base = onnx.utils.Extractor(scorer).extract_model(inner, kept)
+    _rename(base.graph, graph.SCORE, _OLD_SCORE)
+    ends = {output.name: output for part in (base, new) for output in part.graph.output}
+    merged = onnx.ModelProto()
+    merged.CopyFrom(base)
+    main = merged.graph
+    main.name = scorer.graph.name
+    main.node.extend(new.graph.node)
+    main.initializer.extend(new.graph.initializer)
+    main.input.extend(item for item in new.graph.input if item.name in arrays)
+    del main.output[:]
+    main.output.extend(ends[name] for name in outputs)
+    _add_defaults(merged, arrays)
+    _strip(merged)
+    onnx.checker.check_model(merged, full_check=True)
+    _refuse_unsound(merged)
+    return merged
+
+
+def _rename(main: onnx.GraphProto, old: str, new: str) -> None:
+    for names in (*(node.input for node in main.node), *(node.output for node in main.node)):
+        names[:] = [new if name == old else name for name in names]
+    for item in main.output:
+        item.name = new if item.name == old else item.name
 
 
 def _example_indices(model: Autoencoder, x: Tensor) -> tuple[Tensor, ...]:
@@ -280,7 +342,7 @@ def reference_scores(model: Autoencoder, x: NDArray[Any]) -> NDArray[np.float32]
     return np.concatenate(parts)
 
 
-def hostile_inputs(model: Autoencoder) -> NDArray[Any]:
+def hostile_inputs(model: Autoencoder | Bundle) -> NDArray[Any]:
     """Inputs that no sensor should send: NaN in one cell and in all, zeros, ones, +-1e30, infinities, the center.
 
     Of images, which cannot be as odd: black, white, a checkerboard.
@@ -309,10 +371,20 @@ def certify(model: Autoencoder, scorer: onnx.ModelProto, x: NDArray[Any], thresh
         when scores differ by more than `PARITY_TOLERANCE`, a verdict flips, or only one side is finite
     """
     rows = np.concatenate([x, hostile_inputs(model)])
-    expected = reference_scores(model, rows)
+    batches = PARITY_BATCHES if model.image is None else IMAGE_BATCHES
+    return compare(scorer, rows, reference_scores(model, rows), threshold, batches)
+
+
+def compare(
+    scorer: onnx.ModelProto,
+    rows: NDArray[Any],
+    expected: NDArray[np.float32],
+    threshold: float,
+    batches: tuple[int, ...] = PARITY_BATCHES,
+) -> Parity:
+    """The certificate from the scores that PyTorch gave for these inputs; raises like `certify`."""
     session = Session(scorer.SerializeToString(), source="the exported scorer", provider="cpu")
     worst = 0.0
-    batches = PARITY_BATCHES if model.image is None else IMAGE_BATCHES
     for batch in batches:
         repeats = max(1, -(-batch // len(rows)))
         filled, reference = np.concatenate([rows] * repeats), np.tile(expected, repeats)
@@ -361,6 +433,27 @@ def _compare_verdicts(
         )
 
 
+def golden(scorer: onnx.ModelProto, x: NDArray[Any]) -> Golden:
+    """Inputs with the answers that this graph gives, to be replayed wherever the file is loaded."""
+    session = Session(scorer.SerializeToString(), source="the exported scorer", provider="cpu")
+    score, p_value, verdict = session.run((graph.SCORE, graph.P_VALUE, graph.IS_ANOMALY), {graph.X: x})
+    if not np.isfinite(x).all() or not np.isfinite(score).all():
+        raise InputError("values of this size leave no room in float32 for a fault; scale the columns down")
+    is_image = x.dtype == np.uint8
+    return Golden(
+        x=[] if is_image else _shortest(x),
+        score=_shortest(score),
+        p_value=_shortest(p_value),
+        is_anomaly=verdict.tolist(),
+        pixels=x.tobytes() if is_image else b"",
+    )
+
+
+def _shortest(values: NDArray[np.float32]) -> Any:
+    """Nested lists of the fewest digits that are the same float32 again; half the size of their float64 digits."""
+    return [float(str(v)) for v in values] if values.ndim == 1 else [_shortest(part) for part in values]
+
+
 def export_id(graphs: Graphs, settings: str) -> str:
     """16 hex digits that change with any weight or setting."""
     digest = sha256(settings.encode())
@@ -374,7 +467,7 @@ def finish_part(model: onnx.ModelProto, part: Part) -> bytes:
     return _with_metadata(model, part.to_json())
 
 
-def finish_scorer(model: onnx.ModelProto, bundle: graph.Bundle) -> bytes:
+def finish_scorer(model: onnx.ModelProto, bundle: Bundle) -> bytes:
     """The bytes of a scorer file."""
     return _with_metadata(model, bundle.to_json())
 

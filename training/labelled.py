@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 NORMAL_FOLDER = "good"
 """Name of the folder of normal images, as MVTec has it; images of every other one are anomalous."""
 
-_LABELS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
+LABELS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 
 
 class Labelled(NamedTuple):
@@ -107,7 +107,7 @@ def read_labels(data: Path, labels: str, form: TableFormat) -> NDArray[np.bool_]
     cells = read_column(path, column, form)
     truth = np.zeros(len(cells), np.bool_)
     for row, cell in enumerate(cells):
-        label = _LABELS.get(cell.strip().lower())
+        label = LABELS.get(cell.strip().lower())
         if label is None:
             raise InputError(f"{path}: row {row}, column {column!r}: holds {cell[:40]!r}, expected 0 or 1", row=row)
         truth[row] = label

@@ -18,10 +18,8 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from .. import __version__
-from ..runtime import bundle as graph
-from ..runtime.bundle import SCHEMA_VERSION, Bundle, Calibration, Column, DataFacts, Golden, History, Part, Parts
+from ..runtime.bundle import SCHEMA_VERSION, Bundle, Calibration, Column, DataFacts, History, Part, Parts
 from ..runtime.errors import InputError, MissingExtraError
-from ..runtime.session import Session
 from ..runtime.tables import TableFormat
 from .calibration import calibrate, min_calibration_rows
 from .columns import plan_columns
@@ -30,12 +28,12 @@ from .ensemble import FITTED_INPUTS, FITTED_VALUES, Ensemble
 from .export import (
     Defaults,
     Files,
-    Graphs,
     build_graphs,
     certify,
     export_id,
     finish_part,
     finish_scorer,
+    golden,
     reference_scores,
     write_files,
 )
@@ -319,7 +317,7 @@ def export(
         active_units=_active_units(model, sample),
         score=SCORES[config.ingredients.score],
         calibration=calibration,
-        golden=_golden(graphs, golden_x),
+        golden=golden(graphs.scorer, golden_x),
         parity=parity,
         parts=Parts(sha256(encoder).hexdigest(), sha256(decoder).hexdigest()),
         data=DataFacts(
@@ -363,26 +361,6 @@ def _golden_inputs(model: Autoencoder, normal: NDArray[Any]) -> NDArray[Any]:
         all_[..., position] += step
     one[..., numbers[:1]] += 8 * (all_ - normal[3])[..., numbers[:1]] / 6
     return np.concatenate([normal, one[None], all_[None]]).astype(np.float32)
-
-
-def _golden(graphs: Graphs, x: NDArray[Any]) -> Golden:
-    session = Session(graphs.scorer.SerializeToString(), source="the exported scorer", provider="cpu")
-    score, p_value, verdict = session.run((graph.SCORE, graph.P_VALUE, graph.IS_ANOMALY), {graph.X: x})
-    if not np.isfinite(x).all() or not np.isfinite(score).all():
-        raise InputError("values of this size leave no room in float32 for a fault; scale the columns down")
-    is_image = x.dtype == np.uint8
-    return Golden(
-        x=[] if is_image else _shortest(x),
-        score=_shortest(score),
-        p_value=_shortest(p_value),
-        is_anomaly=verdict.tolist(),
-        pixels=x.tobytes() if is_image else b"",
-    )
-
-
-def _shortest(values: NDArray[np.float32]) -> Any:
-    """Nested lists of the fewest digits that are the same float32 again; half the size of their float64 digits."""
-    return [float(str(v)) for v in values] if values.ndim == 1 else [_shortest(part) for part in values]
 
 
 def _seeded_model(config: TrainConfig, columns: tuple[Column, ...], table: Table, parts: Split) -> Autoencoder:

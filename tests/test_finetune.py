@@ -1,0 +1,463 @@
+"""Fine-tuning end to end: from labels to files that every other part of the product takes."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+from conftest import Client
+from numpy.typing import NDArray
+
+from vae_detect.runtime.bundle import describe_range
+from vae_detect.runtime.detector import Detector
+from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.session import Session
+from vae_detect.runtime.simulation import COLUMNS, Fault, csv_lines, simulate
+from vae_detect.runtime.tables import TableFormat
+from vae_detect.training.data import Selection
+from vae_detect.training.export import PARITY_BATCHES
+from vae_detect.training.feedback import NARROW, WIDE, Yardstick
+from vae_detect.training.finetune import Outcome, dependence_rows, finetune
+from vae_detect.training.recipes import TrainConfig, configure
+from vae_detect.training.train import train
+
+CSV = TableFormat()
+COMMAND = str(Path(sys.executable).parent / "vae-detect")
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a run made, from what, and what it said."""
+
+    outcome: Outcome
+    before: Detector
+    after: Detector
+    said: list[str]
+
+
+class Day(NamedTuple):
+    """A recording as lines of a CSV, which rows are in a fault, and the values of the rows."""
+
+    lines: list[str]
+    truth: NDArray[np.bool_]
+    values: NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def model(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small detector of `normal_csv`."""
+    out = tmp_path_factory.mktemp("model") / "pump.onnx"
+    config = TrainConfig(hidden=(16,), latent=2, epochs=8)
+    train(normal_csv, out, config, selection=Selection(), form=CSV, far="0.05")
+    return out
+
+
+@pytest.fixture(scope="module")
+def faulty() -> Day:
+    """A day with two faults."""
+    made = simulate(
+        duration_s=86400,
+        period_s=120,
+        seed=4,
+        faults=[Fault.parse("bearing-wear@4h+3h"), Fault.parse("leak@15h+3h")],
+    )
+    return Day(list(csv_lines(made)), made.labels.astype(np.bool_), made.values.astype(np.float32))
+
+
+def write_labels(path: Path, lines: Sequence[str], labels: dict[int, str], column: str = "label") -> Path:
+    """The rows with a column of labels: those of `labels`, empty elsewhere."""
+    header, *rows = (line.rstrip("\n") for line in lines)
+    text = [f"{header},{column}", *(f"{row},{labels.get(number, '')}" for number, row in enumerate(rows))]
+    path.write_text("\n".join(text) + "\n")
+    return path
+
+
+def some_labels(truth: NDArray[np.bool_], faults: int, normal: int) -> dict[int, str]:
+    """Labels spread over the second halves of the faults, which show, and over the normal rows."""
+    shows = np.flatnonzero(truth & np.roll(truth, 45))
+    fine = np.flatnonzero(~truth)
+    chosen = {int(row): "1" for row in shows[np.linspace(0, len(shows) - 1, faults).astype(int)]}
+    return chosen | {int(row): "0" for row in fine[np.linspace(0, len(fine) - 1, normal).astype(int)]}
+
+
+def run(model: Path, labels: Path, out: Path, data: Path | None = None, *, force: bool = False) -> Tuned:
+    said: list[str] = []
+    outcome = finetune(model, labels, out, data=data, form=CSV, force=force, say=said.append)
+    return Tuned(outcome, Detector.load(model, provider="cpu"), Detector.load(out, provider="cpu"), said)
+
+
+@pytest.fixture(scope="module")
+def labels_csv(faulty: Day, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    lines, truth, _ = faulty
+    return write_labels(tmp_path_factory.mktemp("labels") / "labels.csv", lines, some_labels(truth, 6, 6))
+
+
+@pytest.fixture(scope="module")
+def tuned(model: Path, labels_csv: Path, normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Tuned:
+    return run(model, labels_csv, tmp_path_factory.mktemp("tuned") / "new" / "tuned.onnx", normal_csv)
+
+
+# --- what it does to scores ------------------------------------------------------------------------------------------
+
+
+def labelled_rows(path: Path, label: str) -> list[int]:
+    return [number for number, line in enumerate(path.read_text().splitlines()[1:]) if line.endswith(f",{label}")]
+
+
+def test_confirmed_faults_score_higher_and_false_alarms_lower(
+    model: Path, normal_csv: Path, faulty: Day, tmp_path: Path
+) -> None:
+    lines, truth, values = faulty
+    score = Detector.load(model, provider="cpu").score(values).score
+    quiet = int(np.flatnonzero(truth)[score[truth].argmin()])  # a fault that does not show
+    loud = int(np.flatnonzero(~truth)[score[~truth].argmax()])  # a normal row that does
+    path = write_labels(tmp_path / "a.csv", lines, {quiet: "1", loud: "0"})
+    tuned = run(model, path, tmp_path / "a.onnx", normal_csv)
+    after = tuned.after.score(values).score
+    assert after[quiet] > 1.2 * score[quiet]
+    assert after[loud] < 0.8 * score[loud]
+    changed = np.abs(after / score - 1) > 0.1
+    assert changed.sum() < 0.1 * len(values)  # two labels cannot foretell each other: they speak for themselves
+    assert any("speak only for rows nearly the same" in text for text in tuned.said)
+
+
+def test_the_score_is_that_of_the_formula(tuned: Tuned, labels_csv: Path, faulty: Day) -> None:
+    # In float64 and without torch: weights are solved for by iteration, a = n (y - sigma(f)).
+    values, bundle = faulty[2].astype(np.float64), tuned.before.bundle
+    reach = WIDE if any("speak for all rows" in text for text in tuned.said) else NARROW
+    standardised = (values - [c.center for c in bundle.columns]) / [c.scale for c in bundle.columns]
+    assert all(column.treatment == "linear" for column in bundle.columns)
+    t = np.clip(standardised, -5, 5)
+    rows = sorted(labelled_rows(labels_csv, "1") + labelled_rows(labels_csv, "0"))
+    y = np.array([row in labelled_rows(labels_csv, "1") for row in rows])
+    like = np.exp(-((t[:, None] - t[rows]) ** 2).sum(2) / (2 * reach.length**2 * 2 * len(bundle.columns)))
+    k = reach.variance * like[rows] + reach.constant
+    yardstick = Yardstick.of(bundle.calibration)
+    score = tuned.before.score(faulty[2]).score
+    log_odds = yardstick.log_odds(score[rows])
+    stretch = np.cumsum(np.diff(rows, prepend=rows[0]) > 20)
+    n = np.array([1 / np.sum((stretch == s) & (y == label)) for s, label in zip(stretch, y, strict=True)])
+    a = np.zeros(len(rows))
+    for _ in range(20000):
+        a += 0.02 * (n * (y - 1 / (1 + np.exp(-(log_odds + k @ a)))) - a)
+    expected = score * np.exp(reach.variance * like @ a)
+    np.testing.assert_allclose(tuned.after.score(faulty[2]).score, expected, rtol=2e-3)
+
+
+def test_far_from_all_labels_nothing_changes(tuned: Tuned, normal_rows: NDArray[np.float32]) -> None:
+    scale = np.array([column.scale for column in tuned.before.bundle.columns], np.float32)
+    signs = np.where(np.arange(len(scale)) % 2, 40, -40)
+    far = normal_rows + (signs * scale).astype(np.float32)
+    np.testing.assert_allclose(tuned.after.score(far).score, tuned.before.score(far).score, rtol=1e-4)
+
+
+def test_contributions_codes_and_reconstructions_stay(tuned: Tuned, normal_rows: NDArray[np.float32]) -> None:
+    for found, expected in zip(tuned.after.explain(normal_rows), tuned.before.explain(normal_rows), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(tuned.after.encode(normal_rows), tuned.before.encode(normal_rows))
+    codes = tuned.after.encode(normal_rows)
+    np.testing.assert_array_equal(tuned.after.decode(codes), tuned.before.decode(codes))
+    np.testing.assert_array_equal(tuned.after.sample(5), tuned.before.sample(5))
+
+
+def test_a_batch_scores_like_its_rows_one_by_one(tuned: Tuned, faulty: Day) -> None:
+    values = faulty[2][::9]
+    batch = tuned.after.score(values)
+    alone = [tuned.after.score_one(row) for row in values]
+    np.testing.assert_allclose([one.score for one in alone], batch.score, rtol=1e-4)
+    assert [one.is_anomaly for one in alone] == batch.is_anomaly.tolist()
+
+
+def test_bad_rows_have_no_score_and_touch_no_other(tuned: Tuned, normal_rows: NDArray[np.float32]) -> None:
+    x = normal_rows[:6].copy()
+    x[1, 2], x[3, 0], x[4] = np.nan, np.inf, -np.inf
+    found = tuned.after.score(x)
+    assert found.scored.tolist() == [True, False, True, False, False, True]
+    np.testing.assert_allclose(found.score[[0, 2, 5]], tuned.after.score(x[[0, 2, 5]]).score, rtol=1e-5)
+
+
+def test_the_promise_holds_on_normal_rows(tuned: Tuned) -> None:
+    fresh = simulate(duration_s=4 * 86400, period_s=120, seed=1234).values.astype(np.float32)
+    calibration = tuned.after.bundle.calibration
+    rate = tuned.after.score(fresh).is_anomaly.mean()
+    assert calibration.far == tuned.before.bundle.calibration.far == 0.05
+    assert calibration.far_low / 2 < rate < 2 * calibration.far_high, describe_range(
+        calibration.far_low, calibration.far_high
+    )
+
+
+# --- the files -------------------------------------------------------------------------------------------------------
+
+
+def test_the_three_files_belong_together_and_name_their_parent(
+    tuned: Tuned, labels_csv: Path, normal_csv: Path
+) -> None:
+    bundle, old = tuned.outcome.bundle, tuned.before.bundle
+    folder = tuned.outcome.files.scorer.parent
+    assert sorted(path.name for path in folder.iterdir()) == ["tuned.decoder.onnx", "tuned.encoder.onnx", "tuned.onnx"]
+    assert tuned.after.bundle == bundle
+    assert bundle.export_id != old.export_id
+    for name in ("encoder", "decoder"):
+        _, content = tuned.after.open_part(name)
+        assert sha256(content).hexdigest() == getattr(bundle.parts, f"{name}_sha256")
+    made = bundle.finetuning
+    assert made is not None
+    assert (made.parent, made.faults, made.false_alarms) == (old.export_id, 6, 6)
+    assert made.labels_sha256 == sha256(labels_csv.read_bytes()).hexdigest()
+    assert made.calibration_sha256 == sha256(normal_csv.read_bytes()).hexdigest() == old.data.sha256
+    same = msgspec.structs.replace(
+        bundle,
+        **{
+            name: getattr(old, name)
+            for name in ("export_id", "score", "calibration", "golden", "parity", "parts", "finetuning")
+        },
+    )
+    assert same == old
+    assert f"6 confirmed faults and 6 confirmed false alarms; fine-tuned from {old.export_id}" in bundle.describe()
+
+
+def test_of_the_training_recording_only_what_was_held_out_sets_the_threshold(tuned: Tuned) -> None:
+    assert tuned.after.bundle.calibration.n == tuned.before.bundle.data.calibration < tuned.before.bundle.data.rows / 4
+
+
+def test_the_certificate_and_the_golden_rows_cover_the_labels(tuned: Tuned, labels_csv: Path) -> None:
+    bundle, old = tuned.after.bundle, tuned.before.bundle
+    assert bundle.parity.max_relative_error < 1e-4
+    assert bundle.parity.verdict_flips == 0
+    assert bundle.parity.batches == PARITY_BATCHES
+    assert bundle.golden.x[: len(old.golden.x)] == old.golden.x
+    assert len(bundle.golden.x) == len(old.golden.x) + 4
+
+
+def test_the_graph_keeps_its_contract(tuned: Tuned) -> None:
+    before, after = (onnx.load(str(detector.path)) for detector in (tuned.before, tuned.after))
+    assert [item.name for item in after.graph.output] == [item.name for item in before.graph.output]
+    assert {item.name for item in after.graph.input} == {item.name for item in before.graph.input}
+    assert {tensor.name for tensor in after.graph.initializer} >= {
+        item.name for item in after.graph.input if item.name != "x"
+    }
+    assert (after.ir_version, [(entry.domain, entry.version) for entry in after.opset_import]) == (8, [("", 18)])
+    assert not {node.op_type for node in after.graph.node} & {"RandomNormal", "RandomNormalLike", "Bernoulli"}
+    onnx.checker.check_model(after, full_check=True)
+    # What computed the old p-value is gone: there is one exp(log p), and one set of knots.
+    knots = [node for node in after.graph.node if "calibration_knots" in node.input]
+    assert len(knots) == 1
+
+
+def test_optional_inputs_still_override(tuned: Tuned, normal_rows: NDArray[np.float32]) -> None:
+    session = Session(tuned.after.path.read_bytes(), source="tuned", provider="cpu")
+    score = session.run(["score"], {"x": normal_rows})[0]
+    middle = np.float32(np.median(score))
+    verdict = session.run(["is_anomaly"], {"x": normal_rows, "threshold": np.asarray(middle)})[0]
+    assert verdict.sum() == (score > middle).sum()
+    moved = session.run(["score"], {"x": normal_rows, "noise": np.ones((1, 2), np.float32)})[0]
+    assert np.abs(moved - score).max() > 0.01
+
+
+def test_the_same_labels_give_the_same_bytes(
+    tuned: Tuned, model: Path, labels_csv: Path, normal_csv: Path, tmp_path: Path
+) -> None:
+    again = run(model, labels_csv, tmp_path / "tuned.onnx", normal_csv)
+    for path, other in zip(again.outcome.files, tuned.outcome.files, strict=True):
+        assert path.read_bytes() == other.read_bytes()
+
+
+# --- which labels ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("faults", "normal"), [(3, 0), (0, 3), (1, 0), (0, 1)])
+def test_labels_of_one_kind_are_enough(
+    model: Path,
+    normal_csv: Path,
+    faulty: Day,
+    tmp_path: Path,
+    faults: int,
+    normal: int,
+) -> None:
+    lines, truth, values = faulty
+    chosen = some_labels(truth, faults, normal)
+    tuned = run(model, write_labels(tmp_path / "a.csv", lines, chosen), tmp_path / "a.onnx", normal_csv)
+    change = (tuned.after.score(values).score - tuned.before.score(values).score)[list(chosen)]
+    assert np.all(change > 0 if faults else change < 0)
+
+
+def test_without_data_the_rows_that_are_no_faults_set_the_threshold(model: Path, faulty: Day, tmp_path: Path) -> None:
+    lines, truth, _ = faulty
+    labels = dict.fromkeys(np.flatnonzero(truth).tolist(), "1") | {2: "0"}
+    tuned = run(model, write_labels(tmp_path / "a.csv", lines, labels), tmp_path / "a.onnx")
+    assert tuned.after.bundle.calibration.n == (~truth).sum()
+    made = tuned.after.bundle.finetuning
+    assert made is not None
+    assert made.labels_sha256 == made.calibration_sha256
+
+
+def test_unknown_faults_among_the_other_rows_are_warned_of(model: Path, faulty: Day, tmp_path: Path) -> None:
+    lines, truth, _ = faulty
+    path = write_labels(tmp_path / "a.csv", lines, some_labels(truth, 3, 3))
+    tuned = run(model, path, tmp_path / "a.onnx")
+    assert any("unknown faults among them make the new one too high" in text for text in tuned.said)
+
+
+def test_a_false_alarm_does_not_vouch_for_itself(model: Path, faulty: Day, tmp_path: Path) -> None:
+    # All rows called normal but one: were each scored with its own label, the threshold would sink below what the same
+    # rows of another day score.
+    lines, truth, _ = faulty
+    labels = {row: "1" if truth[row] else "0" for row in range(len(truth))}
+    tuned = run(model, write_labels(tmp_path / "a.csv", lines, labels), tmp_path / "a.onnx")
+    fresh = simulate(duration_s=4 * 86400, period_s=120, seed=77).values.astype(np.float32)
+    assert tuned.after.score(fresh).is_anomaly.mean() < 2 * tuned.after.bundle.calibration.far_high
+    assert sum("spread evenly over the file" in text for text in tuned.said) == 1
+
+
+def test_too_few_rows_are_refused_before_anything_is_written(model: Path, faulty: Day, tmp_path: Path) -> None:
+    path = write_labels(tmp_path / "a.csv", faulty.lines[:11], {0: "0", 5: "1"})
+    with pytest.raises(
+        InputError, match=r"a\.csv: 9 usable rows that are no confirmed faults, and .* 0\.05 takes 19 .*; add --data"
+    ):
+        run(model, path, tmp_path / "a.onnx")
+    short = tmp_path / "short.csv"
+    short.write_text("".join(faulty.lines[:6]))
+    with pytest.raises(InputError, match=r"short\.csv: 5 usable rows of normal operation, .* give a longer one"):
+        run(model, path, tmp_path / "a.onnx", short)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.csv", "short.csv"]
+
+
+def test_another_recording_can_set_the_threshold(model: Path, labels_csv: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("".join(csv_lines(simulate(duration_s=86400, period_s=120, seed=9))))
+    assert run(model, labels_csv, tmp_path / "a.onnx", other).after.bundle.calibration.n == 720
+
+
+def test_windows(windows_model: Path, normal_csv: Path, labels_csv: Path, tmp_path: Path) -> None:
+    tuned = run(windows_model, labels_csv, tmp_path / "w.onnx", normal_csv)
+    assert tuned.after.bundle.calibration.n == tuned.before.bundle.data.calibration
+    assert dependence_rows(tuned.after.bundle) == 10
+    x = tuned.after.golden_inputs()
+    assert x.shape[1:] == (4, 8)
+    assert not np.allclose(tuned.after.score(x).score, tuned.before.score(x).score, rtol=1e-3)
+    assert tuned.after.bundle.parity.max_relative_error < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("recipe", "selection"),
+    [
+        ("rbm", Selection(exclude=("state", "product"))),  # scores that may be negative
+        ("cvae", Selection(class_column="product")),  # a class, and text
+    ],
+)
+def test_other_scores_and_columns(
+    normal_csv: Path, labels_csv: Path, tmp_path: Path, recipe: str, selection: Selection
+) -> None:
+    def with_texts(path: Path) -> Path:
+        header, *lines = path.read_text().splitlines()
+        rows = [f"{'on' if i % 3 else 'off'},{'nut' if i % 2 else 'bolt'},{line}" for i, line in enumerate(lines)]
+        written = tmp_path / path.name
+        written.write_text("\n".join([f"state,product,{header}", *rows]) + "\n")
+        return written
+
+    normal, model = with_texts(normal_csv), tmp_path / "model.onnx"
+    config = configure({"recipe": recipe, "epochs": 2, "latent": 3})
+    train(normal, model, config, selection=selection, form=CSV, far="0.05")
+    tuned = run(model, with_texts(labels_csv), tmp_path / "a.onnx", normal)
+    assert tuned.after.bundle.calibration.n == tuned.before.bundle.data.calibration
+    x = tuned.after.golden_inputs()
+    change = tuned.after.score(x).score - tuned.before.score(x).score
+    assert np.all(change[-4:-2] > 0)  # the last golden inputs are two confirmed faults and two false alarms
+    assert np.all(change[-2:] < 0)
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+
+def test_files_are_not_overwritten_unasked(tuned: Tuned, model: Path, labels_csv: Path, normal_csv: Path) -> None:
+    with pytest.raises(InputError, match=r"tuned\.onnx: exists already; pass --force"):
+        run(model, labels_csv, tuned.after.path, normal_csv)
+    for force in (False, True):
+        with pytest.raises(InputError, match=r"pump\.onnx: is the model to start from.*name another --out"):
+            run(model, labels_csv, model, normal_csv, force=force)
+    with pytest.raises(InputError, match=r"expected a file name that ends in \.onnx"):
+        run(model, labels_csv, model.with_suffix(".pt"), normal_csv)
+
+
+def test_a_fine_tuned_detector_is_not_fine_tuned_again(
+    tuned: Tuned, labels_csv: Path, normal_csv: Path, tmp_path: Path
+) -> None:
+    parent = tuned.before.bundle.export_id
+    with pytest.raises(InputError, match=rf"was fine-tuned already; start again from {parent}, the model that it came"):
+        run(tuned.after.path, labels_csv, tmp_path / "again.onnx", normal_csv)
+
+
+def test_images_are_refused(images_model: Path, labels_csv: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a detector of images cannot be fine-tuned, only one of rows or windows"):
+        run(images_model, labels_csv, tmp_path / "a.onnx")
+
+
+def test_wrong_columns_are_named(model: Path, labels_csv: Path, normal_csv: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"--label-column '{COLUMNS[0]}' is a column that the model scores"):
+        finetune(model, labels_csv, tmp_path / "a.onnx", label_column=COLUMNS[0], form=CSV)
+    with pytest.raises(InputError, match=r"normal\.csv: column 'label' is missing"):
+        run(model, normal_csv, tmp_path / "a.onnx")
+    path = tmp_path / "lacks.csv"
+    path.write_text(labels_csv.read_text().replace(COLUMNS[1], "other", 1))
+    with pytest.raises(InputError, match=rf"lacks\.csv: column '{COLUMNS[1]}' is missing"):
+        run(model, path, tmp_path / "a.onnx", normal_csv)
+
+
+def test_a_part_that_was_changed_is_refused(model: Path, labels_csv: Path, normal_csv: Path, tmp_path: Path) -> None:
+    for path in model.parent.glob("pump*.onnx"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "pump.encoder.onnx").unlink()
+    with pytest.raises(Exception, match=r"pump\.encoder\.onnx: no such file"):
+        run(tmp_path / "pump.onnx", labels_csv, tmp_path / "a.onnx", normal_csv)
+    assert not (tmp_path / "a.onnx").exists()
+
+
+# --- as people use it ------------------------------------------------------------------------------------------------
+
+
+def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_command(model: Path, labels_csv: Path, normal_csv: Path, tmp_path: Path) -> None:
+    for path in model.parent.glob("pump*.onnx"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    start, out = tmp_path / "pump.onnx", tmp_path / "pump.finetuned.onnx"
+    made = command("finetune", "--model", start, "--labels", labels_csv, "--data", normal_csv)
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.split() == [
+        str(out.with_name(f"pump.finetuned{part}.onnx")) for part in ("", ".encoder", ".decoder")
+    ]
+    assert "labels: 6 of faults, 6 of false alarms or normal rows" in made.stderr
+    assert re.search(r"promised false-alarm rate 0\.05, really between", made.stderr)
+    again = command("finetune", "-m", start, "--labels", labels_csv, "--data", normal_csv)
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "exists already; pass --force" in again.stderr
+    as_json = command("finetune", "-m", start, "--labels", labels_csv, "--data", normal_csv, "--force", "--json")
+    assert json.loads(as_json.stdout)["finetuning"]["faults"] == 6
+    shown = command("inspect", out)
+    assert "fine-tuned from" in shown.stdout
+    scored = command("score", labels_csv, "--model", out, "--out", tmp_path / "scores.csv")
+    assert scored.returncode == 0, scored.stderr
+    assert len((tmp_path / "scores.csv").read_text().splitlines()) == 721
+
+
+def test_evaluate_and_serve_take_it(tuned: Tuned, faulty: Day, tmp_path: Path) -> None:
+    lines, truth, values = faulty
+    path = write_labels(tmp_path / "a.csv", lines, {row: str(int(fault)) for row, fault in enumerate(truth.tolist())})
+    result = command("evaluate", path, "--labels", "label", "--model", tuned.after.path, "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["detector"]["roc_auc"] > 0.5
+    (row,) = Client(tuned.after).results(values[300].tolist())
+    assert row["score"] == pytest.approx(tuned.after.score(values[300:301]).score[0].item(), rel=1e-4)

@@ -1,0 +1,124 @@
+"""Labels as people write them, and recordings with the scores of a detector."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vae_detect.runtime.detector import Detector
+from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.simulation import COLUMNS
+from vae_detect.runtime.tables import TableFormat
+from vae_detect.training.reviews import (
+    MOST_LABELS,
+    Recording,
+    choose_labels,
+    in_parts,
+    inputs_at,
+    read_recording,
+    read_reviews,
+)
+
+CSV = TableFormat()
+
+
+def write(path: Path, *cells: str) -> Path:
+    path.write_text("v,label\n" + "".join(f"1,{cell}\n" for cell in cells))
+    return path
+
+
+def test_labels_by_hand(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "1", "0", "", " 1.0 ", "0.0", "TRUE", "false", "  ")
+    assert read_reviews(path, "label", CSV).tolist() == [1, 0, -1, 1, 0, 1, 0, -1]
+
+
+@pytest.mark.parametrize("cell", ["2", "-1", "fault", "0.5", "nan"])
+def test_another_label_is_refused_with_its_row(tmp_path: Path, cell: str) -> None:
+    path = write(tmp_path / "a.csv", "1", cell)
+    with pytest.raises(InputError, match=rf"a\.csv: row 1, column 'label': holds '{cell}', expected 1 for a") as caught:
+        read_reviews(path, "label", CSV)
+    assert (caught.value.row, caught.value.column) == (1, "label")
+
+
+def test_no_labels_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="column 'label' is empty, expected 1 or 0 in at least one row"):
+        read_reviews(write(tmp_path / "a.csv", "", ""), "label", CSV)
+    with pytest.raises(InputError, match="column 'verdict' is missing; the header has 'v', 'label'"):
+        read_reviews(write(tmp_path / "b.csv", "1"), "verdict", CSV)
+
+
+def test_a_recording_has_the_scores_of_the_detector(
+    detector: Detector, normal_rows: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.csv"
+    lines = [",".join(map(str, row)) for row in normal_rows[:5].tolist()]
+    lines[2] = "," + lines[2].split(",", 1)[1]
+    path.write_text("\n".join([",".join(COLUMNS), *lines]) + "\n")
+    found = read_recording(detector, path, CSV)
+    assert found.usable.tolist() == [True, True, False, True, True]
+    assert np.isnan(found.score[2])
+    np.testing.assert_array_equal(found.score[found.usable], detector.score(normal_rows[[0, 1, 3, 4]]).score)
+    assert found.why == {2: f"column {COLUMNS[0]!r} is empty"}
+
+
+def test_windows_end_at_their_row(windows_detector: Detector, normal_csv: Path) -> None:
+    found = read_recording(windows_detector, normal_csv, CSV)
+    assert found.usable.tolist() == [False] * 3 + [True] * 1437
+    x = inputs_at(windows_detector.bundle, found.values, np.array([3, 700]))
+    np.testing.assert_array_equal(x, np.stack([found.values[0:4], found.values[697:701]]))
+    np.testing.assert_allclose(windows_detector.score(x).score, found.score[[3, 700]], rtol=1e-5)
+
+
+def test_an_empty_recording_and_a_folder_are_refused(detector: Detector, tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").write_text(",".join(COLUMNS) + "\n")
+    with pytest.raises(InputError, match=r"empty\.csv: no rows after the header"):
+        read_recording(detector, tmp_path / "empty.csv", CSV)
+    with pytest.raises(InputError, match="is a folder, and this model scores rows"):
+        read_recording(detector, tmp_path, CSV)
+
+
+def test_parts_cover_all_rows_in_order() -> None:
+    for n in (0, 1, 2048, 5000):
+        parts = in_parts(np.arange(n))
+        assert np.concatenate(parts).tolist() == list(range(n))
+        assert max(map(len, parts)) <= 2048
+
+
+def rows(detector: Detector, n: int) -> Recording:
+    values = np.arange(n * len(detector.bundle.columns), dtype=np.float32).reshape(n, -1)
+    return Recording(values, np.ones(n, np.float32), np.ones(n, np.bool_), {})
+
+
+def test_equal_rows_with_different_labels_are_refused(detector: Detector) -> None:
+    recording = rows(detector, 4)
+    recording.values[3] = recording.values[1]
+    label = np.array([-1, 1, -1, 0])
+    with pytest.raises(InputError, match=r"a\.csv: rows 1 and 3 are the same, and labelled 1 and 0; one of"):
+        choose_labels(detector.bundle, Path("a.csv"), recording, label, print)
+    label[3] = 1
+    assert choose_labels(detector.bundle, Path("a.csv"), recording, label, print).tolist() == [1, 3]
+
+
+def test_labelled_rows_without_a_score_are_left_out_and_said(detector: Detector) -> None:
+    recording, said = rows(detector, 4), list[str]()
+    recording.usable[1] = False
+    recording.why[1] = "column 'a' is empty"
+    label = np.array([0, 1, -1, 1])
+    assert choose_labels(detector.bundle, Path("a.csv"), recording, label, said.append).tolist() == [0, 3]
+    assert said == ["1 of 3 labelled rows cannot be scored (row 1: column 'a' is empty); left out"]
+    with pytest.raises(InputError, match=r"a\.csv: 1 of 1 labelled rows cannot be scored \(row 1: column 'a' is empty"):
+        choose_labels(detector.bundle, Path("a.csv"), recording, np.array([-1, 1, -1, -1]), print)
+    recording.why.clear()
+    with pytest.raises(InputError, match=r"\(row 1: the score exceeds float32"):
+        choose_labels(detector.bundle, Path("a.csv"), recording, np.array([-1, 1, -1, -1]), print)
+
+
+def test_of_many_labels_some_are_taken_evenly(detector: Detector) -> None:
+    n, said = 3 * MOST_LABELS, list[str]()
+    label = np.zeros(n, np.int64)
+    label[:5] = 1
+    found = choose_labels(detector.bundle, Path("a.csv"), rows(detector, n), label, said.append)
+    assert len(found) == 5 + MOST_LABELS
+    assert found[[0, 4, 5, -1]].tolist() == [0, 4, 5, n - 1]
+    assert np.diff(found[5:]).max() <= 3
+    assert f"{n - 5} confirmed false alarms or normal rows: {MOST_LABELS} of them" in said[0]

@@ -1,0 +1,246 @@
+"""`vae-detect finetune` as one function: labels, a corrected score, its threshold set anew, export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from ..runtime.bundle import SCHEMA_VERSION, Bundle, Calibration, Finetuning, Part, Parts
+from ..runtime.detector import Detector
+from ..runtime.errors import InputError
+from ..runtime.session import read_model_file
+from ..runtime.tables import TableFormat
+from .calibration import calibrate, min_calibration_rows
+from .data import Selection, load_table, split
+from .export import (
+    Defaults,
+    Files,
+    Graphs,
+    compare,
+    export_id,
+    finish_part,
+    finish_scorer,
+    golden,
+    graft,
+    hostile_inputs,
+    write_files,
+)
+from .feedback import Fit
+from .reviews import FAULT, Recording, choose_labels, in_parts, inputs_at, read_recording, read_reviews
+from .train import EVENT_ROWS
+
+METHOD = "Gaussian-process classification"
+
+_CERTIFIED = 1024
+_GOLDEN_LABELS = 2
+"""Of each kind, beside the golden inputs that the model had."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run made."""
+
+    files: Files
+    bundle: Bundle
+
+
+class Normal(NamedTuple):
+    """Rows from which the new threshold comes: their recording, which they are, and their corrected scores."""
+
+    values: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    source: Path
+
+
+def finetune(
+    model: Path,
+    labels: Path,
+    out: Path,
+    *,
+    label_column: str = "label",
+    data: Path | None = None,
+    form: TableFormat,
+    force: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> Outcome:
+    """Correct a detector by confirmed faults and false alarms, and write the three files of a new one.
+
+    Parameters
+    ----------
+    model : the scorer to start from; its encoder and decoder stand beside it
+    labels : CSV with the model's columns and `label_column`: 1 a confirmed fault, 0 a confirmed false alarm or normal,
+        empty not reviewed
+    out : the new scorer's path, NAME.onnx
+    data : recording of normal operation for the new threshold; of the one that the model was trained on, only the rows
+        that were held out are used. None takes the rows of `labels` that are no confirmed faults
+    say : called with a line for the user
+
+    Raises
+    ------
+    InputError
+        when the labels cannot be used, contradict each other, or too few rows are left for the promised rate
+    ParityError
+        when the exported graph disagrees with PyTorch; nothing is written then
+    """
+    files = Files.named(out)
+    if out.resolve() == model.resolve():
+        raise InputError(f"{out}: is the model to start from, which is needed to fine-tune again; name another --out")
+    if out.exists() and not force:
+        raise InputError(f"{out}: exists already; pass --force to replace it")
+    detector = Detector.load(model, provider="cpu")
+    _refuse_unfit(detector, label_column)
+    label = read_reviews(labels, label_column, form)
+    recording = read_recording(detector, labels, form)
+    labelled = choose_labels(detector.bundle, labels, recording, label, say)
+    fit = Fit(detector.bundle, recording, labelled, label[labelled] == FAULT, near=dependence_rows(detector.bundle))
+    say(fit.describe())
+    normal = _of_labels(fit, recording, label, labels, say) if data is None else _of_data(detector, fit, data, form)
+    calibration = _calibrate(detector.bundle, normal, data)
+    say(calibration.describe())
+    bundle = _export(detector, fit, recording, normal, calibration, files=files, labels=labels)
+    say(f"parity with ONNX Runtime: scores within {bundle.parity.max_relative_error:.1e}, no verdict flips")
+    return Outcome(files, bundle)
+
+
+def _refuse_unfit(detector: Detector, label_column: str) -> None:
+    bundle, path = detector.bundle, detector.path
+    if bundle.kind == "images":
+        raise InputError(f"{path}: a detector of images cannot be fine-tuned, only one of rows or windows")
+    if bundle.finetuning is not None:
+        raise InputError(
+            f"{path}: was fine-tuned already; start again from {bundle.finetuning.parent}, the model that it came "
+            "from, with old and new labels in one file"
+        )
+    if label_column in bundle.names:
+        raise InputError(f"--label-column {label_column!r} is a column that the model scores; name the one with labels")
+
+
+def _of_labels(
+    fit: Fit, recording: Recording, label: NDArray[np.int64], path: Path, say: Callable[[str], None]
+) -> Normal:
+    """The rows that nobody called a fault, each scored without its own label."""
+    rows = np.flatnonzero(recording.usable & (label != FAULT))
+    before = fit.bundle.calibration
+    alarms = float(np.mean(recording.score[rows] > before.threshold)) if len(rows) else 0.0
+    if alarms > before.far_high:
+        say(
+            f"{alarms:.2g} of the rows of {path} that are no confirmed faults raise alarms with the old threshold, "
+            f"which promised {before.far:.3g}: unknown faults among them make the new one too high. Label them, or add "
+            "--data, a recording of normal operation"
+        )
+    scores = fit.correct(recording.values, rows, recording.score[rows], fit.columns_of(rows))
+    return Normal(recording.values, rows, scores, path)
+
+
+def _of_data(detector: Detector, fit: Fit, path: Path, form: TableFormat) -> Normal:
+    """The rows of a recording of normal operation; of the one that the model learnt from, those that were held out."""
+    bundle = detector.bundle
+    if path.is_file() and sha256(path.read_bytes()).hexdigest() == bundle.data.sha256:
+        values, rows = _held_out(bundle, path, form)
+        score = np.concatenate([detector.score(inputs_at(bundle, values, part)).score for part in in_parts(rows)])
+    else:
+        recording = read_recording(detector, path, form)
+        values, rows = recording.values, np.flatnonzero(recording.usable)
+        score = recording.score[rows]
+    return Normal(values, rows, fit.correct(values, rows, score, np.zeros(len(rows), np.int64)), path)
+
+
+def _held_out(bundle: Bundle, path: Path, form: TableFormat) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The training recording and the newest rows of the inputs that training kept for calibration."""
+    table = load_table(path, Selection(columns=bundle.names, time_column=bundle.data.time_column), form)
+    seed, ordered = int(str(bundle.settings["seed"])), dependence_rows(bundle) > 0
+    starts = split(table, window=bundle.window, stride=bundle.stride, ordered=ordered, seed=seed).calibration
+    if len(starts) != bundle.data.calibration:
+        raise InputError(
+            f"{path}: the model was trained on this file, but now {len(starts)} rows would be held out of training and "
+            f"then {bundle.data.calibration} were; give another recording of normal operation"
+        )
+    return table.values.astype(np.float32, copy=False), starts + bundle.window - 1
+
+
+def _calibrate(bundle: Bundle, normal: Normal, data: Path | None) -> Calibration:
+    far, found = bundle.calibration.far, len(normal.rows)
+    needed = min_calibration_rows(far)
+    if found < needed:
+        what = "usable rows that are no confirmed faults" if data is None else "usable rows of normal operation"
+        remedy = (
+            "add --data, a recording of normal operation; the one that the model was trained on will do"
+            if data is None
+            else "give a longer one"
+        )
+        raise InputError(
+            f"{normal.source}: {found} {what}, and the promised false-alarm rate of {far:.3g} takes {needed} to set "
+            f"the new threshold; {remedy}"
+        )
+    return calibrate(normal.scores, far=far, dependence_rows=dependence_rows(bundle))
+
+
+def _export(
+    detector: Detector,
+    fit: Fit,
+    recording: Recording,
+    normal: Normal,
+    calibration: Calibration,
+    *,
+    files: Files,
+    labels: Path,
+) -> Bundle:
+    """Graft, certify and write; returns the new scorer's metadata."""
+    old, correction = detector.bundle, fit.correction()
+    # The noise points, where there are any, stay in the graph as they are.
+    defaults = Defaults(calibration.threshold, calibration.knot_scores, calibration.knot_log10_p, noise=None)
+    parent = onnx.load_from_string(read_model_file(detector.path))
+    shown = np.concatenate([fit.labelled[fit.is_fault == fault][:_GOLDEN_LABELS] for fault in (True, False)])
+    golden_x = np.concatenate([detector.golden_inputs(), inputs_at(old, recording.values, shown)])
+    scorer = graft(parent, correction, defaults, torch.from_numpy(golden_x[:2]))
+    along = np.linspace(0, len(normal.rows) - 1, min(len(normal.rows), _CERTIFIED)).astype(int)
+    x = np.concatenate([golden_x, inputs_at(old, normal.values, normal.rows[along]), hostile_inputs(old)])
+    with torch.no_grad():
+        expected = correction(torch.from_numpy(x), torch.from_numpy(detector.score(x).score)).numpy()
+    parity = compare(scorer, x, expected, calibration.threshold)
+    encoder, decoder = (onnx.load_from_string(detector.open_part(name)[1]) for name in ("encoder", "decoder"))
+    facts = Finetuning(
+        parent=old.export_id,
+        method=METHOD,
+        faults=int(fit.is_fault.sum()),
+        false_alarms=int((~fit.is_fault).sum()),
+        labels_sha256=_digest(labels),
+        calibration_sha256=_digest(normal.source),
+    )
+    graphs = Graphs(scorer, encoder, decoder)
+    identity = export_id(graphs, msgspec.json.encode(facts).decode())
+    new_encoder = finish_part(encoder, Part(schema_version=SCHEMA_VERSION, export_id=identity, part="encoder"))
+    new_decoder = finish_part(decoder, Part(schema_version=SCHEMA_VERSION, export_id=identity, part="decoder"))
+    bundle = msgspec.structs.replace(
+        old,
+        export_id=identity,
+        score=f"{old.score}; corrected by labels",
+        calibration=calibration,
+        golden=golden(scorer, golden_x),
+        parity=parity,
+        parts=Parts(sha256(new_encoder).hexdigest(), sha256(new_decoder).hexdigest()),
+        finetuning=facts,
+    )
+    content = finish_scorer(scorer, bundle)
+    write_files({files.encoder: new_encoder, files.decoder: new_decoder, files.scorer: content})
+    return bundle
+
+
+def dependence_rows(bundle: Bundle) -> int:
+    """For `calibrate`: 0 for rows without an order."""
+    ordered = bundle.kind == "windows" or bundle.data.time_column is not None
+    return max(bundle.window, EVENT_ROWS) if ordered else 0
+
+
+def _digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()

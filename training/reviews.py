@@ -1,0 +1,123 @@
+"""Recordings that people have looked at: rows, their scores, and which are confirmed faults or false alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..runtime.batch import refuse_folder
+from ..runtime.bundle import Bundle
+from ..runtime.detector import Detector
+from ..runtime.errors import InputError
+from ..runtime.recordings import Framer, fill
+from ..runtime.tables import TableFormat, read_column, read_rows
+from .labelled import LABELS
+
+FAULT, NORMAL, UNREVIEWED = 1, 0, -1
+
+MOST_LABELS = 200
+"""Confirmed faults that are learnt from, and as many confirmed false alarms: each costs time at every row scored."""
+
+
+_AT_ONCE = 2048
+
+
+class Recording(NamedTuple):
+    """Rows in order, raw units, with the detector's own scores.
+
+    `values` is (rows, features); `usable` (rows,) says which rows have a full input and a finite score, `score` (rows,)
+    is NaN elsewhere; `why` says, by row, what is wrong with one that has no input.
+    """
+
+    values: NDArray[np.float32]
+    score: NDArray[np.float32]
+    usable: NDArray[np.bool_]
+    why: dict[int, str]
+
+
+def read_reviews(path: Path, column: str, form: TableFormat) -> NDArray[np.int64]:
+    """The labels (rows,): `FAULT`, `NORMAL`, or `UNREVIEWED` where a cell is empty."""
+    cells = read_column(path, column, form)
+    label = np.full(len(cells), UNREVIEWED)
+    for row, cell in enumerate(map(str.strip, cells)):
+        known = LABELS.get(cell.lower())
+        if known is None and cell:
+            raise InputError(
+                f"{path}: row {row}, column {column!r}: holds {cell[:40]!r}, expected 1 for a confirmed fault, 0 for a "
+                "confirmed false alarm, or nothing where nobody has looked",
+                row=row,
+                column=column,
+            )
+        if known is not None:
+            label[row] = FAULT if known else NORMAL
+    if not (label != UNREVIEWED).any():
+        raise InputError(f"{path}: column {column!r} is empty, expected 1 or 0 in at least one row")
+    return label
+
+
+def read_recording(detector: Detector, path: Path, form: TableFormat) -> Recording:
+    """All rows of a CSV with their scores; bad rows and rows before a full window are not usable."""
+    refuse_folder(detector, path)
+    bundle, framer = detector.bundle, Framer(detector.bundle)
+    parts, why = [], {}
+    for rows in read_rows(path, bundle.columns, form=form, time_column=bundle.data.time_column):
+        framed = framer.push(rows)
+        score = fill(detector.score(framed.inputs).score, framed.full, len(rows.values))
+        parts.append((rows.values, score))
+        why.update({rows.first + index: reason for index, reason in enumerate(framed.reason) if reason})
+    if not parts:
+        raise InputError(f"{path}: no rows after the header")
+    values, score = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return Recording(values, score, np.isfinite(score), why)
+
+
+def inputs_at(bundle: Bundle, values: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The inputs whose newest rows these are."""
+    return values[rows] if bundle.kind == "rows" else values[rows[:, None] + np.arange(1 - bundle.window, 1)]
+
+
+def in_parts(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """In parts, since windows gathered all at once are the recording many times over."""
+    return np.array_split(rows, max(1, -(-len(rows) // _AT_ONCE)))
+
+
+def choose_labels(
+    bundle: Bundle, path: Path, recording: Recording, label: NDArray[np.int64], say: Callable[[str], None]
+) -> NDArray[np.int64]:
+    """The labelled rows that go into the graph, ascending."""
+    reviewed = np.flatnonzero(label != UNREVIEWED)
+    usable = reviewed[recording.usable[reviewed]]
+    if len(usable) < len(reviewed):
+        first = reviewed[~recording.usable[reviewed]][0]
+        why = recording.why.get(int(first), "the score exceeds float32")
+        text = f"{len(reviewed) - len(usable)} of {len(reviewed)} labelled rows cannot be scored (row {first}: {why})"
+        if not len(usable):
+            raise InputError(f"{path}: {text}")
+        say(f"{text}; left out")
+    _refuse_contradictions(bundle, path, recording.values, usable, label)
+    kept = []
+    for value, what in ((FAULT, "faults"), (NORMAL, "false alarms or normal rows")):
+        rows = usable[label[usable] == value]
+        if len(rows) > MOST_LABELS:
+            say(f"{len(rows)} confirmed {what}: {MOST_LABELS} of them, spread evenly over the file, are learnt from")
+            rows = rows[np.linspace(0, len(rows) - 1, MOST_LABELS).astype(int)]
+        kept.append(rows)
+    return np.sort(np.concatenate(kept))
+
+
+def _refuse_contradictions(
+    bundle: Bundle, path: Path, values: NDArray[np.float32], rows: NDArray[np.int64], label: NDArray[np.int64]
+) -> None:
+    seen: dict[bytes, int] = {}
+    for row in rows.tolist():
+        first = seen.setdefault(inputs_at(bundle, values, np.array([row])).tobytes(), row)
+        if label[first] != label[row]:
+            raise InputError(
+                f"{path}: rows {first} and {row} are the same, and labelled {label[first]} and {label[row]}; "
+                "one of the labels is wrong",
+                row=row,
+            )

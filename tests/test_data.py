@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -343,7 +344,7 @@ def test_covered_rows_are_each_counted_once() -> None:
 def test_shuffled_rows_are_each_in_one_part(rows: int, seed: int) -> None:
     parts = split(numbered(rows), window=1, stride=1, ordered=False, seed=seed)
     assert sorted(np.concatenate(parts).tolist()) == list(range(rows))
-    assert [len(part) for part in parts] == pytest.approx([share * rows for share in SHARES.values()], abs=1)
+    assert [len(part) for part in parts] == pytest.approx([SHARES[part] * rows for part in Split._fields], abs=1)
 
 
 def test_the_seed_decides_the_shuffle() -> None:
@@ -353,12 +354,23 @@ def test_the_seed_decides_the_shuffle() -> None:
 
 
 def test_an_ordered_split_by_hand() -> None:
-    # 100 rows and windows of 5 are one block: rows 0-69, 70-79, 80-99. An input of a part must leave 5 rows free
-    # before the next part begins: the last training window is 60..64, the only one to validate is 70..74.
-    parts = split(numbered(100), window=5, stride=1, ordered=True, seed=0)
-    assert parts.train.tolist() == list(range(61))
-    assert parts.validation.tolist() == [70]
-    assert parts.calibration.tolist() == list(range(80, 91))
+    # 400 rows and windows of 10 are two blocks: rows 0-39 calibrate, 40-59 validate, 60-199 train, and again from 200.
+    # A tenth of a block is only two windows, so there is no gap, and validation reaches into the training rows.
+    parts = split(numbered(400), window=10, stride=1, ordered=True, seed=0)
+    assert parts.calibration.tolist() == [*range(31), *range(200, 231)]
+    assert parts.validation.tolist() == [*range(40, 60), *range(240, 260)]
+    assert parts.train.tolist() == [*range(60, 191), *range(260, 391)]
+
+
+def test_a_long_recording_has_gaps_of_a_window_between_its_parts() -> None:
+    # 1000 rows and windows of 2 are ten blocks of 100: 20 rows calibrate, 10 validate, 70 train; each part ends in a
+    # window that leaves two rows free before the next.
+    parts = split(numbered(1000), window=2, stride=1, ordered=True, seed=0)
+    assert [part[part < 100].tolist() for part in parts] == [
+        list(range(30, 97)),
+        list(range(20, 27)),
+        list(range(17)),
+    ]
 
 
 RECORDINGS = st.integers(1, 600)
@@ -371,21 +383,22 @@ def segments(rows: int, breaks: list[int]) -> NDArray[np.int64]:
 
 @settings(deadline=None, max_examples=300)
 @given(RECORDINGS, st.integers(1, 20), st.integers(1, 5), BREAKS)
-def test_no_two_parts_of_ordered_data_come_within_a_window_of_each_other(
+def test_calibration_shares_no_row_with_what_was_learnt_from(
     rows: int, window: int, stride: int, breaks: list[int]
 ) -> None:
     segment = segments(rows, breaks)
     parts = split(numbered(rows, segment), window=window, stride=stride, ordered=True, seed=0)
-    owner = np.full(rows, -1)
-    for number, starts in enumerate(parts):
-        for start in starts:
-            assert segment[start] == segment[start + window - 1]  # no window spans a break
-            assert set(owner[start : start + window]) <= {-1, number}
-            owner[start : start + window] = number
-    used = np.flatnonzero(owner >= 0)
-    changes = np.flatnonzero(np.diff(owner[used]))
-    # From the last row of one part to the first of the next is at least a window.
-    assert all(used[i + 1] - used[i] >= window for i in changes)
+    assert all(segment[start] == segment[start + window - 1] for part in parts for start in part)  # none spans a break
+    train, validation, calibration = (
+        set((part[:, None] + np.arange(window)).ravel().tolist()) if len(part) else set() for part in parts
+    )
+    assert not calibration & (train | validation)
+    blocks = max(1, min(10, rows // (20 * window)))
+    if 0.1 * rows / blocks >= 4 * window:  # there is a gap, of a window
+        assert not validation & train
+        owner = {row: name for name, part in enumerate((train, validation, calibration)) for row in part}
+        used = sorted(owner)
+        assert all(b - a >= window for a, b in pairwise(used) if owner[a] != owner[b])
 
 
 @settings(deadline=None)
@@ -401,7 +414,7 @@ def test_the_stride_thins_training_only(rows: int, window: int, stride: int) -> 
 @pytest.mark.parametrize(("rows", "window"), [(20_000, 1), (20_000, 10), (5_000, 3)])
 def test_the_shares_are_about_right_and_every_part_spans_the_recording(rows: int, window: int) -> None:
     parts = split(numbered(rows), window=window, stride=1, ordered=True, seed=0)
-    for starts, share in zip(parts, SHARES.values(), strict=True):
+    for starts, share in zip(parts, (SHARES[part] for part in Split._fields), strict=True):
         # Each of 10 blocks loses at most two windows at the end of each part.
         assert 0 <= share * rows - len(starts) <= 10 * 2 * window + 10
         blocks = np.unique(starts * 10 // rows)

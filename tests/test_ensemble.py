@@ -18,11 +18,14 @@ from vae_detect.training.ensemble import (
     PATCH_STRIDE,
     PATCH_VARIANCE,
     PROTOTYPES,
+    SUBSPACE_VARIANCE,
+    SUBSPACE_WINDOW,
     Cells,
     Ensemble,
     Mahalanobis,
     Patches,
     Prototypes,
+    Subspace,
     WindowStatistics,
 )
 
@@ -167,6 +170,30 @@ def test_a_strange_patch_is_found_where_it_is() -> None:
     assert 0 <= column < 12
 
 
+def test_whole_images_are_judged_by_what_principal_components_leave() -> None:
+    images, other = normal(60, 12, 10, 2), normal(5, 12, 10, 2, seed=1)
+    fitted = PCA(svd_solver="full").fit(images.flatten(1).double().numpy())
+    kept = int(np.searchsorted(np.cumsum(fitted.explained_variance_ratio_), SUBSPACE_VARIANCE)) + 1
+    centred = other.flatten(1).double().numpy() - fitted.mean_
+    left = (
+        ((centred - centred @ fitted.components_[:kept].T @ fitted.components_[:kept]) ** 2)
+        .reshape(5, 12, 10, 2)
+        .sum(-1)
+    )
+    half = SUBSPACE_WINDOW // 2
+    means = [
+        [
+            energy[max(0, r - half) : r + half + 1, max(0, c - half) : c + half + 1].mean()
+            for r in range(12)
+            for c in range(10)
+        ]
+        for energy in left
+    ]
+    found = Subspace(images)(other)
+    np.testing.assert_allclose(found.distance, np.max(means, 1), rtol=1e-3)
+    assert found.where.shape == other.shape
+
+
 # --- the joined score ------------------------------------------------------------------------------------------------
 
 
@@ -185,15 +212,15 @@ def test_rows_are_judged_by_all_members_together() -> None:
 
 
 def test_images_are_judged_by_whoever_is_surprised() -> None:
-    joined = ensemble("images", 16, 16, 1)  # error, two grids of cells, patches
-    logs = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [0.0, 0.0, 0.0], [-1.0, 0.0, 1.0]])
-    joined.set_units(torch.exp(logs))
-    deviation = math.sqrt(2 / 3)
-    score, shares = joined.join(torch.exp(torch.tensor([[deviation], [2 * deviation], [-1.0], [0.0]])))
-    # surprises of 1 and 1 standard deviations; the third member never varied, so -1 is far below; 0
-    assert score.item() == pytest.approx(math.log(1 + 2 * math.e + 1), rel=1e-4)
-    assert shares.sum().item() == pytest.approx(score.item(), rel=1e-5)
-    assert shares[2, 0] < 1e-6
+    joined = ensemble("images", 16, 16, 1)  # error, two grids of cells, patches, subspace
+    once, twice, never = [-2.0, -1.0, 0.0, 1.0, 9.0], [-4.0, -2.0, 0.0, 2.0, 9.0], [0.0] * 5
+    joined.set_units(torch.exp(torch.tensor([once, twice, never, once, once])))
+    deviation = 2 / 1.349  # between quartiles lie 2 and 4
+    score, shares = joined.join(torch.exp(torch.tensor([[deviation], [2 * deviation], [-1.0], [0.0], [-9.0]])))
+    # surprises of 1 and 1 standard deviations; the third never varied: 4 for each factor of e; 0; one far below
+    powers = [math.e, math.e, math.exp(-4), 1.0, math.exp(-9 / deviation)]
+    assert score.item() == pytest.approx(math.log(1 + sum(powers)), rel=1e-4)
+    assert shares[:, 0].tolist() == pytest.approx([score.item() * p / sum(powers) for p in powers], rel=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["rows", "images"])

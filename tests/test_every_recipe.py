@@ -28,6 +28,8 @@ FEATURES, WINDOW, SIDE = 6, 8, 16
 
 CASES: dict[str, dict[str, Any]] = {
     **{name: {"recipe": name, "kind": "windows" if RECIPES[name].convolutional else "rows"} for name in RECIPES},
+    "ensemble, windows": {"recipe": "ensemble", "kind": "windows"},
+    "ensemble, images": {"recipe": "ensemble", "kind": "images"},
     "ae, two layers, tied": {"recipe": "ae", "hidden": "", "tied": "true"},
     "sparse, l1": {"recipe": "sparse", "penalty": "l1"},
     "denoising, mask": {"recipe": "denoising", "corruption": "mask"},
@@ -159,11 +161,12 @@ def test_a_fault_scores_higher(trained: Trained) -> None:
 def test_contributions_add_up_and_expectations_have_the_shape_of_the_input(trained: Trained) -> None:
     contribution, expected = trained.detector.explain(trained.normal)
     session = Session(read_model_file(trained.path), source="scorer", provider="cpu")
-    (error,) = session.run([graph.RECONSTRUCTION_ERROR], {graph.X: trained.normal})
+    joined = RECIPES[trained.bundle.recipe].score == "joined"
+    (whole,) = session.run([graph.SCORE if joined else graph.RECONSTRUCTION_ERROR], {graph.X: trained.normal})
 
     assert contribution.shape == expected.shape == trained.normal.shape
     assert contribution.min() >= 0
-    np.testing.assert_allclose(contribution.reshape(len(contribution), -1).sum(1), error, rtol=1e-4)
+    np.testing.assert_allclose(contribution.reshape(len(contribution), -1).sum(1), whole, rtol=1e-4)
     np.testing.assert_array_equal(trained.detector.reconstruct(trained.normal), expected)
 
 

@@ -14,7 +14,7 @@ from vae_detect.runtime.errors import InputError
 from vae_detect.training.model import Autoencoder
 from vae_detect.training.objective import Losses, Objective
 from vae_detect.training.pretraining import pretrain
-from vae_detect.training.recipes import NETWORKS, RECIPES, SCORES, TrainConfig, configure, read_settings
+from vae_detect.training.recipes import DEFAULT_RECIPE, NETWORKS, RECIPES, SCORES, TrainConfig, configure, read_settings
 from vae_detect.training.steps import Step
 
 # field, a bad value, what must stand in the message besides both
@@ -129,8 +129,9 @@ CLASHES: list[tuple[dict[str, Any], str, str]] = [
     ({"corruption": "mask", "corruption_level": 1.0}, "corruption_level", "a share below 1 for masking"),
     ({"recipe": "ae", "penalty": "kl-sparsity"}, "penalty", "l1 or jacobian, for a code that is no sigmoid"),
     ({"penalty": "kl-sparsity"}, "penalty", "l1 or jacobian, for a code that is no sigmoid"),
-    ({"penalty": "l1"}, "penalty", "none or jacobian for recipe vae"),
-    ({"penalty": "discriminator"}, "penalty", "none or jacobian for recipe vae"),
+    ({"recipe": "vae", "penalty": "l1"}, "penalty", "none or jacobian for recipe vae"),
+    ({"recipe": "vae", "penalty": "discriminator"}, "penalty", "none or jacobian for recipe vae"),
+    ({"kind": "windows", "network": "gru"}, "network", "mlp for recipe ensemble, which sees statistics of a window"),
     ({"recipe": "gan", "penalty": "discriminator"}, "penalty", "none for recipe gan"),
     ({"recipe": "gan", "penalty": "l1"}, "penalty", "none for recipe gan"),
     ({"recipe": "rbm", "penalty": "jacobian"}, "penalty", "none for recipe rbm"),
@@ -205,13 +206,13 @@ def test_every_recipe_can_be_configured(recipe: str) -> None:
 
 def test_every_recipe_of_the_design_is_there() -> None:
     wanted = "ae sparse sparse-coding stacked rbm dbn conv conv-unpool denoising dropout contractive adversarial gan"
-    assert set(RECIPES) == {*wanted.split(), "vae", "beta-vae", "iwae", "mixture-vae", "cvae"}
+    assert set(RECIPES) == {"ensemble", *wanted.split(), "vae", "beta-vae", "iwae", "mixture-vae", "cvae"}
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_every_network_is_the_choice_of_its_kind(kind: str) -> None:
     for network in NETWORKS[kind]:  # type: ignore[index]
-        assert configure({"kind": kind, "network": network}).network_name == network
+        assert configure({"recipe": "vae", "kind": kind, "network": network}).network_name == network
     assert configure({"kind": kind}).network_name == NETWORKS[kind][0]  # type: ignore[index]
 
 
@@ -237,12 +238,15 @@ def test_the_network_that_a_recipe_can_use(chosen: dict[str, str], network: str)
     ("chosen", "expected"),
     [
         # the defaults of TrainConfig
-        ({}, {"window": 1, "hidden": (64, 32), "latent": 8, "batch": 128, "beta": 1.0}),
+        ({"recipe": "vae"}, {"window": 1, "hidden": (64, 32), "latent": 8, "batch": 128, "beta": 1.0}),
+        # the recipe that is taken where none is named, which has settings of its own for rows
+        ({}, {"recipe": DEFAULT_RECIPE, "hidden": (128,), "latent": 32, "epochs": 300}),
+        ({"hidden": "16"}, {"recipe": DEFAULT_RECIPE, "hidden": (16,), "latent": 32}),
         # of the kind of data over them
         ({"kind": "windows"}, {"window": 16, "latent": 8}),
         ({"kind": "images"}, {"hidden": (16, 32, 64), "latent": 32, "batch": 64}),
         ({"kind": "images", "network": "mlp"}, {"hidden": (256, 64)}),
-        ({"kind": "windows", "network": "gru"}, {"hidden": (32,)}),
+        ({"recipe": "vae", "kind": "windows", "network": "gru"}, {"hidden": (32,)}),
         ({"kind": "windows", "recipe": "conv"}, {"hidden": (16, 32)}),
         # of the recipe over those
         ({"recipe": "beta-vae"}, {"beta": 4.0, "hidden": (64, 32)}),
@@ -257,7 +261,7 @@ def test_the_network_that_a_recipe_can_use(chosen: dict[str, str], network: str)
         ({"kind": "images", "latent": "4", "hidden": "8", "batch": 7}, {"latent": 4, "hidden": (8,), "batch": 7}),
         ({"kind": "windows", "window": 5}, {"window": 5}),
         ({"recipe": "beta-vae", "beta": 2}, {"beta": 2.0}),
-        ({"kind": "windows", "network": "gru", "hidden": ""}, {"hidden": ()}),
+        ({"recipe": "vae", "kind": "windows", "network": "gru", "hidden": ""}, {"hidden": ()}),
         ({"recipe": "dropout", "dropout": "0.5"}, {"dropout": 0.5}),
     ],
 )
@@ -348,7 +352,7 @@ def test_configure_takes_the_values_of_toml(name: str, given_value: object, valu
         ("beta", [1.0], "a number"),
         ("beta", True, "a number"),
         pytest.param("learning_rate", 10**400, "a number", id="beyond float"),
-        ("recipe", 5, "one of ae, sparse"),
+        ("recipe", 5, "one of ensemble, ae, sparse"),
         ("tied", "maybe", "true or false"),
         ("tied", 2, "true or false"),
         ("tied", [True], "true or false"),
@@ -392,6 +396,7 @@ def test_an_unknown_setting_is_an_error_that_lists_the_known_ones() -> None:
 )
 def test_settings_survive_being_written_as_text(hidden: list[int], latent: int, rate: float, seed: int) -> None:
     texts = {
+        "recipe": "vae",
         "hidden": ",".join(map(str, hidden)),
         "latent": str(latent),
         "learning_rate": repr(rate),

@@ -35,10 +35,18 @@ PATCH, PATCH_STRIDE, PATCH_VARIANCE = 8, 4, 0.9
 FITTED_INPUTS, FITTED_VALUES = 10_000, 50_000_000
 """Training inputs to which members are fitted, at most, and the values in them."""
 
+SUBSPACE_GRID, SUBSPACE_VARIANCE, SUBSPACE_WINDOW = 64, 0.5, 9
+"""Cells along a side at which whole images are compared, at most; share of their variance that the space of normal ones
+holds; width in cells of the square over which what is left is averaged."""
+
+SHARPEST = 3.25
+"""Power to which a relative distance is raised, at most: a spread over few validation inputs can be small by chance."""
+
 _DEVIATION_FLOOR = 0.05  # standard deviations of the column; the logarithm needs an end
 _FLAT, _FLAT_SCALE = 1e-3, 0.3  # a statistic that hardly varied while training, and the unit in which it is measured
 _REACH = 1e6  # standard deviations beyond which values are alike, so that squares stay in float32
 _TINY = 1e-12
+_QUARTILES = 1.349  # between those of a normal distribution, in standard deviations
 
 
 class Measured(NamedTuple):
@@ -223,6 +231,36 @@ class Patches(nn.Module):
         return Measured(energy.flatten(1).amax(1), where)
 
 
+class Subspace(nn.Module):
+    """Largest mean, over squares, of the squared distance of an image from the space that training images span."""
+
+    center: Tensor
+    axes: Tensor
+
+    def __init__(self, images: Tensor) -> None:
+        super().__init__()
+        size = images.shape[1:3]
+        self.cells = Cells(size, [min(side, SUBSPACE_GRID) for side in size], deviations=False)
+        rows = self.cells(images)
+        center = rows.mean(0)
+        _, values, axes = np.linalg.svd((rows - center).double().numpy(), full_matrices=False)
+        share = np.cumsum(values**2) / max(float(np.sum(values**2)), _TINY)
+        self.register_buffer("center", center)
+        self.register_buffer(
+            "axes", torch.from_numpy(axes[: int(np.searchsorted(share, SUBSPACE_VARIANCE)) + 1]).float()
+        )
+
+    def forward(self, x: Tensor) -> Measured:
+        centred = self.cells(x) - self.center
+        left = centred - (centred @ self.axes.T) @ self.axes
+        squares = left * left
+        energy = squares.unflatten(1, (1, *self.cells.grid, -1)).sum(-1)
+        half = SUBSPACE_WINDOW // 2
+        local = F.avg_pool2d(energy, SUBSPACE_WINDOW, stride=1, padding=half, count_include_pad=False)
+        where = squares.unflatten(1, (*self.cells.grid, -1)) * local[:, 0, :, :, None]
+        return Measured(local.flatten(1).amax(1), self.cells.spread(where.flatten(1)))
+
+
 class Ensemble(nn.Module):
     """The members of a kind of data, and how their distances and the autoencoder's error become one score.
 
@@ -230,10 +268,10 @@ class Ensemble(nn.Module):
     members together, images by whichever member is surprised:
 
         rows, windows   sum_i log(1 + d_i / m_i)
-        images          log(1 + sum_i (d_i / m_i)^(1 / s_i))
+        images          log(1 + sum_i (d_i / m_i)^a_i),  a_i = min(1 / s_i, SHARPEST)
 
-    s_i is the standard deviation of log d_i over the validation inputs. The first is the negative logarithm of a
-    product of experts (Hinton 2002) with tails as of a log-logistic distribution, the second that of a mixture's.
+    s_i is the standard deviation of log d_i over the validation inputs, by their quartiles. The first is the negative
+    logarithm of a product of experts (Hinton 2002) whose tails are those of a log-logistic distribution.
     """
 
     typical: Tensor
@@ -268,8 +306,9 @@ class Ensemble(nn.Module):
         median, mean = distances.median(-1, keepdim=True).values, distances.mean(-1, keepdim=True)
         # Where most inputs lie on a prototype, the median is 0 and says nothing.
         self.typical = torch.where(median > _TINY, median, torch.where(mean > _TINY, mean, torch.full_like(mean, 1e-3)))
-        spread = torch.log(torch.clamp(distances, min=_TINY)).std(-1, unbiased=False, keepdim=True)
-        self.sharpness = 1 / torch.clamp(spread, min=0.02)
+        # By quartiles, since a few strange inputs among them would blunt the member that finds such inputs.
+        low, high = torch.log(torch.clamp(distances, min=_TINY)).quantile(torch.tensor([0.25, 0.75]), -1, keepdim=True)
+        self.sharpness = torch.clamp(_QUARTILES / torch.clamp(high - low, min=_TINY), max=SHARPEST)
 
     def join(self, distances: Tensor) -> tuple[Tensor, Tensor]:
         """The score (batch,) and what each member adds to it, from distances (1 + members, batch)."""
@@ -298,7 +337,7 @@ def _members(kind: Kind, x: Tensor, seed: int) -> list[nn.Module]:
         return [Mahalanobis(each, x) for each in cells]
     size = x.shape[1:3]
     grids = [tuple(max(1, min(GRID, side // 4) // coarser) for side in size) for coarser in (1, 2)]
-    return [*(Mahalanobis(Cells(size, grid, deviations=True), x) for grid in grids), Patches(x, seed)]
+    return [*(Mahalanobis(Cells(size, grid, deviations=True), x) for grid in grids), Patches(x, seed), Subspace(x)]
 
 
 def _center_and_scale(statistics: Tensor) -> tuple[Tensor, Tensor]:

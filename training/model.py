@@ -271,6 +271,12 @@ class Autoencoder(nn.Module):
             parts.append(of_features * factor.reshape(-1, *[1] * (of_features.ndim - 1)))
         return torch.stack(parts).sum(0)
 
+    def distances(self, x: Tensor) -> Tensor:
+        """The error and what each member of the ensemble measures, (1 + members, batch), of inputs in raw units."""
+        found = self.terms(x).distances
+        assert found is not None
+        return found
+
     def latent_distance(self, output: Tensor, code: Tensor) -> Tensor:
         """|E(x) - E'(D(E(x)))|_1, E' the second encoder: (batch,) (Akcay et al. 2018)."""
         assert self.second_encoder is not None

@@ -237,13 +237,23 @@ def settle(model: Autoencoder, values: NDArray[Any], parts: Split, config: Train
         lowest = min(float(scores.min()) for scores in _scores(model, values, parts.train, config))
         model.energy_offset.fill_(lowest)
     if model.ingredients.score == "joined":
-        x = torch.from_numpy(gather(values, sample_starts(parts.train, model), config))
-        held = torch.from_numpy(gather(values, sample_starts(parts.validation, model), config))
-        with torch.no_grad():
-            codes = torch.cat([model.encode(model.see(part)).mean for part in x.split(1024)])
-            model.ensemble = Ensemble(config.kind, model.layout.expand(model.standardise(x)), codes, config.seed)
-            found = [model.terms(part).distances for part in held.split(1024)]
-            model.ensemble.set_units(torch.cat([each for each in found if each is not None], -1))
+        _fit_ensemble(model, values, parts, config)
+
+
+def _fit_ensemble(model: Autoencoder, values: NDArray[Any], parts: Split, config: TrainConfig) -> None:
+    """Fits the members to training inputs, takes their usual sizes from validation inputs, then fits them to both."""
+
+    def fitted(starts: NDArray[np.int64]) -> Ensemble:
+        x = torch.from_numpy(gather(values, sample_starts(starts, model), config))
+        codes = torch.cat([model.encode(model.see(part)).mean for part in x.split(1024)])
+        return Ensemble(config.kind, model.layout.expand(model.standardise(x)), codes, config.seed)
+
+    held = torch.from_numpy(gather(values, sample_starts(parts.validation, model), config))
+    with torch.no_grad():
+        model.ensemble = fitted(parts.train)
+        distances = torch.cat([model.distances(part) for part in held.split(1024)], -1)
+        model.ensemble = fitted(np.concatenate([parts.train, parts.validation]))
+        model.ensemble.set_units(distances)
 
 
 def sample_starts(starts: NDArray[np.int64], model: Autoencoder) -> NDArray[np.int64]:

@@ -52,7 +52,7 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiles_model(tiles: Path) -> Path:
     """Trained by the command on the folder; the kind is not named."""
     out = tiles.with_name("tiles.onnx")
-    made = run("train", tiles, "--out", out, "--size", str(SIDE), "--far", "0.1", "--set", "colour=grey",
+    made = run("train", tiles, "--recipe", "vae", "--out", out, "--size", str(SIDE), "--far", "0.1", "--set", "colour=grey",
                "hidden=8,16", "latent=4", "batch=16", "epochs=12", "learning_rate=5e-3")  # fmt: skip
     assert made.returncode == 0, made.stderr
     assert "150 images of 16x16x1 values: 105 images to train, 15 to validate, 30 to calibrate, shuffled" in made.stderr
@@ -232,7 +232,7 @@ def test_tables_of_text_are_reconstructed_and_sampled(machine_csv: Path, machine
     ("arguments", "words"),
     [
         (["--recipe", "conv"], ["setting kind is 'rows'", "windows or images for recipe conv"]),
-        (["tied=true"], ["setting tied", "false for recipe vae"]),
+        (["--recipe", "vae", "tied=true"], ["setting tied", "false for recipe vae"]),
         (["--recipe", "cvae"], ["recipe cvae", "--class-column"]),
         (["--recipe", "gan", "penalty=l1"], ["setting penalty is 'l1'", "none for recipe gan"]),
         (["--recipe", "ea"], ["setting recipe is 'ea'", ", ".join(RECIPES)]),

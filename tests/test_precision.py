@@ -28,7 +28,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "continuous-bernoulli": {"likelihood": "continuous-bernoulli"},
     "laplace": {"likelihood": "laplace"},
     "windows, mlp": WINDOWS,
-    "windows, gru": {"network": "gru", **WINDOWS},
+    "windows, gru": {"recipe": "vae", "network": "gru", **WINDOWS},
     "conv": {"recipe": "conv", **WINDOWS},
     "conv-unpool": {"recipe": "conv-unpool", **WINDOWS},
 }

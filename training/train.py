@@ -107,12 +107,12 @@ def train(
     rate_hz = rate_hz or (1 / table.period_s if table.period_s else None)
     alpha = parse_far(far, rate_hz=rate_hz)
     _refuse_too_few(parts, alpha, len(table.values), config)
-    columns, notes = _columns(table, parts, config, selection)
+    model, notes = build(table, parts, config, selection)
     for note in notes:
         say(note)
     say(_sizes(table, parts, config, ordered))
     classes = None if table.class_of is None else F.one_hot(torch.from_numpy(table.class_of)).float().to(chosen)
-    model = _seeded_model(config, columns, table, parts).to(chosen)
+    model = model.to(chosen)
     treatments = dict(selection.treatments) | {str(selection.class_column): "class"}
     identity = [table.sha256, table.names, table.time_column, treatments, asdict(form), asdict(config), world.size]
     fingerprint = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -147,7 +147,6 @@ def train(
         calibration=calibration,
         files=files,
         config=config,
-        columns=columns,
         table=table,
         parts=parts,
         history=history,
@@ -227,6 +226,18 @@ def _columns(
     )
 
 
+def build(table: Table, parts: Split, config: TrainConfig, selection: Selection) -> tuple[Autoencoder, list[str]]:
+    """The network before training, with the statistics of the training inputs, and notes on the columns."""
+    columns, notes = _columns(table, parts, config, selection)
+    with torch.random.fork_rng(devices=[]):  # layers draw their weights from the global generator
+        torch.manual_seed(config.seed)
+        model = Autoencoder(config, columns, table.image, _class_frequencies(columns, table, parts))
+    if model.statistics is not None:
+        x = torch.from_numpy(gather(table.values, sample_starts(parts.train, model), config))
+        model.statistics.fit(model.layout.expand(model.standardise(x)))
+    return model, notes
+
+
 def settle(model: Autoencoder, values: NDArray[Any], parts: Split, config: TrainConfig) -> None:
     """Fits what of the score is not learned by gradient, once the network is trained.
 
@@ -289,7 +300,6 @@ def export(
     calibration: Calibration,
     files: Files,
     config: TrainConfig,
-    columns: tuple[Column, ...],
     table: Table,
     parts: Split,
     history: Sequence[Epoch],
@@ -317,7 +327,7 @@ def export(
         export_id=identity,
         recipe=config.recipe,
         kind=config.kind,
-        columns=columns,
+        columns=model.columns,
         window=config.window,
         stride=config.stride,
         latent=config.latent,
@@ -371,16 +381,6 @@ def _golden_inputs(model: Autoencoder, normal: NDArray[Any]) -> NDArray[Any]:
         all_[..., position] += step
     one[..., numbers[:1]] += 8 * (all_ - normal[3])[..., numbers[:1]] / 6
     return np.concatenate([normal, one[None], all_[None]]).astype(np.float32)
-
-
-def _seeded_model(config: TrainConfig, columns: tuple[Column, ...], table: Table, parts: Split) -> Autoencoder:
-    with torch.random.fork_rng(devices=[]):  # layers draw their weights from the global generator
-        torch.manual_seed(config.seed)
-        model = Autoencoder(config, columns, table.image, _class_frequencies(columns, table, parts))
-    if model.statistics is not None:
-        x = torch.from_numpy(gather(table.values, sample_starts(parts.train, model), config))
-        model.statistics.fit(model.layout.expand(model.standardise(x)))
-    return model
 
 
 def _class_frequencies(columns: tuple[Column, ...], table: Table, parts: Split) -> list[float]:

@@ -52,8 +52,8 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiles_model(tiles: Path) -> Path:
     """Trained by the command on the folder; the kind is not named."""
     out = tiles.with_name("tiles.onnx")
-    made = run("train", tiles, "--recipe", "vae", "--out", out, "--size", str(SIDE), "--far", "0.1", "--set", "colour=grey",
-               "hidden=8,16", "latent=4", "batch=16", "epochs=12", "learning_rate=5e-3")  # fmt: skip
+    made = run("train", tiles, "--recipe", "vae", "--out", out, "--size", str(SIDE), "--far", "0.1", "--set",
+               "colour=grey", "hidden=8,16", "latent=4", "batch=16", "epochs=12", "learning_rate=5e-3")  # fmt: skip
     assert made.returncode == 0, made.stderr
     assert "150 images of 16x16x1 values: 105 images to train, 15 to validate, 30 to calibrate, shuffled" in made.stderr
     return out

@@ -12,12 +12,14 @@ from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
 from torch import Tensor
 
+from vae_detect.runtime.bundle import Column
 from vae_detect.training.ensemble import (
     FINEST,
     PATCH,
     PATCH_STRIDE,
     PATCH_VARIANCE,
     PROTOTYPES,
+    SHARPEST,
     SUBSPACE_VARIANCE,
     SUBSPACE_WINDOW,
     Cells,
@@ -28,6 +30,8 @@ from vae_detect.training.ensemble import (
     Subspace,
     WindowStatistics,
 )
+from vae_detect.training.model import Autoencoder
+from vae_detect.training.recipes import configure
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -217,8 +221,8 @@ def test_images_are_judged_by_whoever_is_surprised() -> None:
     joined.set_units(torch.exp(torch.tensor([once, twice, never, once, once])))
     deviation = 2 / 1.349  # between quartiles lie 2 and 4
     score, shares = joined.join(torch.exp(torch.tensor([[deviation], [2 * deviation], [-1.0], [0.0], [-9.0]])))
-    # surprises of 1 and 1 standard deviations; the third never varied: 4 for each factor of e; 0; one far below
-    powers = [math.e, math.e, math.exp(-4), 1.0, math.exp(-9 / deviation)]
+    # surprises of 1 and 1 standard deviations; the third never varied, so the power is the largest; 0; one far below
+    powers = [math.e, math.e, math.exp(-SHARPEST), 1.0, math.exp(-9 / deviation)]
     assert score.item() == pytest.approx(math.log(1 + sum(powers)), rel=1e-4)
     assert shares[:, 0].tolist() == pytest.approx([score.item() * p / sum(powers) for p in powers], rel=1e-3)
 
@@ -256,3 +260,59 @@ def test_a_long_window_is_taken_in_cells() -> None:
     assert isinstance(first, Mahalanobis)
     assert first.center.shape == (FINEST,)
     assert len(joined.measure(normal(3, 300, 4, seed=2), normal(3, 5))) == 3
+
+
+# --- within the autoencoder ------------------------------------------------------------------------------------------
+
+COLUMNS = (
+    Column("flow", "", 2.0, 0.5),
+    Column("mode", "", 0.0, 1.0, "category", levels=(0.0, 1.0, 2.0)),
+    Column("open", "", 0.0, 1.0, "binary", levels=(0.0, 1.0)),
+)
+
+
+def mixed(*shape: int, seed: int = 0) -> Tensor:
+    """A number, a category of three levels and a flag."""
+    generator = np.random.default_rng(seed)
+    number = 2 + 0.5 * generator.normal(size=shape)
+    return torch.from_numpy(
+        np.stack([number, generator.integers(0, 3, shape), generator.integers(0, 2, shape)], -1)
+    ).float()
+
+
+def joined(kind: str) -> Autoencoder:
+    """An untrained autoencoder of mixed columns with an ensemble beside it."""
+    x = mixed(200, 6) if kind == "windows" else mixed(200)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        model = Autoencoder(
+            configure({"kind": kind, "latent": 3} | ({"window": 6} if kind == "windows" else {})), COLUMNS
+        )
+        seen = model.layout.expand(model.standardise(x))
+        if model.statistics is not None:
+            model.statistics.fit(seen)
+        model.ensemble = Ensemble(model.config.kind, seen, model.encode(model.see(x)).mean, seed=0)
+        model.ensemble.set_units(model.distances(x))
+    return model.eval()
+
+
+@pytest.mark.parametrize("kind", ["rows", "windows"])
+def test_contributions_of_all_kinds_of_columns_add_up_to_the_score(kind: str) -> None:
+    model, x = joined(kind), mixed(20, 6, seed=1) if kind == "windows" else mixed(20, seed=1)
+    with torch.no_grad():
+        terms = model.terms(x)
+    assert terms.contribution.shape == terms.reconstruction.shape == x.shape
+    assert (terms.contribution >= 0).all()
+    torch.testing.assert_close(terms.contribution.flatten(1).sum(1), terms.score, rtol=1e-4, atol=1e-5)
+    assert set(terms.reconstruction[..., 1].flatten().tolist()) <= {0.0, 1.0, 2.0}
+
+
+@pytest.mark.parametrize("kind", ["rows", "windows"])
+def test_what_is_not_finite_gets_no_finite_score_and_far_away_is_far_away(kind: str) -> None:
+    model, x = joined(kind), mixed(5, 6, seed=1) if kind == "windows" else mixed(5, seed=1)
+    for row, value in enumerate((math.nan, math.inf, 1e9, 1e5)):
+        x[row].view(-1)[0] = value
+    with torch.no_grad():
+        score = model.terms(x).score
+    assert not torch.isfinite(score[:2]).any()
+    assert score[2] > score[3] > score[4]

@@ -318,13 +318,13 @@ def drifted_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_score_says_that_the_calibration_no_longer_holds(rows_csv: Path, drifted_csv: Path, tmp_path: Path) -> None:
     assert "calibration" not in run("score", rows_csv, "--model", MODEL).stderr
-    said = "calibration no longer holds: 1 of the last 885 inputs alarmed, promised 0.001, "
+    said = "calibration no longer holds: 1 of the last 960 inputs alarmed, promised 0.001, "
     from_file = run("score", drifted_csv, "--model", MODEL, "--out", tmp_path / "scores.csv")
     assert (from_file.returncode, from_file.stdout) == (0, "")
     assert said in from_file.stderr
     from_pipe = run("score", "-", "--model", MODEL, stdin=drifted_csv.read_text())
     # once, and as soon as it is known
-    assert from_pipe.stderr.count("calibration no longer holds: 1 of the last 708 inputs alarmed") == 1
+    assert from_pipe.stderr.count("calibration no longer holds: 1 of the last 852 inputs alarmed") == 1
     assert from_pipe.stderr.count("calibration") == 1
 
 
@@ -338,7 +338,7 @@ def test_an_adaptive_threshold_follows_what_has_drifted(rows_csv: Path, drifted_
     assert "at a threshold that follows the data" in shown
     figures = json.loads(run("evaluate", drifted_csv, "--labels", "label", "--model", MODEL, "--json").stdout)
     assert figures["at_threshold"]["false_alarm_rate"] == 1.0
-    assert figures["promise"] == {"in_range": False, "reported_after": 708, "reported_on_normal": True}
+    assert figures["promise"] == {"in_range": False, "reported_after": 852, "reported_on_normal": True}
 
 
 def test_evaluate_writes_a_report_once(rows_csv: Path, tmp_path: Path) -> None:

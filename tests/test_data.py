@@ -354,23 +354,23 @@ def test_the_seed_decides_the_shuffle() -> None:
 
 
 def test_an_ordered_split_by_hand() -> None:
-    # 400 rows and windows of 10 are two blocks: rows 0-39 calibrate, 40-59 validate, 60-199 train, and again from 200.
-    # A tenth of a block is only two windows, so there is no gap, and validation reaches into the training rows.
+    # 400 rows and windows of 10 are two blocks. In the last, rows 200-239 calibrate, 240-259 validate, 260-399 train.
+    # The first is turned round: 0-139 train, 140-159 validate, 160-199 calibrate. A tenth of a block is only two
+    # windows, so there is no gap, and validation reaches into the training rows beside it.
     parts = split(numbered(400), window=10, stride=1, ordered=True, seed=0)
-    assert parts.calibration.tolist() == [*range(31), *range(200, 231)]
-    assert parts.validation.tolist() == [*range(40, 60), *range(240, 260)]
-    assert parts.train.tolist() == [*range(60, 191), *range(260, 391)]
+    assert parts.calibration.tolist() == [*range(160, 191), *range(200, 231)]
+    assert parts.validation.tolist() == [*range(131, 151), *range(240, 260)]
+    assert parts.train.tolist() == [*range(131), *range(260, 391)]
 
 
 def test_a_long_recording_has_gaps_of_a_window_between_its_parts() -> None:
-    # 1000 rows and windows of 2 are ten blocks of 100: 20 rows calibrate, 10 validate, 70 train; each part ends in a
-    # window that leaves two rows free before the next.
+    # 1000 rows and windows of 2 are ten blocks of 100: 20 rows calibrate, 10 validate, 70 train, every other block
+    # turned round; each part ends in a window that leaves two rows free before the next.
     parts = split(numbered(1000), window=2, stride=1, ordered=True, seed=0)
-    assert [part[part < 100].tolist() for part in parts] == [
-        list(range(30, 97)),
-        list(range(20, 27)),
-        list(range(17)),
-    ]
+    last = [[*range(930, 997)], [*range(920, 927)], [*range(900, 917)]]
+    turned = [[*range(67)], [*range(70, 77)], [*range(80, 97)]]
+    assert [part[part >= 900].tolist() for part in parts] == last
+    assert [part[part < 100].tolist() for part in parts] == turned
 
 
 RECORDINGS = st.integers(1, 600)

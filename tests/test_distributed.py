@@ -25,6 +25,7 @@ from vae_detect.training.train import gather
 SMALL = {"hidden": (8,), "latent": 3, "epochs": 4}
 RUNS: dict[str, dict[str, Any]] = {
     "vae": {},
+    "ensemble": {},  # noise on the input
     "sparse": {"latent": 12},  # the penalty is of a mean over the batch
     "adversarial": {},  # a discriminator
     "gan": {},  # parameters that have no part in the loss

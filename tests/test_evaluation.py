@@ -337,19 +337,19 @@ def test_a_failed_evaluation_leaves_no_report(detector: Detector, tmp_path: Path
 @pytest.mark.parametrize(
     ("normal_alarms", "faults", "expected"),
     [
-        # far_high of this detector is 0.0057, far_low nearly 0, a block 177 rows
+        # far_high of this detector is 0.0058, far_low nearly 0, a block 213 rows
         (20, 0, PromiseCheck(True, None, False)),
         (30, 0, PromiseCheck(False, None, False)),
-        (5000, 0, PromiseCheck(False, 4 * 177, True)),
-        (20, 10 * 177, PromiseCheck(True, None, False)),  # a fault that lasts no longer than one may
-        (20, 20 * 177, PromiseCheck(True, 13 * 177, False)),  # one that does, and no fault of the calibration
+        (5000, 0, PromiseCheck(False, 4 * 213, True)),
+        (20, 10 * 213, PromiseCheck(True, None, False)),  # a fault that lasts no longer than one may
+        (20, 20 * 213, PromiseCheck(True, 13 * 213, False)),  # one that does, and no fault of the calibration
     ],
 )
 def test_the_promise_by_hand(detector: Detector, normal_alarms: int, faults: int, expected: PromiseCheck) -> None:
     threshold = detector.bundle.calibration.threshold
     score, truth = np.zeros(5000 + faults, np.float32), np.zeros(5000 + faults, np.bool_)
     # False alarms are spread over the normal rows, which come after the faults but for one block.
-    truth[177 : 177 + faults] = True
+    truth[213 : 213 + faults] = True
     normal = np.flatnonzero(~truth)
     score[normal[:: 5000 // normal_alarms][:normal_alarms] if normal_alarms < 5000 else normal] = 2 * threshold
     score[truth] = 2 * threshold
@@ -359,5 +359,5 @@ def test_the_promise_by_hand(detector: Detector, normal_alarms: int, faults: int
 def test_adapted_verdicts_are_judged_by_their_own_rate(detector: Detector) -> None:
     score, truth = np.full(5000, 2 * detector.bundle.calibration.threshold, np.float32), np.zeros(5000, np.bool_)
     found = check_promise(detector.bundle, truth, score, np.arange(5000) < 20)
-    assert found == PromiseCheck(True, 4 * 177, True)
-    assert found.describe() == "rate in the range; reported after 708 inputs as broken"
+    assert found == PromiseCheck(True, 4 * 213, True)
+    assert found.describe() == "rate in the range; reported after 852 inputs as broken"

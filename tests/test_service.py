@@ -255,14 +255,14 @@ def test_a_broken_promise_is_told_and_keeps_the_service_ready(
 ) -> None:
     assert client.series()["vae_detect_calibration_holds[]"] == 1
     bad = detector.bundle.golden.x[detector.bundle.golden.is_anomaly.index(True)]
-    client.results([bad] * 707)
+    client.results([bad] * 851)
     assert client.series()["vae_detect_calibration_holds[]"] == 1
-    client.results(bad)  # the last of 4 blocks of 177 rows, which hold one alarm at far_high = 0.0057
+    client.results(bad)  # the last of 4 blocks of 213 rows, which hold one alarm at far_high = 0.0058
     assert client.series()["vae_detect_calibration_holds[]"] == 0
     ready = client.ask("GET", "/readyz")
     assert ready.status_code == 200
     assert ready.json()["calibration"].startswith(
-        "calibration no longer holds: 1 of the last 708 inputs alarmed, promised 0.001, "
+        "calibration no longer holds: 1 of the last 852 inputs alarmed, promised 0.001, "
     )
 
 

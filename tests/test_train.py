@@ -479,7 +479,7 @@ def test_the_lowest_free_energy_of_training_is_the_zero_of_the_score(normal_csv:
 
 # --- several processes -----------------------------------------------------------------------------------------------
 
-SPREAD = {"hidden": "8", "latent": 2, "epochs": 2, "batch": 65, "penalty": "jacobian"}
+SPREAD = {"recipe": "vae", "hidden": "8", "latent": 2, "epochs": 2, "batch": 65, "penalty": "jacobian"}
 SCRIPT = """
 import json
 import sys

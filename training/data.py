@@ -293,8 +293,9 @@ def split(table: Table, *, window: int, stride: int, ordered: bool, seed: int) -
     """Inputs for training, validation and calibration. None of calibration shares a row with another part.
 
     Ordered data is split in blocks, with a gap of one window between the parts where blocks are long enough, since
-    neighbours are alike and would make validation and calibration too easy. A block ends in its training part: what
-    will be scored is most like what was recorded last. Other rows are shuffled.
+    neighbours are alike and would make validation and calibration too easy. The last block ends in its training part,
+    since what will be scored is most like what was recorded last, and every other block is turned round: blocks of
+    whole days would else be calibrated by the same hours of each. Other rows are shuffled.
     """
     rows = len(table.values)
     if not ordered:
@@ -306,13 +307,15 @@ def split(table: Table, *, window: int, stride: int, ordered: bool, seed: int) -
     cuts = np.cumsum([0.0, *SHARES.values()])
     gap = window if SHARES["validation"] * rows / blocks >= _LEAST_WITH_GAP * window else 0
     parts: dict[str, list[NDArray[np.int64]]] = {name: [] for name in SHARES}
-    for low, high in pairwise(edges):
-        places = low + np.rint(cuts * (high - low)).astype(int)
-        for name, (begin, end) in zip(SHARES, pairwise(places), strict=True):
+    for number, (low, high) in enumerate(pairwise(edges), start=1):
+        turned = (blocks - number) % 2 == 1
+        places = low + np.rint((1 - cuts[::-1] if turned else cuts) * (high - low)).astype(int)
+        for name, (begin, end) in zip(reversed(SHARES) if turned else SHARES, pairwise(places), strict=True):
             # An input ends a gap before its part does. Where there is none, validation reaches into the training rows:
             # a tenth of a short recording may hold no window, and nothing is promised from it.
-            overlap = window - 1 if name == "validation" and not gap else 0
-            parts[name].append(np.arange(begin, min(end + overlap, high) - window - gap + 1))
+            reach = window - 1 if name == "validation" and not gap else 0
+            first, last = (max(begin - reach, low), end) if turned else (begin, min(end + reach, high))
+            parts[name].append(np.arange(first, last - window - gap + 1))
     found = {name: _unbroken(np.concatenate(part), table.segment, window) for name, part in parts.items()}
     return Split(found["train"][::stride], found["validation"], found["calibration"])
 

@@ -318,7 +318,7 @@ def drifted_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_score_says_that_the_calibration_no_longer_holds(rows_csv: Path, drifted_csv: Path, tmp_path: Path) -> None:
     assert "calibration" not in run("score", rows_csv, "--model", MODEL).stderr
-    said = "calibration no longer holds: 1 of the last 960 inputs alarmed, promised 0.001, "
+    said = "calibration no longer holds: 1 of the last 852 inputs alarmed, promised 0.001, "
     from_file = run("score", drifted_csv, "--model", MODEL, "--out", tmp_path / "scores.csv")
     assert (from_file.returncode, from_file.stdout) == (0, "")
     assert said in from_file.stderr

@@ -81,8 +81,10 @@ def test_the_committed_detector_scores_the_same_on_1_18(old_python: Path, detect
         {"recipe": "conv-unpool", "kind": "images", "size": 16, "hidden": "4,8"},
         {"recipe": "vae", "kind": "windows", "window": 4, "network": "gru", "hidden": "8"},
         {"recipe": "iwae", "hidden": "16"},
+        {"recipe": "ensemble", "kind": "windows", "window": 4},
+        {"recipe": "ensemble", "kind": "images", "size": 16, "hidden": "4,8"},
     ],
-    ids=lambda settings: settings["recipe"],
+    ids=lambda settings: f"{settings['recipe']}, {settings.get('kind', 'rows')}",
 )
 def test_every_kind_of_graph_scores_the_same_on_1_18(
     old_python: Path, normal_csv: Path, tmp_path: Path, settings: dict[str, Any]

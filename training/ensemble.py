@@ -203,15 +203,17 @@ class Patches(nn.Module):
 
     residual: Tensor
     bias: Tensor
+    ones: Tensor
 
     def __init__(self, images: Tensor, seed: int) -> None:
         super().__init__()
         channels = images.shape[-1]
         patches = F.unfold(images.permute(0, 3, 1, 2), PATCH, stride=PATCH_STRIDE)  # (images, values, places)
-        rows = patches.transpose(1, 2).reshape(-1, channels * PATCH**2).double().numpy()
-        chosen = np.random.default_rng(seed).choice(len(rows), min(len(rows), FITTED_INPUTS), replace=False)
-        center = rows[chosen].mean(0)
-        variances, axes = np.linalg.eigh(np.cov(rows[chosen] - center, rowvar=False))
+        every = patches.transpose(1, 2).reshape(-1, channels * PATCH**2)
+        chosen = np.random.default_rng(seed).choice(len(every), min(len(every), FITTED_INPUTS), replace=False)
+        rows = every[chosen].double().numpy()
+        center = rows.mean(0)
+        variances, axes = np.linalg.eigh(np.cov(rows - center, rowvar=False))
         share = np.cumsum(variances[::-1]) / max(variances.sum(), _TINY)
         kept = axes[:, ::-1][:, : int(np.searchsorted(share, PATCH_VARIANCE)) + 1]
         away = np.eye(len(center)) - kept @ kept.T
@@ -219,8 +221,6 @@ class Patches(nn.Module):
         self.register_buffer("residual", filters)
         self.register_buffer("bias", torch.from_numpy(-away @ center).float())
         self.register_buffer("ones", torch.ones(1, 1, PATCH, PATCH), persistent=False)
-
-    ones: Tensor
 
     def forward(self, x: Tensor) -> Measured:
         left = F.conv2d(x.permute(0, 3, 1, 2), self.residual, self.bias, stride=PATCH_STRIDE)
@@ -276,6 +276,7 @@ class Ensemble(nn.Module):
 
     typical: Tensor
     sharpness: Tensor
+    code_scale: Tensor
 
     def __init__(self, kind: Kind, x: Tensor, codes: Tensor, seed: int) -> None:
         super().__init__()
@@ -289,8 +290,6 @@ class Ensemble(nn.Module):
         count = 1 + len(self.members) + (self.codes is not None)
         self.register_buffer("typical", torch.ones(count, 1))
         self.register_buffer("sharpness", torch.ones(count, 1))
-
-    code_scale: Tensor
 
     def measure(self, x: Tensor, code: Tensor) -> list[Measured]:
         """What the members say of inputs and their codes (batch, latent)."""

@@ -12,7 +12,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from vae_detect.runtime.bundle import Column
+from vae_detect.runtime.bundle import Column, Kind
 from vae_detect.training.ensemble import (
     FINEST,
     PATCH,
@@ -201,9 +201,9 @@ def test_whole_images_are_judged_by_what_principal_components_leave() -> None:
 # --- the joined score ------------------------------------------------------------------------------------------------
 
 
-def ensemble(kind: str, *shape: int) -> Ensemble:
+def ensemble(kind: Kind, *shape: int) -> Ensemble:
     x = normal(80, *shape)
-    return Ensemble(kind, x, normal(80, 5, seed=1), seed=0)  # type: ignore[arg-type]
+    return Ensemble(kind, x, normal(80, 5, seed=1), seed=0)
 
 
 def test_rows_are_judged_by_all_members_together() -> None:
@@ -228,7 +228,7 @@ def test_images_are_judged_by_whoever_is_surprised() -> None:
 
 
 @pytest.mark.parametrize("kind", ["rows", "images"])
-def test_the_score_stays_in_float32(kind: str) -> None:
+def test_the_score_stays_in_float32(kind: Kind) -> None:
     joined = ensemble(kind, *((4,) if kind == "rows" else (16, 16, 1)))
     count = len(joined.typical)
     joined.set_units(torch.exp(0.01 * normal(count, 50)))

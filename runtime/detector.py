@@ -45,7 +45,7 @@ class Verdict(NamedTuple):
     """One row's result."""
 
     score: float
-    """Higher is worse; nats above a perfect reconstruction."""
+    """Higher is worse; what it is made of stands in the bundle's `score`."""
     severity: float
     """log10 p / log10 alpha: 1.0 is the boundary for every model, 2.0 is the squared p-value."""
     p_value: float
@@ -71,7 +71,7 @@ class Scores(NamedTuple):
 class Explanation(NamedTuple):
     """Why rows score as they do; both arrays have the shape of the input.
 
-    `contribution` (nats, >= 0) sums over features to the reconstruction error; `expected` is the
+    `contribution` (>= 0) sums over features to the reconstruction error, of recipe ensemble to the score; `expected` is the
     reconstruction in raw units.
     """
 

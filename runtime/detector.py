@@ -71,8 +71,8 @@ class Scores(NamedTuple):
 class Explanation(NamedTuple):
     """Why rows score as they do; both arrays have the shape of the input.
 
-    `contribution` (>= 0) sums over features to the reconstruction error, of recipe ensemble to the score; `expected` is the
-    reconstruction in raw units.
+    `contribution` (>= 0) sums over features to the reconstruction error, of recipe ensemble to the score; `expected`
+    is the reconstruction in raw units.
     """
 
     contribution: NDArray[np.float32]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from vae_detect.runtime.files import Outcome
     from vae_detect.runtime.images import ImageFile
     from vae_detect.runtime.recordings import Results, Watch
-    from vae_detect.runtime.tables import TableFormat
+    from vae_detect.runtime.rows.tables import TableFormat
 
 EPILOG = (
     "Exit codes: 0 fine; 1 anomalies found, with --fail-on-anomaly; 2 bad usage or input; "
@@ -157,7 +157,7 @@ def _table_options(command: Any) -> Any:
 
 
 def _form(delimiter: str, decimal: str, no_header: bool = False) -> TableFormat:
-    from vae_detect.runtime.tables import TableFormat
+    from vae_detect.runtime.rows.tables import TableFormat
 
     return TableFormat("\t" if delimiter in ("\\t", "tab") else delimiter, decimal, not no_header)
 

@@ -25,8 +25,8 @@ from scipy.stats import ks_2samp, kstest
 from sklearn.datasets import load_digits
 
 from vae_detect.runtime.detector import Detector
+from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.runtime.simulation import csv_lines, simulate
-from vae_detect.runtime.tables import TableFormat
 from vae_detect.training.data import Selection
 from vae_detect.training.fit import Epoch
 from vae_detect.training.importance import importance_weights

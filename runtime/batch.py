@@ -19,7 +19,7 @@ from .detector import HEAT_WHITE, Detector
 from .errors import InputError
 from .images import ImageFile, ImageFolder, heat_png, image_files, import_pillow, read_file
 from .recordings import OK, Recording, Results, Watch, score_images
-from .tables import TableFormat, read_rows, read_sample
+from .rows.tables import TableFormat, read_rows, read_sample
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

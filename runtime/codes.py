@@ -17,7 +17,7 @@ from .detector import Detector
 from .errors import InputError, MissingExtraError
 from .files import Outcome, check_suffix, mark_overflows, read_inputs
 from .recordings import OK, fill
-from .tables import TableFormat
+from .rows.tables import TableFormat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,7 @@ from .detector import Detector
 from .errors import InputError
 from .images import read_file
 from .recordings import BAD, OK, OVERFLOW, Framed, Framer
-from .tables import TableFormat, read_rows
+from .rows.tables import TableFormat, read_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

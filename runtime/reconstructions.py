@@ -17,11 +17,11 @@ from .batch import find_images, picture_paths, write_picture, written_aside
 from .bundle import Column
 from .detector import Detector
 from .errors import InputError
-from .fields import UNKNOWN, write_number
 from .files import Outcome, check_suffix, mark_overflows, read_inputs
 from .images import import_pillow
 from .recordings import OK, fill
-from .tables import TableFormat
+from .rows.fields import UNKNOWN, write_number
+from .rows.tables import TableFormat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,7 +14,7 @@ from .adaptive import AdaptiveThreshold
 from .bundle import Bundle
 from .detector import Detector, Explanation, Scores
 from .drift import DriftMonitor
-from .tables import Rows
+from .rows.tables import Rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

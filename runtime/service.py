@@ -17,11 +17,11 @@ from .bundle import Image
 from .detector import HEAT_WHITE, Detector
 from .errors import InputError, MissingExtraError
 from .images import heat_png, image_format, read_image
-from .json_rows import RefusedError, RowReader
 from .metrics import CONTENT_TYPE, Metrics
 from .recordings import OVERFLOW, Recording, Results, Watch, score_images
 from .requests import MAX_BUFFERED, BodyReader
-from .tables import Rows
+from .rows.json_rows import RefusedError, RowReader
+from .rows.tables import Rows
 
 try:
     from starlette.applications import Starlette

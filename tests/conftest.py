@@ -64,7 +64,7 @@ def normal_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def windows_model(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small detector of windows of 4 rows, trained on `normal_csv`."""
-    from vae_detect.runtime.tables import TableFormat
+    from vae_detect.runtime.rows.tables import TableFormat
     from vae_detect.training.data import Selection
     from vae_detect.training.recipes import TrainConfig
     from vae_detect.training.train import train

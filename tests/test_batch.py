@@ -30,7 +30,7 @@ from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.detector import HEAT_WHITE, Detector
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.images import ImageFile
-from vae_detect.runtime.tables import TableFormat
+from vae_detect.runtime.rows.tables import TableFormat
 
 Floats = NDArray[np.float32]
 CSV = TableFormat()

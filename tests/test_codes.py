@@ -20,7 +20,7 @@ from vae_detect.runtime.codes import write_codes
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError, MissingExtraError
 from vae_detect.runtime.files import Outcome
-from vae_detect.runtime.tables import TableFormat
+from vae_detect.runtime.rows.tables import TableFormat
 
 Floats = NDArray[np.float32]
 CSV = TableFormat()

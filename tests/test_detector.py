@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from conftest import MODEL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +25,6 @@ from vae_detect.runtime.bundle import Image, Prior
 from vae_detect.runtime.detector import CHUNK_ROWS, Detector, Scores
 from vae_detect.runtime.errors import InputError, ModelError
 
-MODEL = Path(__file__).parent.parent / "exported" / "vae.onnx"
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 Floats = NDArray[np.float32]
 

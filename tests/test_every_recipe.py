@@ -18,8 +18,8 @@ from vae_detect.runtime import bundle as graph
 from vae_detect.runtime.bundle import Bundle
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError, ModelError
+from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.runtime.session import Session, read_model_file
-from vae_detect.runtime.tables import TableFormat
 from vae_detect.training.data import Selection
 from vae_detect.training.recipes import RECIPES, configure
 from vae_detect.training.train import train

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -156,7 +157,7 @@ def test_the_file_holds_its_own_weights(exported: Exported) -> None:
 
 
 def test_nothing_of_this_machine_is_in_the_file(exported: Exported) -> None:
-    root = str(Path(__file__).resolve().parent.parent)
+    root = str(ROOT.resolve())
     for model in exported.graphs:
         content = model.SerializeToString()
         for trace in (root, "/" + "home", "site-packages", "Traceback", ".py", os.sep + "tmp"):

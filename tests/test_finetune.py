@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from vae_detect.runtime.bundle import describe_range
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.runtime.session import Session
 from vae_detect.runtime.simulation import COLUMNS, Fault, csv_lines, simulate
-from vae_detect.runtime.tables import TableFormat
 from vae_detect.training.data import Selection
 from vae_detect.training.export import PARITY_BATCHES
 from vae_detect.training.feedback import NARROW, WIDE, Yardstick

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.tables import TableFormat
+from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.training.columns import plan_columns
 from vae_detect.training.data import Selection, Split
 from vae_detect.training.fit import Epoch, fit

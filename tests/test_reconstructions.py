@@ -15,7 +15,7 @@ from vae_detect.runtime.bundle import Prior
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError, ModelError
 from vae_detect.runtime.reconstructions import grid, write_reconstructions, write_samples
-from vae_detect.runtime.tables import TableFormat
+from vae_detect.runtime.rows.tables import TableFormat
 
 Floats = NDArray[np.float32]
 CSV = TableFormat()

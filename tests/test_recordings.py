@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.recordings import Recording, Results, Watch, score_images
-from vae_detect.runtime.tables import BadCell, Rows
+from vae_detect.runtime.rows.tables import BadCell, Rows
 
 Floats = NDArray[np.float32]
 PERIOD_S = 120.0  # of the recording that the windows detector was trained on

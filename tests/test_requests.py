@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from vae_detect.runtime import requests
-from vae_detect.runtime.json_rows import RefusedError
 from vae_detect.runtime.requests import MAX_BODY, BodyReader
+from vae_detect.runtime.rows.json_rows import RefusedError
 
 
 async def sent(*chunks: bytes) -> AsyncIterator[bytes]:

@@ -7,8 +7,8 @@ import pytest
 
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.runtime.simulation import COLUMNS
-from vae_detect.runtime.tables import TableFormat
 from vae_detect.training.reviews import (
     MOST_LABELS,
     Recording,

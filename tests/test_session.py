@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from conftest import ROOT
+from conftest import MODEL, ROOT
 
 from vae_detect.runtime import session as module
 from vae_detect.runtime.bundle import Bundle, read_bundle
@@ -19,7 +19,6 @@ from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError, MissingExtraError, ModelError, ProviderError
 from vae_detect.runtime.session import Session, import_onnxruntime, read_model_file
 
-MODEL = Path(__file__).parent.parent / "exported" / "vae.onnx"
 CONTENT = MODEL.read_bytes()
 
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from vae_detect.runtime.batch import score_file
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.runtime.streams import MAX_LINE_BYTES, score_lines
-from vae_detect.runtime.tables import TableFormat
 
 Floats = NDArray[np.float32]
 Result = dict[str, Any]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
@@ -22,9 +23,9 @@ from PIL import Image as Pillow
 from vae_detect.runtime.bundle import METADATA_KEY, Image, Prior, read_part
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.runtime.session import Session
 from vae_detect.runtime.simulation import COLUMNS, Fault, simulate
-from vae_detect.runtime.tables import TableFormat
 from vae_detect.training.calibration import min_calibration_rows
 from vae_detect.training.data import Selection
 from vae_detect.training.fit import Epoch
@@ -484,7 +485,7 @@ SCRIPT = """
 import json
 import sys
 from pathlib import Path
-from vae_detect.runtime.tables import TableFormat
+from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.training.data import Selection
 from vae_detect.training.recipes import configure
 from vae_detect.training.train import train
@@ -502,7 +503,7 @@ def launch(data: Path, out: Path, size: int) -> list[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    source = str(Path(__file__).parent.parent / "src")
+    source = str(ROOT / "src")
     common = os.environ | {"PYTHONPATH": source, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     running = [
         subprocess.Popen(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..runtime.bundle import Column, Treatment
 from ..runtime.errors import InputError
-from ..runtime.fields import UNKNOWN, write_number
+from ..runtime.rows.fields import UNKNOWN, write_number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,9 +14,9 @@ import numpy as np
 
 from ..runtime.bundle import Image, Treatment
 from ..runtime.errors import InputError
-from ..runtime.fields import Field
 from ..runtime.images import ImageFile, image_files, read_file
-from ..runtime.tables import TIME_NAMES, TableFormat, bad_reason, parse_time, read_column, read_rows, read_sample
+from ..runtime.rows.fields import Field
+from ..runtime.rows.tables import TIME_NAMES, TableFormat, bad_reason, parse_time, read_column, read_rows, read_sample
 from .columns import MOST_LEVELS
 
 if TYPE_CHECKING:

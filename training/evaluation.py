@@ -17,7 +17,7 @@ from ..runtime.detector import Detector
 from ..runtime.drift import DriftMonitor
 from ..runtime.errors import InputError
 from ..runtime.files import check_suffix
-from ..runtime.tables import TableFormat
+from ..runtime.rows.tables import TableFormat
 from .events import Events, PointAdjusted, count_events, point_adjust
 from .importance import LogLikelihood, log_likelihood
 from .labelled import Labelled, is_ordered, score_labelled

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from ..runtime.bundle import SCHEMA_VERSION, Bundle, Calibration, Finetuning, Part, Parts
 from ..runtime.detector import Detector
 from ..runtime.errors import InputError
+from ..runtime.rows.tables import TableFormat
 from ..runtime.session import read_model_file
-from ..runtime.tables import TableFormat
 from .calibration import calibrate, min_calibration_rows
 from .data import Selection, load_table, split
 from .export import (

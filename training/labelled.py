@@ -14,7 +14,7 @@ from ..runtime.detector import Detector, Scores
 from ..runtime.errors import InputError
 from ..runtime.images import read_file
 from ..runtime.recordings import Recording, Watch, score_images
-from ..runtime.tables import TableFormat, read_column, read_rows, read_sample
+from ..runtime.rows.tables import TableFormat, read_column, read_rows, read_sample
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,7 +14,7 @@ from ..runtime.bundle import Bundle
 from ..runtime.detector import Detector
 from ..runtime.errors import InputError
 from ..runtime.recordings import Framer, fill
-from ..runtime.tables import TableFormat, read_column, read_rows
+from ..runtime.rows.tables import TableFormat, read_column, read_rows
 from .labelled import LABELS
 
 FAULT, NORMAL, UNREVIEWED = 1, 0, -1

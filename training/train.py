@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from .. import __version__
 from ..runtime.bundle import SCHEMA_VERSION, Bundle, Calibration, Column, DataFacts, History, Part, Parts
 from ..runtime.errors import InputError, MissingExtraError
-from ..runtime.tables import TableFormat
+from ..runtime.rows.tables import TableFormat
 from .calibration import calibrate, min_calibration_rows
 from .columns import plan_columns
 from .data import Selection, Split, Table, covered_rows, load_images, load_table, split

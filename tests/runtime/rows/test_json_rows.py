@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae_detect.runtime.fields import Field
-from vae_detect.runtime.json_rows import MAX_ROWS, MAX_VALUES, RefusedError, RowReader
+from vae_detect.runtime.rows.fields import Field
+from vae_detect.runtime.rows.json_rows import MAX_ROWS, MAX_VALUES, RefusedError, RowReader
 
 READER = RowReader(["a", "b [m3/h]", 'c "x" \\ \u00e9'])
 KEY = b'"c \\"x\\" \\\\ \xc3\xa9"'

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .bundle import Column
+from ..bundle import Column
 
 UNKNOWN = -1.0
 """What the graph takes for a class that is not known."""

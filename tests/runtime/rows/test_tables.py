@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.fields import Field
-from vae_detect.runtime.tables import (
+from vae_detect.runtime.rows.fields import Field
+from vae_detect.runtime.rows.tables import (
     BadCell,
     Layout,
     Rows,

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from vae_detect.runtime.bundle import Column
-from vae_detect.runtime.fields import UNKNOWN, Field, as_fields
+from vae_detect.runtime.rows.fields import UNKNOWN, Field, as_fields
 
 MODE = Field("mode", texts=("auto", "manual"))
 SIZE = Field("size", levels=(0.1, 20.0), optional=True)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from .bundle import Column
-from .errors import InputError
+from ..bundle import Column
+from ..errors import InputError
 from .fields import Field, as_fields
 from .tables import BadCell
 

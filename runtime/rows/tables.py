@@ -17,8 +17,8 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .bundle import Column
-from .errors import InputError
+from ..bundle import Column
+from ..errors import InputError
 from .fields import UNKNOWN, Field, as_fields
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vae_detect.runtime.codes import Draw
     from vae_detect.runtime.detector import Detector
     from vae_detect.runtime.files import Outcome
-    from vae_detect.runtime.images import ImageFile
+    from vae_detect.runtime.images.reading import ImageFile
     from vae_detect.runtime.recordings import Results, Watch
     from vae_detect.runtime.rows.tables import TableFormat
 

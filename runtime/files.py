@@ -13,7 +13,7 @@ from .batch import IMAGES_AT_ONCE, find_images, refuse_folder
 from .bundle import Image, Kind
 from .detector import Detector
 from .errors import InputError
-from .images import read_file
+from .images.reading import read_file
 from .recordings import BAD, OK, OVERFLOW, Framed, Framer
 from .rows.tables import TableFormat, read_rows
 

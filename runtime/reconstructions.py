@@ -18,7 +18,7 @@ from .bundle import Column
 from .detector import Detector
 from .errors import InputError
 from .files import Outcome, check_suffix, mark_overflows, read_inputs
-from .images import import_pillow
+from .images.reading import import_pillow
 from .recordings import OK, fill
 from .rows.fields import UNKNOWN, write_number
 from .rows.tables import TableFormat

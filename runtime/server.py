@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from .detector import Detector
 from .errors import InputError, MissingExtraError
-from .images import import_pillow
+from .images.reading import import_pillow
 from .metrics import Metrics
 from .service import Service, create_app
 

@@ -16,7 +16,7 @@ import numpy as np
 from .bundle import Image
 from .detector import HEAT_WHITE, Detector
 from .errors import InputError, MissingExtraError
-from .images import heat_png, image_format, read_image
+from .images.reading import heat_png, image_format, read_image
 from .metrics import CONTENT_TYPE, Metrics
 from .recordings import OVERFLOW, Recording, Results, Watch, score_images
 from .requests import MAX_BUFFERED, BodyReader

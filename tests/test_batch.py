@@ -29,7 +29,7 @@ from vae_detect.runtime.batch import (
 from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.detector import HEAT_WHITE, Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.images import ImageFile
+from vae_detect.runtime.images.reading import ImageFile
 from vae_detect.runtime.rows.tables import TableFormat
 
 Floats = NDArray[np.float32]

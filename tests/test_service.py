@@ -20,7 +20,7 @@ from PIL import Image as Pillow
 
 from vae_detect.runtime import service
 from vae_detect.runtime.detector import HEAT_WHITE, Detector
-from vae_detect.runtime.images import _DECODING
+from vae_detect.runtime.images.reading import _DECODING
 from vae_detect.runtime.requests import MAX_BODY
 from vae_detect.runtime.rows.json_rows import RowReader
 from vae_detect.runtime.service import create_app

@@ -12,7 +12,7 @@ from ..runtime.batch import find_images, refuse_folder
 from ..runtime.bundle import Bundle
 from ..runtime.detector import Detector, Scores
 from ..runtime.errors import InputError
-from ..runtime.images import read_file
+from ..runtime.images.reading import read_file
 from ..runtime.recordings import Recording, Watch, score_images
 from ..runtime.rows.tables import TableFormat, read_column, read_rows, read_sample
 

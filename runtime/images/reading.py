@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .bundle import Image
-from .errors import InputError, MissingExtraError
-from .session import first_line
+from ..bundle import Image
+from ..errors import InputError, MissingExtraError
+from ..session import first_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,10 +18,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from vae_detect.runtime import images
 from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.errors import InputError, MissingExtraError
-from vae_detect.runtime.images import heat_png, image_files, image_format, read_image
+from vae_detect.runtime.images import reading as images
+from vae_detect.runtime.images.reading import heat_png, image_files, image_format, read_image
 
 GREY, COLOUR = Image(24, 18, "grey"), Image(24, 18, "colour")
 EVERY_MODE = pytest.mark.parametrize("image", [GREY, COLOUR], ids=["grey", "colour"])

@@ -1,0 +1,1 @@
+"""Images: reading files within limits, and writing pictures."""

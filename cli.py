@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from vae_detect.runtime.detector import Detector
     from vae_detect.runtime.files import Outcome
     from vae_detect.runtime.images.reading import ImageFile
-    from vae_detect.runtime.recordings import Results, Watch
     from vae_detect.runtime.rows.tables import TableFormat
+    from vae_detect.runtime.scoring.results import Results, Watch
 
 EPILOG = (
     "Exit codes: 0 fine; 1 anomalies found, with --fail-on-anomaly; 2 bad usage or input; "
@@ -460,7 +460,7 @@ def score(
 
 
 def _watch(detector: Detector, adaptive: bool) -> Watch:
-    from vae_detect.runtime.recordings import Watch
+    from vae_detect.runtime.scoring.results import Watch
 
     return Watch(detector, adaptive=adaptive)
 
@@ -522,7 +522,7 @@ def _write(results: Iterator[Results], out: Path | None, files: Sequence[ImageFi
 def _score_stdin(detector: Detector, form: TableFormat, watch: Watch, stop_on_bad: bool) -> bool:
     import msgspec
 
-    from vae_detect.runtime.recordings import BAD
+    from vae_detect.runtime.scoring.results import BAD
     from vae_detect.runtime.streams import score_lines
 
     found, held = False, True

@@ -37,9 +37,9 @@ from pyod.models.vae import VAE
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.drift import DriftMonitor
 from vae_detect.runtime.images.reading import image_files, read_file
 from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.scoring.drift import DriftMonitor
 from vae_detect.training.data import SHARES, Selection, load_table, split
 from vae_detect.training.recipes import configure
 from vae_detect.training.train import train

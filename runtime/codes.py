@@ -16,8 +16,8 @@ from .batch import written_aside
 from .detector import Detector
 from .errors import InputError, MissingExtraError
 from .files import Outcome, check_suffix, mark_overflows, read_inputs
-from .recordings import OK, fill
 from .rows.tables import TableFormat
+from .scoring.results import OK, fill
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,8 +14,8 @@ from .bundle import Image, Kind
 from .detector import Detector
 from .errors import InputError
 from .images.reading import read_file
-from .recordings import BAD, OK, OVERFLOW, Framed, Framer
 from .rows.tables import TableFormat, read_rows
+from .scoring.results import BAD, OK, OVERFLOW, Framed, Framer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

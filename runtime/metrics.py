@@ -22,8 +22,8 @@ from prometheus_client.registry import Collector
 
 from .. import __version__
 from .detector import Detector
-from .drift import DriftMonitor
-from .recordings import OK, STATUSES, Results
+from .scoring.drift import DriftMonitor
+from .scoring.results import OK, STATUSES, Results
 from .session import import_onnxruntime
 
 if TYPE_CHECKING:

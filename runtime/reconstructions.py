@@ -19,9 +19,9 @@ from .detector import Detector
 from .errors import InputError
 from .files import Outcome, check_suffix, mark_overflows, read_inputs
 from .images.reading import import_pillow
-from .recordings import OK, fill
 from .rows.fields import UNKNOWN, write_number
 from .rows.tables import TableFormat
+from .scoring.results import OK, fill
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,10 +18,10 @@ from .detector import HEAT_WHITE, Detector
 from .errors import InputError, MissingExtraError
 from .images.reading import heat_png, image_format, read_image
 from .metrics import CONTENT_TYPE, Metrics
-from .recordings import OVERFLOW, Recording, Results, Watch, score_images
 from .requests import MAX_BUFFERED, BodyReader
 from .rows.json_rows import RefusedError, RowReader
 from .rows.tables import Rows
+from .scoring.results import OVERFLOW, Recording, Results, Watch, score_images
 
 try:
     from starlette.applications import Starlette

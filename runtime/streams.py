@@ -12,9 +12,9 @@ import numpy as np
 
 from .detector import Detector
 from .errors import InputError
-from .recordings import Recording, Watch
 from .rows.json_rows import RefusedError, RowReader
 from .rows.tables import BadCell, Layout, Rows, TableFormat, parse_time, read_header
+from .scoring.results import Recording, Watch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

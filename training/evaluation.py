@@ -14,10 +14,10 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from ..runtime.batch import written_aside
 from ..runtime.bundle import Bundle, Kind, describe_range
 from ..runtime.detector import Detector
-from ..runtime.drift import DriftMonitor
 from ..runtime.errors import InputError
 from ..runtime.files import check_suffix
 from ..runtime.rows.tables import TableFormat
+from ..runtime.scoring.drift import DriftMonitor
 from .events import Events, PointAdjusted, count_events, point_adjust
 from .importance import LogLikelihood, log_likelihood
 from .labelled import Labelled, is_ordered, score_labelled

@@ -13,8 +13,8 @@ from ..runtime.bundle import Bundle
 from ..runtime.detector import Detector, Scores
 from ..runtime.errors import InputError
 from ..runtime.images.reading import read_file
-from ..runtime.recordings import Recording, Watch, score_images
 from ..runtime.rows.tables import TableFormat, read_column, read_rows, read_sample
+from ..runtime.scoring.results import Recording, Watch, score_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,8 +13,8 @@ from ..runtime.batch import refuse_folder
 from ..runtime.bundle import Bundle
 from ..runtime.detector import Detector
 from ..runtime.errors import InputError
-from ..runtime.recordings import Framer, fill
 from ..runtime.rows.tables import TableFormat, read_column, read_rows
+from ..runtime.scoring.results import Framer, fill
 from .labelled import LABELS
 
 FAULT, NORMAL, UNREVIEWED = 1, 0, -1

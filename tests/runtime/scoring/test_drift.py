@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vae_detect.runtime.bundle import Calibration
-from vae_detect.runtime.drift import FAULT_BLOCKS, MEAN_BLOCKS, DriftMonitor
+from vae_detect.runtime.scoring.drift import FAULT_BLOCKS, MEAN_BLOCKS, DriftMonitor
 
 Bools = NDArray[np.bool_]
 

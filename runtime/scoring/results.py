@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..bundle import Bundle
+from ..detector import Detector, Explanation, Scores
+from ..rows.tables import Rows
 from .adaptive import AdaptiveThreshold
-from .bundle import Bundle
-from .detector import Detector, Explanation, Scores
 from .drift import DriftMonitor
-from .rows.tables import Rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae_detect.runtime.adaptive import STEP, AdaptiveThreshold
+from vae_detect.runtime.scoring.adaptive import STEP, AdaptiveThreshold
 
 NAN = float("nan")
 P_VALUES = st.lists(st.one_of(st.just(NAN), st.floats(0, 1, width=32)), min_size=1, max_size=300)

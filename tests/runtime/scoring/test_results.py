@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.recordings import Recording, Results, Watch, score_images
 from vae_detect.runtime.rows.tables import BadCell, Rows
+from vae_detect.runtime.scoring.results import Recording, Results, Watch, score_images
 
 Floats = NDArray[np.float32]
 PERIOD_S = 120.0  # of the recording that the windows detector was trained on

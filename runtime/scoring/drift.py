@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .bundle import Calibration, describe_range
+from ..bundle import Calibration, describe_range
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

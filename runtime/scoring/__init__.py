@@ -1,0 +1,1 @@
+"""From rows in order to verdicts: windows, results, and what a stream's verdicts are held against."""

@@ -23,11 +23,11 @@ from vae_detect.runtime.errors import (
 )
 
 if TYPE_CHECKING:
-    from vae_detect.runtime.batch import Summary
+    from vae_detect.runtime.batch.codes import Draw
+    from vae_detect.runtime.batch.inputs import Outcome
+    from vae_detect.runtime.batch.scores import Summary
     from vae_detect.runtime.bundle import Bundle
-    from vae_detect.runtime.codes import Draw
     from vae_detect.runtime.detector import Detector
-    from vae_detect.runtime.files import Outcome
     from vae_detect.runtime.images.reading import ImageFile
     from vae_detect.runtime.rows.tables import TableFormat
     from vae_detect.runtime.scoring.results import Results, Watch
@@ -475,7 +475,7 @@ def _score_images(
     force: bool,
     stop_on_bad: bool,
 ) -> Summary:
-    from vae_detect.runtime.batch import find_images, picture_paths, score_files
+    from vae_detect.runtime.batch.scores import find_images, picture_paths, score_files
 
     files, others = find_images(data)
     if others:
@@ -493,7 +493,7 @@ def _score_images(
 def _score_csv(
     detector: Detector, data: Path, out: Path | None, form: TableFormat, watch: Watch, *, force: bool, stop_on_bad: bool
 ) -> Summary:
-    from vae_detect.runtime.batch import ignored_columns, refuse_folder, score_file
+    from vae_detect.runtime.batch.scores import ignored_columns, refuse_folder, score_file
 
     refuse_folder(detector, data)
     ignored = ignored_columns(detector, data, form)
@@ -511,7 +511,7 @@ def _say_if_broken(watch: Watch) -> None:
 
 
 def _write(results: Iterator[Results], out: Path | None, files: Sequence[ImageFile] = (), *, force: bool) -> Summary:
-    from vae_detect.runtime.batch import write_scores, written_aside
+    from vae_detect.runtime.batch.scores import write_scores, written_aside
 
     if out is None:
         return write_scores(results, sys.stdout, files)
@@ -601,7 +601,7 @@ def encode(
     \b
     vae-detect encode recording.csv --model exported/vae.onnx --out codes.csv --picture codes.png
     """
-    from vae_detect.runtime.codes import write_codes
+    from vae_detect.runtime.batch.codes import write_codes
 
     draw: Draw | None = None
     if picture is not None:
@@ -631,7 +631,7 @@ def reconstruct(data: Path, model: Path, provider: str, threads: int, out: Path,
     \b
     vae-detect reconstruct recording.csv --model exported/vae.onnx --out expected.csv
     """
-    from vae_detect.runtime.reconstructions import write_reconstructions
+    from vae_detect.runtime.batch.reconstructions import write_reconstructions
 
     outcome = write_reconstructions(_load(model, provider, threads), data, out, form=_form(**form), force=force)
     _end(outcome)
@@ -660,7 +660,7 @@ def sample(model: Path, provider: str, threads: int, n: int, seed: int, out: Pat
     \b
     vae-detect sample --model exported/vae.onnx --n 100 --out new.csv
     """
-    from vae_detect.runtime.reconstructions import write_samples
+    from vae_detect.runtime.batch.reconstructions import write_samples
 
     write_samples(_load(model, provider, threads), n, out, seed=seed, force=force)
 
@@ -768,7 +768,7 @@ def simulate(
     vae-detect simulate --duration 7d --period 1m --out normal.csv
     vae-detect simulate --duration 1h --fault leak@30m+10m --live --speed 60
     """
-    from vae_detect.runtime.batch import written_aside
+    from vae_detect.runtime.batch.scores import written_aside
     from vae_detect.runtime.simulation import FAULTS, Fault, csv_lines, parse_duration
     from vae_detect.runtime.simulation import simulate as run
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vae_detect.runtime.batch import score_file
+from vae_detect.runtime.batch.scores import score_file
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.rows.tables import TableFormat

@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from ..runtime.batch import written_aside
+from ..runtime.batch.inputs import check_suffix
+from ..runtime.batch.scores import written_aside
 from ..runtime.bundle import Bundle, Kind, describe_range
 from ..runtime.detector import Detector
 from ..runtime.errors import InputError
-from ..runtime.files import check_suffix
 from ..runtime.rows.tables import TableFormat
 from ..runtime.scoring.drift import DriftMonitor
 from .events import Events, PointAdjusted, count_events, point_adjust

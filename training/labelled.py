@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..runtime.batch import find_images, refuse_folder
+from ..runtime.batch.scores import find_images, refuse_folder
 from ..runtime.bundle import Bundle
 from ..runtime.detector import Detector, Scores
 from ..runtime.errors import InputError

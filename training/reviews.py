@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.batch import refuse_folder
+from ..runtime.batch.scores import refuse_folder
 from ..runtime.bundle import Bundle
 from ..runtime.detector import Detector
 from ..runtime.errors import InputError

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 import numpy as np
 
-from .batch import written_aside
-from .detector import Detector
-from .errors import InputError, MissingExtraError
-from .files import Outcome, check_suffix, mark_overflows, read_inputs
-from .rows.tables import TableFormat
-from .scoring.results import OK, fill
+from ..detector import Detector
+from ..errors import InputError, MissingExtraError
+from ..rows.tables import TableFormat
+from ..scoring.results import OK, fill
+from .inputs import Outcome, check_suffix, mark_overflows, read_inputs
+from .scores import written_aside
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from vae_detect.runtime import batch
-from vae_detect.runtime.batch import (
+from vae_detect.runtime.batch import scores as batch
+from vae_detect.runtime.batch.scores import (
     COLUMNS,
     Summary,
     find_images,

@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from vae_detect.runtime.batch.reconstructions import grid, write_reconstructions, write_samples
 from vae_detect.runtime.bundle import Prior
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError, ModelError
-from vae_detect.runtime.reconstructions import grid, write_reconstructions, write_samples
 from vae_detect.runtime.rows.tables import TableFormat
 
 Floats = NDArray[np.float32]

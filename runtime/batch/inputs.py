@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .batch import IMAGES_AT_ONCE, find_images, refuse_folder
-from .bundle import Image, Kind
-from .detector import Detector
-from .errors import InputError
-from .images.reading import read_file
-from .rows.tables import TableFormat, read_rows
-from .scoring.results import BAD, OK, OVERFLOW, Framed, Framer
+from ..bundle import Image, Kind
+from ..detector import Detector
+from ..errors import InputError
+from ..images.reading import read_file
+from ..rows.tables import TableFormat, read_rows
+from ..scoring.results import BAD, OK, OVERFLOW, Framed, Framer
+from .scores import IMAGES_AT_ONCE, find_images, refuse_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

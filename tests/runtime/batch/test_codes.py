@@ -14,12 +14,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from vae_detect.runtime import codes
-from vae_detect.runtime.batch import score_file
-from vae_detect.runtime.codes import write_codes
+from vae_detect.runtime.batch import codes
+from vae_detect.runtime.batch.codes import write_codes
+from vae_detect.runtime.batch.inputs import Outcome
+from vae_detect.runtime.batch.scores import score_file
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError, MissingExtraError
-from vae_detect.runtime.files import Outcome
 from vae_detect.runtime.rows.tables import TableFormat
 
 Floats = NDArray[np.float32]

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .batch import find_images, picture_paths, write_picture, written_aside
-from .bundle import Column
-from .detector import Detector
-from .errors import InputError
-from .files import Outcome, check_suffix, mark_overflows, read_inputs
-from .images.reading import import_pillow
-from .rows.fields import UNKNOWN, write_number
-from .rows.tables import TableFormat
-from .scoring.results import OK, fill
+from ..bundle import Column
+from ..detector import Detector
+from ..errors import InputError
+from ..images.reading import import_pillow
+from ..rows.fields import UNKNOWN, write_number
+from ..rows.tables import TableFormat
+from ..scoring.results import OK, fill
+from .inputs import Outcome, check_suffix, mark_overflows, read_inputs
+from .scores import find_images, picture_paths, write_picture, written_aside
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,12 +14,12 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, TextIO
 
 import numpy as np
 
-from .bundle import Image
-from .detector import HEAT_WHITE, Detector
-from .errors import InputError
-from .images.reading import ImageFile, ImageFolder, heat_png, image_files, import_pillow, read_file
-from .rows.tables import TableFormat, read_rows, read_sample
-from .scoring.results import OK, Recording, Results, Watch, score_images
+from ..bundle import Image
+from ..detector import HEAT_WHITE, Detector
+from ..errors import InputError
+from ..images.reading import ImageFile, ImageFolder, heat_png, image_files, import_pillow, read_file
+from ..rows.tables import TableFormat, read_rows, read_sample
+from ..scoring.results import OK, Recording, Results, Watch, score_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -523,7 +523,7 @@ def _score_stdin(detector: Detector, form: TableFormat, watch: Watch, stop_on_ba
     import msgspec
 
     from vae_detect.runtime.scoring.results import BAD
-    from vae_detect.runtime.streams import score_lines
+    from vae_detect.runtime.streams.lines import score_lines
 
     found, held = False, True
     for result in score_lines(detector, sys.stdin.buffer, form, watch=watch):

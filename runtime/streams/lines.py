@@ -10,11 +10,11 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from .detector import Detector
-from .errors import InputError
-from .rows.json_rows import RefusedError, RowReader
-from .rows.tables import BadCell, Layout, Rows, TableFormat, parse_time, read_header
-from .scoring.results import Recording, Watch
+from ..detector import Detector
+from ..errors import InputError
+from ..rows.json_rows import RefusedError, RowReader
+from ..rows.tables import BadCell, Layout, Rows, TableFormat, parse_time, read_header
+from ..scoring.results import Recording, Watch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -20,7 +20,7 @@ from vae_detect.runtime.batch.scores import score_file
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.rows.tables import TableFormat
-from vae_detect.runtime.streams import MAX_LINE_BYTES, score_lines
+from vae_detect.runtime.streams.lines import MAX_LINE_BYTES, score_lines
 
 Floats = NDArray[np.float32]
 Result = dict[str, Any]

@@ -1,0 +1,1 @@
+"""Streams of rows: lines from a pipe."""

@@ -553,7 +553,7 @@ def serve(model: Path, provider: str, threads: int, host: str, port: int, adapti
     curl -d '[1450, 172.1, 0.33, 3.3, 33.1, 19.4, 40.2, 1.9]' 'http://127.0.0.1:8000/score?explain=1'
     """
     with _needs("serve"):
-        from vae_detect.runtime.server import serve as run
+        from vae_detect.runtime.service.server import serve as run
     run(lambda: _load(model, provider, threads), host=host, port=port, announce=_say, adaptive=adaptive)
 
 
@@ -562,7 +562,7 @@ def serve(model: Path, provider: str, threads: int, host: str, port: int, adapti
 @click.option("--timeout", default=5.0, show_default=True, type=click.FloatRange(0.1), help="Seconds to wait.")
 def health(url: str, timeout: float) -> None:
     """Exit with 0 when a running service is ready, for container health checks."""
-    from vae_detect.runtime.server import check
+    from vae_detect.runtime.service.server import check
 
     problem = check(f"{url.rstrip('/')}/readyz", timeout)
     if problem:

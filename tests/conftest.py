@@ -20,8 +20,8 @@ from tiny_images import normal_images, write_detector
 
 from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.metrics import Metrics
-from vae_detect.runtime.service import Service, create_app
+from vae_detect.runtime.service.app import Service, create_app
+from vae_detect.runtime.service.metrics import Metrics
 from vae_detect.runtime.simulation import csv_lines, simulate
 
 # Networks as small as those of the tests take ten times as long on several threads of a busy machine. torch reads this

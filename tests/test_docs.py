@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from vae_detect.cli import commands
 from vae_detect.runtime.bundle import Kind, Treatment
-from vae_detect.runtime.metrics import Metrics
+from vae_detect.runtime.service.metrics import Metrics
 from vae_detect.training.likelihoods import LIKELIHOODS
 from vae_detect.training.recipes import (
     DEFAULT_RECIPE,

@@ -82,7 +82,7 @@ def test_an_adaptive_evaluation_is_of_the_adapted_verdicts(
     path = write(detector, tmp_path / "a.csv", [pushed(detector, quiet[0], 30)] * 100 + [quiet[1]], "1" * 100 + "0")
     assert evaluate(detector, path, "label", CSV).at_threshold.recall == 1.0
     found = evaluate(detector, path, "label", CSV, adaptive=True)
-    assert found.at_threshold.recall == 0.34  # see tests/test_service.py
+    assert found.at_threshold.recall == 0.34  # see tests/runtime/service/test_app.py
     assert "at a threshold that follows the data" in found.describe()
 
 

@@ -17,11 +17,11 @@ from types import FrameType
 
 from prometheus_client import CollectorRegistry
 
-from .detector import Detector
-from .errors import InputError, MissingExtraError
-from .images.reading import import_pillow
+from ..detector import Detector
+from ..errors import InputError, MissingExtraError
+from ..images.reading import import_pillow
+from .app import Service, create_app
 from .metrics import Metrics
-from .service import Service, create_app
 
 try:
     import uvicorn

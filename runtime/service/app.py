@@ -13,15 +13,15 @@ from urllib.parse import parse_qsl
 import msgspec
 import numpy as np
 
-from .bundle import Image
-from .detector import HEAT_WHITE, Detector
-from .errors import InputError, MissingExtraError
-from .images.reading import heat_png, image_format, read_image
+from ..bundle import Image
+from ..detector import HEAT_WHITE, Detector
+from ..errors import InputError, MissingExtraError
+from ..images.reading import heat_png, image_format, read_image
+from ..rows.json_rows import RefusedError, RowReader
+from ..rows.tables import Rows
+from ..scoring.results import OVERFLOW, Recording, Results, Watch, score_images
+from .bodies import MAX_BUFFERED, BodyReader
 from .metrics import CONTENT_TYPE, Metrics
-from .requests import MAX_BUFFERED, BodyReader
-from .rows.json_rows import RefusedError, RowReader
-from .rows.tables import Rows
-from .scoring.results import OVERFLOW, Recording, Results, Watch, score_images
 
 try:
     from starlette.applications import Starlette

@@ -20,13 +20,13 @@ import pytest
 from conftest import MODEL, ROOT, Client, parse
 
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.server import check, serve
+from vae_detect.runtime.service.server import check, serve
 
 SERVE = """
 import sys
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import VaeDetectError
-from vae_detect.runtime.server import serve
+from vae_detect.runtime.service.server import serve
 try:
     serve(
         lambda: Detector.load(sys.argv[1], provider="cpu"),
@@ -190,7 +190,7 @@ def test_an_address_that_cannot_be_had_is_one_error(live: str) -> None:
 
 
 def test_a_missing_package_names_the_extra() -> None:
-    code = "import sys; sys.modules['uvicorn'] = None; import vae_detect.runtime.server"
+    code = "import sys; sys.modules['uvicorn'] = None; import vae_detect.runtime.service.server"
     env = {"PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
     assert "MissingExtraError: the HTTP service needs uvicorn: pip install 'vae-detect[serve]'" in done.stderr

@@ -20,11 +20,11 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from .. import __version__
-from .detector import Detector
-from .scoring.drift import DriftMonitor
-from .scoring.results import OK, STATUSES, Results
-from .session import import_onnxruntime
+from ... import __version__
+from ..detector import Detector
+from ..scoring.drift import DriftMonitor
+from ..scoring.results import OK, STATUSES, Results
+from ..session import import_onnxruntime
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

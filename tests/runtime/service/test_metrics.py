@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from vae_detect.runtime.detector import Detector, Scores
-from vae_detect.runtime.metrics import CODES, Metrics
 from vae_detect.runtime.scoring.drift import DriftMonitor
 from vae_detect.runtime.scoring.results import Results
+from vae_detect.runtime.service.metrics import CODES, Metrics
 
 EXPECTED = {
     "vae_detect_rows_received_total",

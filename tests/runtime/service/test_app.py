@@ -18,12 +18,12 @@ from conftest import MODEL, Client
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from vae_detect.runtime import service
 from vae_detect.runtime.detector import HEAT_WHITE, Detector
 from vae_detect.runtime.images.reading import _DECODING
-from vae_detect.runtime.requests import MAX_BODY
 from vae_detect.runtime.rows.json_rows import RowReader
-from vae_detect.runtime.service import create_app
+from vae_detect.runtime.service import app as service
+from vae_detect.runtime.service.app import create_app
+from vae_detect.runtime.service.bodies import MAX_BODY
 
 
 def test_a_row_gets_the_verdict_of_the_detector(client: Client, detector: Detector, row: list[float]) -> None:

@@ -1,0 +1,1 @@
+"""The HTTP service: its process, its application, its models and its metrics."""

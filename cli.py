@@ -262,8 +262,8 @@ def train(
     vae-detect train normal.csv --kind windows --window 32 --far 1/day --out pump.onnx
     vae-detect train boards/train/good --recipe conv --size 64 --out boards.onnx
     """
-    from vae_detect.training.rates import parse_rate
-    from vae_detect.training.recipes import configure, read_settings
+    from vae_detect.training.settings.rates import parse_rate
+    from vae_detect.training.settings.recipes import configure, read_settings
 
     settings = read_settings(config, (*assignments, *more_assignments))
     flags = {"kind": kind, "window": window, "stride": stride, "recipe": recipe, "size": size}
@@ -382,7 +382,7 @@ def _print_made(files: Iterable[Path], bundle: Bundle, *, as_json: bool) -> None
 @commands.command()
 def recipes() -> None:
     """List the recipes, the families of autoencoders that `train --recipe NAME` knows."""
-    from vae_detect.training.recipes import RECIPES  # needs no torch
+    from vae_detect.training.settings.recipes import RECIPES  # needs no torch
 
     for name, recipe in RECIPES.items():
         click.echo(f"{name:16} {recipe.summary} ({recipe.source})")

@@ -30,7 +30,7 @@ from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.training.data import Selection, load_images, load_table, split
 from vae_detect.training.ensemble import Ensemble
 from vae_detect.training.fit import fit
-from vae_detect.training.recipes import configure
+from vae_detect.training.settings.recipes import configure
 from vae_detect.training.train import build, settle
 
 MEMBERS = {

@@ -30,7 +30,7 @@ from vae_detect.runtime.simulation import csv_lines, simulate
 from vae_detect.training.data import Selection
 from vae_detect.training.fit import Epoch
 from vae_detect.training.importance import importance_weights
-from vae_detect.training.recipes import RECIPES, configure
+from vae_detect.training.settings.recipes import RECIPES, configure
 from vae_detect.training.train import train
 
 TRAINED = 1500

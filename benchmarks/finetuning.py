@@ -30,8 +30,8 @@ from vae_detect.training.data import Selection
 from vae_detect.training.feedback import Fit
 from vae_detect.training.finetune import dependence_rows
 from vae_detect.training.labelled import read_labels
-from vae_detect.training.recipes import configure
 from vae_detect.training.reviews import Recording, read_recording
+from vae_detect.training.settings.recipes import configure
 from vae_detect.training.train import train
 
 COUNTS = (5, 10, 50)

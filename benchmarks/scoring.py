@@ -28,7 +28,7 @@ from pyod.models.vae import VAE
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.training.data import Selection
-from vae_detect.training.recipes import TrainConfig
+from vae_detect.training.settings.recipes import TrainConfig
 from vae_detect.training.train import train
 
 FEATURES, HIDDEN, LATENT = 38, (64, 32), 8

@@ -42,7 +42,7 @@ from vae_detect.training.data import Split
 from vae_detect.training.fit import fit
 from vae_detect.training.likelihoods import Gaussian, kl_standard_normal
 from vae_detect.training.model import Autoencoder
-from vae_detect.training.recipes import TrainConfig
+from vae_detect.training.settings.recipes import TrainConfig
 
 FEATURES, HIDDEN, LATENT, BATCH = 38, (64, 32), 8, 128
 ROWS, VALIDATION_ROWS = 28_000, 4_000

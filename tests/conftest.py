@@ -66,7 +66,7 @@ def windows_model(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """A small detector of windows of 4 rows, trained on `normal_csv`."""
     from vae_detect.runtime.rows.tables import TableFormat
     from vae_detect.training.data import Selection
-    from vae_detect.training.recipes import TrainConfig
+    from vae_detect.training.settings.recipes import TrainConfig
     from vae_detect.training.train import train
 
     out = tmp_path_factory.mktemp("windows") / "windows.onnx"

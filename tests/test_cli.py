@@ -26,7 +26,7 @@ from PIL import Image as Pillow
 from vae_detect.cli import commands
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.simulation import COLUMNS
-from vae_detect.training.recipes import RECIPES
+from vae_detect.training.settings.recipes import RECIPES
 
 ROOT = Path(__file__).parent.parent
 MODEL = str(ROOT / "exported" / "vae.onnx")
@@ -329,7 +329,8 @@ def test_score_says_that_the_calibration_no_longer_holds(rows_csv: Path, drifted
 
 
 def test_an_adaptive_threshold_follows_what_has_drifted(rows_csv: Path, drifted_csv: Path) -> None:
-    # 34 alarms use the threshold up (tests/runtime/service/test_app.py); 0.03 x 0.001 a row brings it back to one more in 630 rows
+    # 34 alarms use the threshold up (tests/runtime/service/test_app.py); 0.03 x 0.001 a row brings it back to one
+    # more in 630 rows
     for arguments in ([drifted_csv], ["-"]):
         scored = run("score", *arguments, "--model", MODEL, "--adaptive", stdin=drifted_csv.read_text())
         assert scored.stdout.count('"is_anomaly":true' if arguments == ["-"] else ",1,ok,") == 35

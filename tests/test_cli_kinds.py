@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from test_cli import Serving, read_csv, refused, run
 
-from vae_detect.training.recipes import RECIPES
+from vae_detect.training.settings.recipes import RECIPES
 
 SIDE = 16
 MODES = ("idle", "busy")

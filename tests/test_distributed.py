@@ -19,7 +19,7 @@ from vae_detect.training.columns import plan_columns
 from vae_detect.training.data import Split
 from vae_detect.training.fit import Epoch, fit
 from vae_detect.training.model import Autoencoder
-from vae_detect.training.recipes import configure
+from vae_detect.training.settings.recipes import configure
 from vae_detect.training.train import gather
 
 SMALL = {"hidden": (8,), "latent": 3, "epochs": 4}

@@ -21,7 +21,7 @@ from vae_detect.cli import commands
 from vae_detect.runtime.bundle import Kind, Treatment
 from vae_detect.runtime.service.metrics import Metrics
 from vae_detect.training.likelihoods import LIKELIHOODS
-from vae_detect.training.recipes import (
+from vae_detect.training.settings.recipes import (
     DEFAULT_RECIPE,
     RECIPES,
     SCORES,

@@ -31,7 +31,7 @@ from vae_detect.training.ensemble import (
     WindowStatistics,
 )
 from vae_detect.training.model import Autoencoder
-from vae_detect.training.recipes import configure
+from vae_detect.training.settings.recipes import configure
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -17,7 +17,7 @@ from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.training.data import Selection
 from vae_detect.training.evaluation import Evaluation, PromiseCheck, check_promise, evaluate, trace_curves
 from vae_detect.training.events import Events
-from vae_detect.training.recipes import TrainConfig
+from vae_detect.training.settings.recipes import TrainConfig
 from vae_detect.training.train import train
 from vae_detect.training.vus import volumes
 

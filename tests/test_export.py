@@ -38,7 +38,7 @@ from vae_detect.training.export import (
     write_files,
 )
 from vae_detect.training.model import Autoencoder
-from vae_detect.training.recipes import TrainConfig
+from vae_detect.training.settings.recipes import TrainConfig
 
 Floats = NDArray[np.float32]
 

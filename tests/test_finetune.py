@@ -29,7 +29,7 @@ from vae_detect.training.data import Selection
 from vae_detect.training.export import PARITY_BATCHES
 from vae_detect.training.feedback import NARROW, WIDE, Yardstick
 from vae_detect.training.finetune import Outcome, dependence_rows, finetune
-from vae_detect.training.recipes import TrainConfig, configure
+from vae_detect.training.settings.recipes import TrainConfig, configure
 from vae_detect.training.train import train
 
 CSV = TableFormat()

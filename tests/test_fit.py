@@ -19,7 +19,7 @@ from vae_detect.training.data import Split
 from vae_detect.training.fit import ALONE, Epoch, Inputs, World, fit, join_world
 from vae_detect.training.model import Autoencoder
 from vae_detect.training.objective import Objective
-from vae_detect.training.recipes import RECIPES, TrainConfig, configure
+from vae_detect.training.settings.recipes import RECIPES, TrainConfig, configure
 
 CONFIG = TrainConfig(hidden=(6,), latent=1, epochs=6, batch=32, learning_rate=1e-2)
 PARTS = Split(np.arange(0, 140), np.arange(140, 170), np.arange(170, 200))

@@ -28,7 +28,7 @@ from vae_detect.training.model import (
 )
 from vae_detect.training.networks import MlpDecoder, MlpEncoder
 from vae_detect.training.objective import OUTLIER_BOUND, Losses, Objective
-from vae_detect.training.recipes import RECIPES, TrainConfig, configure
+from vae_detect.training.settings.recipes import RECIPES, TrainConfig, configure
 from vae_detect.training.steps import Step
 
 LINEAR = TrainConfig(hidden=(), latent=1)

@@ -18,7 +18,7 @@ from vae_detect.training import penalties
 from vae_detect.training.boltzmann import contrastive_divergence
 from vae_detect.training.model import Autoencoder, Code, importance_weighted_bound, log_mean_exp
 from vae_detect.training.objective import OUTLIER_BOUND, Losses, Objective, active_units, annealed
-from vae_detect.training.recipes import configure
+from vae_detect.training.settings.recipes import configure
 from vae_detect.training.steps import Step
 
 Floats = NDArray[np.float64]

@@ -17,7 +17,7 @@ from vae_detect.training.data import Selection, Split
 from vae_detect.training.fit import Epoch, fit
 from vae_detect.training.model import Autoencoder
 from vae_detect.training.objective import Losses, Objective
-from vae_detect.training.recipes import RECIPES, TrainConfig, configure
+from vae_detect.training.settings.recipes import RECIPES, TrainConfig, configure
 from vae_detect.training.train import train
 
 WINDOWS = {"kind": "windows", "window": 8}

@@ -14,7 +14,7 @@ from vae_detect.training.model import Autoencoder
 from vae_detect.training.networks import MlpDecoder, MlpEncoder
 from vae_detect.training.objective import Objective
 from vae_detect.training.pretraining import pretrain
-from vae_detect.training.recipes import configure
+from vae_detect.training.settings.recipes import configure
 from vae_detect.training.steps import Step
 
 BATCH = 64

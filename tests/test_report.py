@@ -22,8 +22,8 @@ from vae_detect.runtime.simulation import Fault, csv_lines, simulate
 from vae_detect.training.data import Selection
 from vae_detect.training.evaluation import evaluate, judge
 from vae_detect.training.labelled import score_labelled
-from vae_detect.training.recipes import TrainConfig
 from vae_detect.training.report import render
+from vae_detect.training.settings.recipes import TrainConfig
 from vae_detect.training.train import train
 
 CSV = TableFormat()

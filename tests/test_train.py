@@ -29,7 +29,7 @@ from vae_detect.runtime.simulation import COLUMNS, Fault, simulate
 from vae_detect.training.calibration import min_calibration_rows
 from vae_detect.training.data import Selection
 from vae_detect.training.fit import Epoch
-from vae_detect.training.recipes import SCORES, TrainConfig, configure
+from vae_detect.training.settings.recipes import SCORES, TrainConfig, configure
 from vae_detect.training.train import Outcome, train
 
 CSV = TableFormat()
@@ -487,7 +487,7 @@ import sys
 from pathlib import Path
 from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.training.data import Selection
-from vae_detect.training.recipes import configure
+from vae_detect.training.settings.recipes import configure
 from vae_detect.training.train import train
 
 data, out = map(Path, sys.argv[1:3])

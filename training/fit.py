@@ -21,7 +21,7 @@ from .data import Split
 from .model import Autoencoder
 from .objective import Losses, Objective, annealed
 from .pretraining import pretrain
-from .recipes import TrainConfig
+from .settings.recipes import TrainConfig
 from .steps import Step
 
 VALIDATION_ROWS = 4096

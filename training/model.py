@@ -27,7 +27,7 @@ from .networks import (
     halved,
 )
 from .priors import ClassMeans, Mixture, StandardNormal
-from .recipes import Recipe, TrainConfig
+from .settings.recipes import Recipe, TrainConfig
 from .steps import Step
 
 LOG_VARIANCE_BOUNDS = (-10.0, 4.0)

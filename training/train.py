@@ -40,8 +40,8 @@ from .export import (
 from .fit import Epoch, fit, join_world
 from .model import Autoencoder
 from .objective import active_units
-from .rates import parse_far
-from .recipes import SCORES, TrainConfig
+from .settings.rates import parse_far
+from .settings.recipes import SCORES, TrainConfig
 
 NUMBERS = ("linear", "log", "logit")
 """Treatments of columns that hold any number."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
-from ..runtime.bundle import Kind
-from ..runtime.errors import InputError
+from ...runtime.bundle import Kind
+from ...runtime.errors import InputError
 
 Network = Literal["mlp", "conv1d", "gru", "conv2d"]
 Likelihood = Literal["gaussian", "laplace", "bernoulli", "continuous-bernoulli"]

@@ -3,7 +3,7 @@
 import math
 import re
 
-from ..runtime.errors import InputError
+from ...runtime.errors import InputError
 
 _SECONDS = {"ms": 1e-3, "s": 1.0, "sec": 1.0, "second": 1.0, "min": 60.0, "minute": 60.0, "h": 3600.0, "hour": 3600.0}
 _SECONDS |= {"d": 86400.0, "day": 86400.0, "week": 604800.0}

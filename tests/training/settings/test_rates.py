@@ -3,7 +3,7 @@
 import pytest
 
 from vae_detect.runtime.errors import InputError
-from vae_detect.training.rates import parse_far, parse_rate
+from vae_detect.training.settings.rates import parse_far, parse_rate
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,15 @@ from vae_detect.runtime.errors import InputError
 from vae_detect.training.model import Autoencoder
 from vae_detect.training.objective import Losses, Objective
 from vae_detect.training.pretraining import pretrain
-from vae_detect.training.recipes import DEFAULT_RECIPE, NETWORKS, RECIPES, SCORES, TrainConfig, configure, read_settings
+from vae_detect.training.settings.recipes import (
+    DEFAULT_RECIPE,
+    NETWORKS,
+    RECIPES,
+    SCORES,
+    TrainConfig,
+    configure,
+    read_settings,
+)
 from vae_detect.training.steps import Step
 
 # field, a bad value, what must stand in the message besides both

@@ -275,8 +275,8 @@ def train(
     with _needs("train"):  # after the settings: wrong ones need not wait for torch, which takes seconds to import
         from tqdm import tqdm
 
-        from vae_detect.training.columns import parse_treatments
-        from vae_detect.training.data import Selection
+        from vae_detect.training.data.columns import parse_treatments
+        from vae_detect.training.data.loading import Selection
         from vae_detect.training.fit import Epoch
         from vae_detect.training.train import train as run
     bar = tqdm(total=chosen.epochs, unit="epoch", disable=None if _leads() else True, file=sys.stderr)

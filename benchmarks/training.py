@@ -37,8 +37,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from vae_detect.runtime.bundle import Column
-from vae_detect.training.columns import plan_columns
-from vae_detect.training.data import Split
+from vae_detect.training.data.columns import plan_columns
+from vae_detect.training.data.loading import Split
 from vae_detect.training.fit import fit
 from vae_detect.training.likelihoods import Gaussian, kl_standard_normal
 from vae_detect.training.model import Autoencoder

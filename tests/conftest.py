@@ -65,7 +65,7 @@ def normal_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def windows_model(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small detector of windows of 4 rows, trained on `normal_csv`."""
     from vae_detect.runtime.rows.tables import TableFormat
-    from vae_detect.training.data import Selection
+    from vae_detect.training.data.loading import Selection
     from vae_detect.training.settings.recipes import TrainConfig
     from vae_detect.training.train import train
 

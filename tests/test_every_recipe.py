@@ -20,7 +20,7 @@ from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError, ModelError
 from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.runtime.session import Session, read_model_file
-from vae_detect.training.data import Selection
+from vae_detect.training.data.loading import Selection
 from vae_detect.training.settings.recipes import RECIPES, configure
 from vae_detect.training.train import train
 

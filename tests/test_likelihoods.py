@@ -10,7 +10,7 @@ from scipy.integrate import quad
 from torch import Tensor, distributions
 
 from vae_detect.runtime.bundle import Column
-from vae_detect.training.columns import Layout
+from vae_detect.training.data.columns import Layout
 from vae_detect.training.likelihoods import (
     LIKELIHOODS,
     LOGIT_BOUND,

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.rows.tables import TableFormat
-from vae_detect.training.columns import plan_columns
-from vae_detect.training.data import Selection, Split
+from vae_detect.training.data.columns import plan_columns
+from vae_detect.training.data.loading import Selection, Split
 from vae_detect.training.fit import Epoch, fit
 from vae_detect.training.model import Autoencoder
 from vae_detect.training.objective import Losses, Objective

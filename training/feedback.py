@@ -20,7 +20,7 @@ from scipy.special import expit
 from torch import Tensor, nn
 
 from ..runtime.bundle import Bundle, Calibration
-from .columns import Layout, Transform
+from .data.columns import Layout, Transform
 from .reviews import Recording, in_parts, inputs_at
 
 Floats = NDArray[np.float64]

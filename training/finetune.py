@@ -20,7 +20,7 @@ from ..runtime.errors import InputError
 from ..runtime.rows.tables import TableFormat
 from ..runtime.session import read_model_file
 from .calibration import calibrate, min_calibration_rows
-from .data import Selection, load_table, split
+from .data.loading import Selection, load_table, split
 from .export import (
     Defaults,
     Files,

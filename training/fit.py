@@ -17,7 +17,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from ..runtime.errors import InputError
-from .data import Split
+from .data.loading import Split
 from .model import Autoencoder
 from .objective import Losses, Objective, annealed
 from .pretraining import pretrain

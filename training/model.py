@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ..runtime.bundle import Column, Image
 from ..runtime.errors import InputError
 from .boltzmann import Machine
-from .columns import Layout, Transform
+from .data.columns import Layout, Transform
 from .ensemble import Ensemble, Measured, WindowStatistics
 from .likelihoods import LIKELIHOODS, Likelihood, Mixed
 from .networks import (

@@ -22,8 +22,8 @@ from ..runtime.bundle import SCHEMA_VERSION, Bundle, Calibration, Column, DataFa
 from ..runtime.errors import InputError, MissingExtraError
 from ..runtime.rows.tables import TableFormat
 from .calibration import calibrate, min_calibration_rows
-from .columns import plan_columns
-from .data import Selection, Split, Table, covered_rows, load_images, load_table, split
+from .data.columns import plan_columns
+from .data.loading import Selection, Split, Table, covered_rows, load_images, load_table, split
 from .ensemble import FITTED_INPUTS, FITTED_VALUES, Ensemble
 from .export import (
     Defaults,

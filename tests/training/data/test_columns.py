@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vae_detect.runtime.bundle import Column, Treatment
 from vae_detect.runtime.errors import InputError
-from vae_detect.training.columns import MOST_LEVELS, Layout, Transform, parse_treatments, plan_columns
+from vae_detect.training.data.columns import MOST_LEVELS, Layout, Transform, parse_treatments, plan_columns
 
 Floats = NDArray[np.float32]
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from ..runtime.bundle import Image, Treatment
-from ..runtime.errors import InputError
-from ..runtime.images.reading import ImageFile, image_files, read_file
-from ..runtime.rows.fields import Field
-from ..runtime.rows.tables import TIME_NAMES, TableFormat, bad_reason, parse_time, read_column, read_rows, read_sample
+from ...runtime.bundle import Image, Treatment
+from ...runtime.errors import InputError
+from ...runtime.images.reading import ImageFile, image_files, read_file
+from ...runtime.rows.fields import Field
+from ...runtime.rows.tables import TIME_NAMES, TableFormat, bad_reason, parse_time, read_column, read_rows, read_sample
 from .columns import MOST_LEVELS
 
 if TYPE_CHECKING:

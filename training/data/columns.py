@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..runtime.bundle import Column, Treatment
-from ..runtime.errors import InputError
-from ..runtime.rows.fields import UNKNOWN, write_number
+from ...runtime.bundle import Column, Treatment
+from ...runtime.errors import InputError
+from ...runtime.rows.fields import UNKNOWN, write_number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,0 +1,1 @@
+"""From files to inputs: loading, the treatment of columns, the split."""

@@ -40,8 +40,8 @@ from vae_detect.runtime.bundle import Column
 from vae_detect.training.data.columns import plan_columns
 from vae_detect.training.data.loading import Split
 from vae_detect.training.fit import fit
-from vae_detect.training.likelihoods import Gaussian, kl_standard_normal
-from vae_detect.training.model import Autoencoder
+from vae_detect.training.model.autoencoder import Autoencoder
+from vae_detect.training.model.likelihoods import Gaussian, kl_standard_normal
 from vae_detect.training.settings.recipes import TrainConfig
 
 FEATURES, HIDDEN, LATENT, BATCH = 38, (64, 32), 8, 128

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from vae_detect.cli import commands
 from vae_detect.runtime.bundle import Kind, Treatment
 from vae_detect.runtime.service.metrics import Metrics
-from vae_detect.training.likelihoods import LIKELIHOODS
+from vae_detect.training.model.likelihoods import LIKELIHOODS
 from vae_detect.training.settings.recipes import (
     DEFAULT_RECIPE,
     RECIPES,

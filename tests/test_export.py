@@ -37,7 +37,7 @@ from vae_detect.training.export import (
     scorer_outputs,
     write_files,
 )
-from vae_detect.training.model import Autoencoder
+from vae_detect.training.model.autoencoder import Autoencoder
 from vae_detect.training.settings.recipes import TrainConfig
 
 Floats = NDArray[np.float32]

@@ -17,7 +17,7 @@ from vae_detect.runtime.bundle import Column, Image
 from vae_detect.runtime.errors import InputError
 from vae_detect.training.data.loading import Split
 from vae_detect.training.fit import ALONE, Epoch, Inputs, World, fit, join_world
-from vae_detect.training.model import Autoencoder
+from vae_detect.training.model.autoencoder import Autoencoder
 from vae_detect.training.objective import Objective
 from vae_detect.training.settings.recipes import RECIPES, TrainConfig, configure
 

@@ -13,7 +13,7 @@ from torch import Tensor, distributions
 from torch.nn import functional as F
 
 from vae_detect.training import penalties
-from vae_detect.training.networks import ConvEncoder, MlpEncoder
+from vae_detect.training.model.networks import ConvEncoder, MlpEncoder
 from vae_detect.training.steps import Step
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from vae_detect.runtime.bundle import Column
-from vae_detect.training.model import Autoencoder
-from vae_detect.training.networks import MlpDecoder, MlpEncoder
+from vae_detect.training.model.autoencoder import Autoencoder
+from vae_detect.training.model.networks import MlpDecoder, MlpEncoder
 from vae_detect.training.objective import Objective
 from vae_detect.training.pretraining import pretrain
 from vae_detect.training.settings.recipes import configure

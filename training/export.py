@@ -28,7 +28,7 @@ from ..runtime.bundle import Bundle, Calibration, Golden, Parity, Part
 from ..runtime.errors import InputError, ParityError
 from ..runtime.session import Session
 from .feedback import Correction
-from .model import Autoencoder, example_input
+from .model.autoencoder import Autoencoder, example_input
 
 OPSET = 18
 IR_VERSION = 8

@@ -18,7 +18,7 @@ from torch import distributed as dist
 
 from ..runtime.errors import InputError
 from .data.loading import Split
-from .model import Autoencoder
+from .model.autoencoder import Autoencoder
 from .objective import Losses, Objective, annealed
 from .pretraining import pretrain
 from .settings.recipes import TrainConfig

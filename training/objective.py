@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from . import penalties
-from .boltzmann import contrastive_divergence
-from .likelihoods import Mixed, kl_per_dimension
-from .model import Autoencoder, Code, importance_weighted_bound
+from .model.autoencoder import Autoencoder, Code, importance_weighted_bound
+from .model.boltzmann import contrastive_divergence
+from .model.likelihoods import Mixed, kl_per_dimension
 from .steps import Step
 
 OUTLIER_BOUND = 20.0

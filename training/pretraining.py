@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from . import penalties
-from .boltzmann import Machine, contrastive_divergence
-from .model import Autoencoder
-from .networks import MlpDecoder, MlpEncoder
+from .model.autoencoder import Autoencoder
+from .model.boltzmann import Machine, contrastive_divergence
+from .model.networks import MlpDecoder, MlpEncoder
 from .steps import Step
 
 SPARSITY_WEIGHT = 0.1

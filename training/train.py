@@ -24,7 +24,6 @@ from ..runtime.rows.tables import TableFormat
 from .calibration import calibrate, min_calibration_rows
 from .data.columns import plan_columns
 from .data.loading import Selection, Split, Table, covered_rows, load_images, load_table, split
-from .ensemble import FITTED_INPUTS, FITTED_VALUES, Ensemble
 from .export import (
     Defaults,
     Files,
@@ -38,7 +37,8 @@ from .export import (
     write_files,
 )
 from .fit import Epoch, fit, join_world
-from .model import Autoencoder
+from .model.autoencoder import Autoencoder
+from .model.ensemble import FITTED_INPUTS, FITTED_VALUES, Ensemble
 from .objective import active_units
 from .settings.rates import parse_far
 from .settings.recipes import SCORES, TrainConfig

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vae_detect.runtime.bundle import Column
 from vae_detect.runtime.errors import InputError
-from vae_detect.training.model import Autoencoder
+from vae_detect.training.model.autoencoder import Autoencoder
 from vae_detect.training.objective import Losses, Objective
 from vae_detect.training.pretraining import pretrain
 from vae_detect.training.settings.recipes import (

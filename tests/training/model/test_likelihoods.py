@@ -11,7 +11,7 @@ from torch import Tensor, distributions
 
 from vae_detect.runtime.bundle import Column
 from vae_detect.training.data.columns import Layout
-from vae_detect.training.likelihoods import (
+from vae_detect.training.model.likelihoods import (
     LIKELIHOODS,
     LOGIT_BOUND,
     SCALE_BOUNDS,

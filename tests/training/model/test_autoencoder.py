@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vae_detect.runtime.bundle import Column, Image
 from vae_detect.runtime.errors import InputError
-from vae_detect.training.model import (
+from vae_detect.training.model.autoencoder import (
     LOG_VARIANCE_BOUNDS,
     Autoencoder,
     Code,
@@ -26,7 +26,7 @@ from vae_detect.training.model import (
     log_mean_exp,
     noise_points,
 )
-from vae_detect.training.networks import MlpDecoder, MlpEncoder
+from vae_detect.training.model.networks import MlpDecoder, MlpEncoder
 from vae_detect.training.objective import OUTLIER_BOUND, Losses, Objective
 from vae_detect.training.settings.recipes import RECIPES, TrainConfig, configure
 from vae_detect.training.steps import Step

@@ -10,7 +10,7 @@ from scipy.integrate import quad
 from scipy.special import expit, logsumexp
 from torch import Tensor
 
-from vae_detect.training.boltzmann import Machine, contrastive_divergence
+from vae_detect.training.model.boltzmann import Machine, contrastive_divergence
 from vae_detect.training.steps import Step
 
 

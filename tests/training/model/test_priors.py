@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 from torch import Tensor, distributions
 
-from vae_detect.training.priors import ClassMeans, Mixture, StandardNormal, kl_mixture
+from vae_detect.training.model.priors import ClassMeans, Mixture, StandardNormal, kl_mixture
 
 PAIRS = st.lists(st.floats(-5, 5), min_size=2, max_size=2)
 LOG_VARIANCES = st.lists(st.floats(-6, 3), min_size=2, max_size=2)

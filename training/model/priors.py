@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..runtime import bundle
+from ...runtime import bundle
 from .likelihoods import kl_standard_normal
 
 ABSENT = -1e4

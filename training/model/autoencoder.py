@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..runtime.bundle import Column, Image
-from ..runtime.errors import InputError
+from ...runtime.bundle import Column, Image
+from ...runtime.errors import InputError
+from ..data.columns import Layout, Transform
+from ..settings.recipes import Recipe, TrainConfig
+from ..steps import Step
 from .boltzmann import Machine
-from .data.columns import Layout, Transform
 from .ensemble import Ensemble, Measured, WindowStatistics
 from .likelihoods import LIKELIHOODS, Likelihood, Mixed
 from .networks import (
@@ -27,8 +29,6 @@ from .networks import (
     halved,
 )
 from .priors import ClassMeans, Mixture, StandardNormal
-from .settings.recipes import Recipe, TrainConfig
-from .steps import Step
 
 LOG_VARIANCE_BOUNDS = (-10.0, 4.0)
 """Bounds of the posterior's log-variance: from 0.7 % of the prior's width to 7 times it."""

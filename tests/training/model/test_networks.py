@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from vae_detect.training.networks import (
+from vae_detect.training.model.networks import (
     ConvDecoder,
     ConvEncoder,
     Dictionary,

@@ -18,7 +18,7 @@ from sklearn.covariance import LedoitWolf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..runtime.bundle import Kind
+from ...runtime.bundle import Kind
 
 PROTOTYPES = 256
 """Centres that stand for the training inputs, and as many for their codes."""

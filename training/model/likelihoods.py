@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .data.columns import Layout
+from ..data.columns import Layout
 
 SCALE_BOUNDS = (0.05, 2.0)
 """Bounds of the learned scale, in standard deviations of the feature. The lower one keeps a feature

@@ -13,7 +13,8 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from vae_detect.runtime.bundle import Column, Kind
-from vae_detect.training.ensemble import (
+from vae_detect.training.model.autoencoder import Autoencoder
+from vae_detect.training.model.ensemble import (
     FINEST,
     PATCH,
     PATCH_STRIDE,
@@ -30,7 +31,6 @@ from vae_detect.training.ensemble import (
     Subspace,
     WindowStatistics,
 )
-from vae_detect.training.model import Autoencoder
 from vae_detect.training.settings.recipes import configure
 
 

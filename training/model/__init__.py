@@ -1,0 +1,1 @@
+"""What is trained: networks, likelihoods, priors, and the autoencoder that they make."""

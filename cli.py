@@ -277,7 +277,7 @@ def train(
 
         from vae_detect.training.data.columns import parse_treatments
         from vae_detect.training.data.loading import Selection
-        from vae_detect.training.fit import Epoch
+        from vae_detect.training.fitting.fit import Epoch
         from vae_detect.training.train import train as run
     bar = tqdm(total=chosen.epochs, unit="epoch", disable=None if _leads() else True, file=sys.stderr)
 

@@ -28,7 +28,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from vae_detect.runtime.images.reading import image_files, read_file
 from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.training.data.loading import Selection, load_images, load_table, split
-from vae_detect.training.fit import fit
+from vae_detect.training.fitting.fit import fit
 from vae_detect.training.model.ensemble import Ensemble
 from vae_detect.training.settings.recipes import configure
 from vae_detect.training.train import build, settle

@@ -39,7 +39,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from vae_detect.runtime.bundle import Column
 from vae_detect.training.data.columns import plan_columns
 from vae_detect.training.data.loading import Split
-from vae_detect.training.fit import fit
+from vae_detect.training.fitting.fit import fit
 from vae_detect.training.model.autoencoder import Autoencoder
 from vae_detect.training.model.likelihoods import Gaussian, kl_standard_normal
 from vae_detect.training.settings.recipes import TrainConfig

@@ -28,7 +28,7 @@ from vae_detect.runtime.session import Session
 from vae_detect.runtime.simulation import COLUMNS, Fault, simulate
 from vae_detect.training.calibration import min_calibration_rows
 from vae_detect.training.data.loading import Selection
-from vae_detect.training.fit import Epoch
+from vae_detect.training.fitting.fit import Epoch
 from vae_detect.training.settings.recipes import SCORES, TrainConfig, configure
 from vae_detect.training.train import Outcome, train
 

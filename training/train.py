@@ -36,10 +36,10 @@ from .export import (
     reference_scores,
     write_files,
 )
-from .fit import Epoch, fit, join_world
+from .fitting.fit import Epoch, fit, join_world
+from .fitting.objective import active_units
 from .model.autoencoder import Autoencoder
 from .model.ensemble import FITTED_INPUTS, FITTED_VALUES, Ensemble
-from .objective import active_units
 from .settings.rates import parse_far
 from .settings.recipes import SCORES, TrainConfig
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..steps import Step
+from ..fitting.steps import Step
 from .likelihoods import LOGIT_BOUND
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from vae_detect.training.fitting.steps import Step
 from vae_detect.training.model.networks import (
     ConvDecoder,
     ConvEncoder,
@@ -22,7 +23,6 @@ from vae_detect.training.model.networks import (
     shrink,
     unpool,
 )
-from vae_detect.training.steps import Step
 
 Floats = NDArray[np.float64]
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from vae_detect.runtime.bundle import Column
 from vae_detect.runtime.errors import InputError
+from vae_detect.training.fitting.objective import Losses, Objective
+from vae_detect.training.fitting.pretraining import pretrain
+from vae_detect.training.fitting.steps import Step
 from vae_detect.training.model.autoencoder import Autoencoder
-from vae_detect.training.objective import Losses, Objective
-from vae_detect.training.pretraining import pretrain
 from vae_detect.training.settings.recipes import (
     DEFAULT_RECIPE,
     NETWORKS,
@@ -23,7 +24,6 @@ from vae_detect.training.settings.recipes import (
     configure,
     read_settings,
 )
-from vae_detect.training.steps import Step
 
 # field, a bad value, what must stand in the message besides both
 REFUSED: list[tuple[str, Any, str]] = [

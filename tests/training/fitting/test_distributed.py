@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vae_detect.training.data.columns import plan_columns
 from vae_detect.training.data.loading import Split
-from vae_detect.training.fit import Epoch, fit
+from vae_detect.training.fitting.fit import Epoch, fit
 from vae_detect.training.model.autoencoder import Autoencoder
 from vae_detect.training.settings.recipes import configure
 from vae_detect.training.train import gather

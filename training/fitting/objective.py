@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..model.autoencoder import Autoencoder, Code, importance_weighted_bound
+from ..model.boltzmann import contrastive_divergence
+from ..model.likelihoods import Mixed, kl_per_dimension
 from . import penalties
-from .model.autoencoder import Autoencoder, Code, importance_weighted_bound
-from .model.boltzmann import contrastive_divergence
-from .model.likelihoods import Mixed, kl_per_dimension
 from .steps import Step
 
 OUTLIER_BOUND = 20.0

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from .model.networks import MlpEncoder, dense
+from ..model.networks import MlpEncoder, dense
 from .steps import Step
 
 FEATURES = 64

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from ..runtime.errors import InputError
-from .data.loading import Split
-from .model.autoencoder import Autoencoder
+from ...runtime.errors import InputError
+from ..data.loading import Split
+from ..model.autoencoder import Autoencoder
+from ..settings.recipes import TrainConfig
 from .objective import Losses, Objective, annealed
 from .pretraining import pretrain
-from .settings.recipes import TrainConfig
 from .steps import Step
 
 VALIDATION_ROWS = 4096

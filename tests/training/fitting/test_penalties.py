@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, distributions
 from torch.nn import functional as F
 
-from vae_detect.training import penalties
+from vae_detect.training.fitting import penalties
+from vae_detect.training.fitting.steps import Step
 from vae_detect.training.model.networks import ConvEncoder, MlpEncoder
-from vae_detect.training.steps import Step
 
 
 def step_of(total: int, seed: int = 0) -> Step:

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from vae_detect.runtime.bundle import Column
 from vae_detect.runtime.errors import InputError
-from vae_detect.training import penalties
+from vae_detect.training.fitting import penalties
+from vae_detect.training.fitting.objective import OUTLIER_BOUND, Losses, Objective, active_units, annealed
+from vae_detect.training.fitting.steps import Step
 from vae_detect.training.model.autoencoder import Autoencoder, Code, importance_weighted_bound, log_mean_exp
 from vae_detect.training.model.boltzmann import contrastive_divergence
-from vae_detect.training.objective import OUTLIER_BOUND, Losses, Objective, active_units, annealed
 from vae_detect.training.settings.recipes import configure
-from vae_detect.training.steps import Step
 
 Floats = NDArray[np.float64]
 LOG_2PI = math.log(2 * math.pi)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from ..model.autoencoder import Autoencoder
+from ..model.boltzmann import Machine, contrastive_divergence
+from ..model.networks import MlpDecoder, MlpEncoder
 from . import penalties
-from .model.autoencoder import Autoencoder
-from .model.boltzmann import Machine, contrastive_divergence
-from .model.networks import MlpDecoder, MlpEncoder
 from .steps import Step
 
 SPARSITY_WEIGHT = 0.1

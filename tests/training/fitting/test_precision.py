@@ -14,9 +14,9 @@ from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.training.data.columns import plan_columns
 from vae_detect.training.data.loading import Selection, Split
-from vae_detect.training.fit import Epoch, fit
+from vae_detect.training.fitting.fit import Epoch, fit
+from vae_detect.training.fitting.objective import Losses, Objective
 from vae_detect.training.model.autoencoder import Autoencoder
-from vae_detect.training.objective import Losses, Objective
 from vae_detect.training.settings.recipes import RECIPES, TrainConfig, configure
 from vae_detect.training.train import train
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from vae_detect.runtime.bundle import Column, Image
 from vae_detect.runtime.errors import InputError
 from vae_detect.training.data.loading import Split
-from vae_detect.training.fit import ALONE, Epoch, Inputs, World, fit, join_world
+from vae_detect.training.fitting.fit import ALONE, Epoch, Inputs, World, fit, join_world
+from vae_detect.training.fitting.objective import Objective
 from vae_detect.training.model.autoencoder import Autoencoder
-from vae_detect.training.objective import Objective
 from vae_detect.training.settings.recipes import RECIPES, TrainConfig, configure
 
 CONFIG = TrainConfig(hidden=(6,), latent=1, epochs=6, batch=32, learning_rate=1e-2)

@@ -21,7 +21,7 @@ from ..runtime.rows.tables import TableFormat
 from ..runtime.session import read_model_file
 from .calibration import calibrate, min_calibration_rows
 from .data.loading import Selection, load_table, split
-from .export import (
+from .export.graphs import (
     Defaults,
     Files,
     Graphs,

@@ -24,7 +24,7 @@ from ..runtime.rows.tables import TableFormat
 from .calibration import calibrate, min_calibration_rows
 from .data.columns import plan_columns
 from .data.loading import Selection, Split, Table, covered_rows, load_images, load_table, split
-from .export import (
+from .export.graphs import (
     Defaults,
     Files,
     build_graphs,

@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from ..runtime import bundle as graph
-from ..runtime.bundle import Bundle, Calibration, Golden, Parity, Part
-from ..runtime.errors import InputError, ParityError
-from ..runtime.session import Session
-from .feedback import Correction
-from .model.autoencoder import Autoencoder, example_input
+from ...runtime import bundle as graph
+from ...runtime.bundle import Bundle, Calibration, Golden, Parity, Part
+from ...runtime.errors import InputError, ParityError
+from ...runtime.session import Session
+from ..feedback import Correction
+from ..model.autoencoder import Autoencoder, example_input
 
 OPSET = 18
 IR_VERSION = 8

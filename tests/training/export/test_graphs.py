@@ -21,7 +21,7 @@ from vae_detect.runtime.bundle import Column, Image
 from vae_detect.runtime.errors import InputError, ParityError
 from vae_detect.runtime.session import Session
 from vae_detect.training.calibration import calibrate
-from vae_detect.training.export import (
+from vae_detect.training.export.graphs import (
     IMAGE_BATCHES,
     PARITY_BATCHES,
     PARITY_TOLERANCE,

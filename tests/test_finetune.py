@@ -27,8 +27,8 @@ from vae_detect.runtime.session import Session
 from vae_detect.runtime.simulation import COLUMNS, Fault, csv_lines, simulate
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.export.graphs import PARITY_BATCHES
-from vae_detect.training.feedback import NARROW, WIDE, Yardstick
 from vae_detect.training.finetune import Outcome, dependence_rows, finetune
+from vae_detect.training.labels.feedback import NARROW, WIDE, Yardstick
 from vae_detect.training.settings.recipes import TrainConfig, configure
 from vae_detect.training.train import train
 

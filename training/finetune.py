@@ -34,8 +34,8 @@ from .export.graphs import (
     hostile_inputs,
     write_files,
 )
-from .feedback import Fit
-from .reviews import FAULT, Recording, choose_labels, in_parts, inputs_at, read_recording, read_reviews
+from .labels.feedback import Fit
+from .labels.reviews import FAULT, Recording, choose_labels, in_parts, inputs_at, read_recording, read_reviews
 from .train import EVENT_ROWS
 
 METHOD = "Gaussian-process classification"

@@ -27,7 +27,7 @@ from ...runtime import bundle as graph
 from ...runtime.bundle import Bundle, Calibration, Golden, Parity, Part
 from ...runtime.errors import InputError, ParityError
 from ...runtime.session import Session
-from ..feedback import Correction
+from ..labels.feedback import Correction
 from ..model.autoencoder import Autoencoder, example_input
 
 OPSET = 18

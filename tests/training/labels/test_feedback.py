@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from vae_detect.runtime.bundle import Bundle, Calibration, Column
 from vae_detect.runtime.detector import Detector
-from vae_detect.training.feedback import (
+from vae_detect.training.labels.feedback import (
     NARROW,
     WIDE,
     Fit,
@@ -22,7 +22,7 @@ from vae_detect.training.feedback import (
     likeness_of,
     shared_counts,
 )
-from vae_detect.training.reviews import Recording
+from vae_detect.training.labels.reviews import Recording
 
 Floats = NDArray[np.float64]
 

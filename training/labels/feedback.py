@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor, nn
 
-from ..runtime.bundle import Bundle, Calibration
-from .data.columns import Layout, Transform
+from ...runtime.bundle import Bundle, Calibration
+from ..data.columns import Layout, Transform
 from .reviews import Recording, in_parts, inputs_at
 
 Floats = NDArray[np.float64]

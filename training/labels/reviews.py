@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.batch.scores import refuse_folder
-from ..runtime.bundle import Bundle
-from ..runtime.detector import Detector
-from ..runtime.errors import InputError
-from ..runtime.rows.tables import TableFormat, read_column, read_rows
-from ..runtime.scoring.results import Framer, fill
-from .labelled import LABELS
+from ...runtime.batch.scores import refuse_folder
+from ...runtime.bundle import Bundle
+from ...runtime.detector import Detector
+from ...runtime.errors import InputError
+from ...runtime.rows.tables import TableFormat, read_column, read_rows
+from ...runtime.scoring.results import Framer, fill
+from ..labelled import LABELS
 
 FAULT, NORMAL, UNREVIEWED = 1, 0, -1
 

@@ -9,7 +9,7 @@ from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.runtime.simulation import COLUMNS
-from vae_detect.training.reviews import (
+from vae_detect.training.labels.reviews import (
     MOST_LABELS,
     Recording,
     choose_labels,

@@ -1,0 +1,1 @@
+"""What people say of rows, and how it corrects a detector."""

@@ -606,7 +606,7 @@ def encode(
     draw: Draw | None = None
     if picture is not None:
         with _needs("train"):
-            from vae_detect.training.pictures import draw_codes
+            from vae_detect.training.evaluation.pictures import draw_codes
 
             draw = draw_codes
     detector = _load(model, provider, threads)
@@ -707,7 +707,7 @@ def evaluate(
     with _needs("train"):
         import msgspec
 
-        from vae_detect.training.evaluation import evaluate as run
+        from vae_detect.training.evaluation.evaluate import evaluate as run
     evaluation = run(
         _load(model, provider, threads),
         data,

@@ -28,8 +28,8 @@ from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.runtime.simulation import csv_lines, simulate
 from vae_detect.training.data.loading import Selection
+from vae_detect.training.evaluation.importance import importance_weights
 from vae_detect.training.fitting.fit import Epoch
-from vae_detect.training.importance import importance_weights
 from vae_detect.training.settings.recipes import RECIPES, configure
 from vae_detect.training.train import train
 

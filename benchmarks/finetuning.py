@@ -27,8 +27,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.training.data.loading import Selection
+from vae_detect.training.evaluation.labelled import read_labels
 from vae_detect.training.finetune import dependence_rows
-from vae_detect.training.labelled import read_labels
 from vae_detect.training.labels.feedback import Fit
 from vae_detect.training.labels.reviews import Recording, read_recording
 from vae_detect.training.settings.recipes import configure

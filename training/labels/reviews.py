@@ -15,7 +15,7 @@ from ...runtime.detector import Detector
 from ...runtime.errors import InputError
 from ...runtime.rows.tables import TableFormat, read_column, read_rows
 from ...runtime.scoring.results import Framer, fill
-from ..labelled import LABELS
+from ..evaluation.labelled import LABELS
 
 FAULT, NORMAL, UNREVIEWED = 1, 0, -1
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..runtime.batch.scores import find_images, refuse_folder
-from ..runtime.bundle import Bundle
-from ..runtime.detector import Detector, Scores
-from ..runtime.errors import InputError
-from ..runtime.images.reading import read_file
-from ..runtime.rows.tables import TableFormat, read_column, read_rows, read_sample
-from ..runtime.scoring.results import Recording, Watch, score_images
+from ...runtime.batch.scores import find_images, refuse_folder
+from ...runtime.bundle import Bundle
+from ...runtime.detector import Detector, Scores
+from ...runtime.errors import InputError
+from ...runtime.images.reading import read_file
+from ...runtime.rows.tables import TableFormat, read_column, read_rows, read_sample
+from ...runtime.scoring.results import Recording, Watch, score_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -171,7 +171,7 @@ def _z_score(values: NDArray[Any], bundle: Bundle) -> NDArray[np.float64]:
     if any(column.treatment in ("log", "logit") for column in bundle.columns):
         import torch  # here, since it takes seconds to import and few models need it
 
-        from .data.columns import Transform
+        from ..data.columns import Transform
 
         treated = Transform(bundle.columns).treat(torch.from_numpy(values)).numpy()
     else:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vae_detect.training.events import count_events, point_adjust, runs
+from vae_detect.training.evaluation.events import count_events, point_adjust, runs
 
 
 def flags(text: str) -> NDArray[np.bool_]:

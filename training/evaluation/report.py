@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
-from ..runtime.batch.reconstructions import png, to_pixels
-from ..runtime.bundle import Bundle, Column
-from ..runtime.detector import HEAT_WHITE, Detector
+from ...runtime.batch.reconstructions import png, to_pixels
+from ...runtime.bundle import Bundle, Column
+from ...runtime.detector import HEAT_WHITE, Detector
+from ..calibration import realised_range
 from . import plots
-from .calibration import realised_range
 from .events import runs
 from .labelled import Labelled, is_ordered
 from .regions import read_masks
@@ -22,7 +22,7 @@ from .regions import read_masks
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .evaluation import Evaluation
+    from .evaluate import Evaluation
 
 WORST_ROWS, WORST_IMAGES = 8, 5
 """How many of each kind are shown."""

@@ -9,9 +9,9 @@ import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from ..runtime import bundle as graph
-from ..runtime.detector import Detector
-from ..runtime.session import Session, read_model_file
+from ...runtime import bundle as graph
+from ...runtime.detector import Detector
+from ...runtime.session import Session, read_model_file
 from .labelled import Labelled
 
 if TYPE_CHECKING:

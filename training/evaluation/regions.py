@@ -9,10 +9,10 @@ import msgspec
 import numpy as np
 from scipy.ndimage import label
 
-from ..runtime.bundle import Image
-from ..runtime.detector import Detector
-from ..runtime.errors import InputError
-from ..runtime.images.reading import image_files, read_file
+from ...runtime.bundle import Image
+from ...runtime.detector import Detector
+from ...runtime.errors import InputError
+from ...runtime.images.reading import image_files, read_file
 from .labelled import Labelled
 
 if TYPE_CHECKING:

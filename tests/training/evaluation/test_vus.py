@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
 from vae_detect.runtime.errors import InputError
-from vae_detect.training.vus import default_buffer, volumes, vus_pr
+from vae_detect.training.evaluation.vus import default_buffer, volumes, vus_pr
 
 
 def series(

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from vae_detect.training import plots
+from vae_detect.training.evaluation import plots
 
 GENERATOR = np.random.default_rng(0)
 SCORE = GENERATOR.exponential(10, size=3000)
@@ -71,5 +71,5 @@ def test_heat_is_dark_where_there_is_none_and_bright_at_white() -> None:
 
 
 def test_drawing_needs_no_torch() -> None:
-    code = "import sys; sys.modules['torch'] = None; import vae_detect.training.plots"
+    code = "import sys; sys.modules['torch'] = None; import vae_detect.training.evaluation.plots"
     subprocess.run([sys.executable, "-c", code], check=True)

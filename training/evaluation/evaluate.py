@@ -11,13 +11,13 @@ import msgspec
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from ..runtime.batch.inputs import check_suffix
-from ..runtime.batch.scores import written_aside
-from ..runtime.bundle import Bundle, Kind, describe_range
-from ..runtime.detector import Detector
-from ..runtime.errors import InputError
-from ..runtime.rows.tables import TableFormat
-from ..runtime.scoring.drift import DriftMonitor
+from ...runtime.batch.inputs import check_suffix
+from ...runtime.batch.scores import written_aside
+from ...runtime.bundle import Bundle, Kind, describe_range
+from ...runtime.detector import Detector
+from ...runtime.errors import InputError
+from ...runtime.rows.tables import TableFormat
+from ...runtime.scoring.drift import DriftMonitor
 from .events import Events, PointAdjusted, count_events, point_adjust
 from .importance import LogLikelihood, log_likelihood
 from .labelled import Labelled, is_ordered, score_labelled

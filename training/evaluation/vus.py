@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..runtime.errors import InputError
+from ...runtime.errors import InputError
 from .events import runs
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from vae_detect.runtime.bundle import Prior
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.session import Session, read_model_file
 from vae_detect.runtime.simulation import simulate
-from vae_detect.training.importance import importance_weights, log_prior
+from vae_detect.training.evaluation.importance import importance_weights, log_prior
 
 
 def test_importance_weights_are_those_of_the_encoder_and_decoder_files(detector: Detector) -> None:

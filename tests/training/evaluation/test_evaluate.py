@@ -15,11 +15,11 @@ from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.training.data.loading import Selection
-from vae_detect.training.evaluation import Evaluation, PromiseCheck, check_promise, evaluate, trace_curves
-from vae_detect.training.events import Events
+from vae_detect.training.evaluation.evaluate import Evaluation, PromiseCheck, check_promise, evaluate, trace_curves
+from vae_detect.training.evaluation.events import Events
+from vae_detect.training.evaluation.vus import volumes
 from vae_detect.training.settings.recipes import TrainConfig
 from vae_detect.training.train import train
-from vae_detect.training.vus import volumes
 
 CSV = TableFormat()
 

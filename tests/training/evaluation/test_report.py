@@ -20,9 +20,9 @@ from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.runtime.simulation import Fault, csv_lines, simulate
 from vae_detect.training.data.loading import Selection
-from vae_detect.training.evaluation import evaluate, judge
-from vae_detect.training.labelled import score_labelled
-from vae_detect.training.report import render
+from vae_detect.training.evaluation.evaluate import evaluate, judge
+from vae_detect.training.evaluation.labelled import score_labelled
+from vae_detect.training.evaluation.report import render
 from vae_detect.training.settings.recipes import TrainConfig
 from vae_detect.training.train import train
 

@@ -1,0 +1,1 @@
+"""How good a detector is: figures on labelled data, and the page that shows them."""

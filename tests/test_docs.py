@@ -115,9 +115,10 @@ def test_every_choice_is_documented(what: str, name: str) -> None:
 
 MATHS = (ROOT / "docs" / "maths.md").read_text()
 MODULES = {
-    f"{half}/{module.name}.py": importlib.import_module(f"vae_detect.{half}.{module.name}")
+    f"{module.name.removeprefix('vae_detect.').replace('.', '/')}.py": importlib.import_module(module.name)
     for half in ("training", "runtime")
-    for module in pkgutil.iter_modules([str(ROOT / half)])
+    for module in pkgutil.walk_packages([str(ROOT / half)], f"vae_detect.{half}.")
+    if not module.ispkg
 }
 WORDS = {*RECIPES, *SCORES, *(field.name for field in fields(TrainConfig))}
 """What stands in backticks and is no name in the code."""
@@ -131,7 +132,7 @@ def resolves(owner: object, path: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize(("path", "name"), re.findall(r"`(\w+/\w+\.py)(?:: ([\w.]+))?`", MATHS))
+@pytest.mark.parametrize(("path", "name"), re.findall(r"`(\w+/[\w/]+\.py)(?:: ([\w.]+))?`", MATHS))
 def test_the_maths_name_files_and_what_is_in_them(path: str, name: str) -> None:
     assert path in MODULES
     assert not name or resolves(MODULES[path], name)
@@ -142,7 +143,7 @@ FORMULA_NAMES = re.findall(r"^    .*?\S {3,}([A-Za-z_][\w.]*(?:, [A-Za-z_][\w.]*
 
 @pytest.mark.parametrize("name", [*re.findall(r"`([A-Za-z_][\w.-]*)`", MATHS), *", ".join(FORMULA_NAMES).split(", ")])
 def test_the_maths_name_functions_that_exist(name: str) -> None:
-    short = {path.partition("/")[2].removesuffix("py"): module for path, module in MODULES.items()}
+    short = {path.rpartition("/")[2].removesuffix("py"): module for path, module in MODULES.items()}
     in_a_module = [module for start, module in short.items() if name.startswith(start)]
     if name not in WORDS:
         assert any(resolves(module, name.partition(".")[2]) for module in in_a_module) or any(

@@ -25,8 +25,8 @@ from detection import Folder, Series, data_sets, windows
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from vae_detect.runtime.images.reading import image_files, read_file
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.images.folders import image_files, read_file
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.training.data.loading import Selection, load_images, load_table, split
 from vae_detect.training.fitting.fit import fit
 from vae_detect.training.model.ensemble import Ensemble

@@ -37,8 +37,8 @@ from pyod.models.vae import VAE
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.images.reading import image_files, read_file
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.images.folders import image_files, read_file
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.runtime.scoring.drift import DriftMonitor
 from vae_detect.training.data.loading import SHARES, Selection, load_table, split
 from vae_detect.training.evaluation.vus import vus_pr

@@ -25,7 +25,7 @@ from scipy.stats import ks_2samp, kstest
 from sklearn.datasets import load_digits
 
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.runtime.simulation import csv_lines, simulate
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.evaluation.importance import importance_weights

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pyod.models.vae import VAE
 
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.settings.recipes import TrainConfig
 from vae_detect.training.train import train

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from vae_detect.cli import commands
 from vae_detect.runtime.bundle import Kind, Treatment
-from vae_detect.runtime.service.metrics import Metrics
+from vae_detect.runtime.service.metrics import ServiceMetrics
 from vae_detect.training.model.likelihoods import LIKELIHOODS
 from vae_detect.training.settings.recipes import (
     DEFAULT_RECIPE,
@@ -51,7 +51,7 @@ def test_every_option_is_documented(command: str, option: str) -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    exposition = Metrics(CollectorRegistry()).exposition().decode()
+    exposition = ServiceMetrics(CollectorRegistry()).exposition().decode()
     names = re.findall(r"^# TYPE (vae_detect_\w+)", exposition, flags=re.MULTILINE)
     assert len(names) > 8
     assert [name for name in names if name not in DOCS] == []

@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from ..runtime.bundle import SCHEMA_VERSION, Bundle, Calibration, Finetuning, Part, Parts
+from ..runtime.describe import describe_calibration
 from ..runtime.detector import Detector
 from ..runtime.errors import InputError
-from ..runtime.rows.tables import TableFormat
+from ..runtime.rows.csv_text import TableFormat
 from ..runtime.session import read_model_file
 from .calibration import calibrate, min_calibration_rows
 from .data.loading import Selection, load_table, split
@@ -106,7 +107,7 @@ def finetune(
     say(fit.describe())
     normal = _of_labels(fit, recording, label, labels, say) if data is None else _of_data(detector, fit, data, form)
     calibration = _calibrate(detector.bundle, normal, data)
-    say(calibration.describe())
+    say(describe_calibration(calibration))
     bundle = _export(detector, fit, recording, normal, calibration, files=files, labels=labels)
     say(f"parity with ONNX Runtime: scores within {bundle.parity.max_relative_error:.1e}, no verdict flips")
     return Outcome(files, bundle)

@@ -19,8 +19,9 @@ from torch.nn import functional as F
 
 from .. import __version__
 from ..runtime.bundle import SCHEMA_VERSION, Bundle, Calibration, Column, DataFacts, History, Part, Parts
+from ..runtime.describe import describe_calibration
 from ..runtime.errors import InputError, MissingExtraError
-from ..runtime.rows.tables import TableFormat
+from ..runtime.rows.csv_text import TableFormat
 from .calibration import calibrate, min_calibration_rows
 from .data.columns import plan_columns
 from .data.loading import Selection, Split, Table, covered_rows, load_images, load_table, split
@@ -140,7 +141,7 @@ def train(
     settle(model, table.values, parts, config)
     scores = _calibration_scores(model, table.values, parts.calibration, config)
     calibration = calibrate(scores, far=alpha, dependence_rows=max(config.window, EVENT_ROWS) if ordered else 0)
-    say(calibration.describe())
+    say(describe_calibration(calibration))
     bundle = export(
         model,
         scores=scores,

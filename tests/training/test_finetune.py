@@ -19,10 +19,10 @@ import pytest
 from conftest import Client
 from numpy.typing import NDArray
 
-from vae_detect.runtime.bundle import describe_range
+from vae_detect.runtime.describe import describe, describe_range
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.runtime.session import Session
 from vae_detect.runtime.simulation import COLUMNS, Fault, csv_lines, simulate
 from vae_detect.training.data.loading import Selection
@@ -224,7 +224,7 @@ def test_the_three_files_belong_together_and_name_their_parent(
         },
     )
     assert same == old
-    assert f"6 confirmed faults and 6 confirmed false alarms; fine-tuned from {old.export_id}" in bundle.describe()
+    assert f"6 confirmed faults and 6 confirmed false alarms; fine-tuned from {old.export_id}" in describe(bundle)
 
 
 def test_of_the_training_recording_only_what_was_held_out_sets_the_threshold(tuned: Tuned) -> None:

@@ -23,7 +23,7 @@ from PIL import Image as Pillow
 from vae_detect.runtime.bundle import METADATA_KEY, Image, Prior, read_part
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.runtime.session import Session
 from vae_detect.runtime.simulation import COLUMNS, Fault, simulate
 from vae_detect.training.calibration import min_calibration_rows

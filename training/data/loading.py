@@ -14,9 +14,12 @@ import numpy as np
 
 from ...runtime.bundle import Image, Treatment
 from ...runtime.errors import InputError
-from ...runtime.images.reading import ImageFile, image_files, read_file
+from ...runtime.images.folders import ImageFile, image_files, read_file
+from ...runtime.rows.cells import bad_reason
+from ...runtime.rows.csv_text import TableFormat
 from ...runtime.rows.fields import Field
-from ...runtime.rows.tables import TIME_NAMES, TableFormat, bad_reason, parse_time, read_column, read_rows, read_sample
+from ...runtime.rows.tables import read_column, read_rows, read_sample
+from ...runtime.rows.times import TIME_NAMES, is_break, parse_time, period_of
 from .columns import MOST_LEVELS
 
 if TYPE_CHECKING:
@@ -280,12 +283,10 @@ def _segments(kept: NDArray[np.bool_], times: NDArray[np.float64] | None) -> tup
     breaks[1:] |= ~kept[:-1]
     if times is None or len(times) == 1:
         return np.cumsum(breaks), None
-    steps = np.diff(times)
-    forward = steps[steps > 0]
-    if not len(forward):
+    period_s = period_of(times)
+    if period_s is None:
         raise InputError("the time stamps never go forward; name the right column with --time-column")
-    period_s = float(np.median(forward))
-    breaks[1:] |= (steps > 1.5 * period_s) | (steps <= 0)
+    breaks[1:] |= is_break(np.diff(times), 1, period_s)
     return np.cumsum(breaks), period_s
 
 

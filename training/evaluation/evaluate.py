@@ -11,12 +11,13 @@ import msgspec
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from ...runtime.batch.inputs import check_suffix
-from ...runtime.batch.scores import written_aside
-from ...runtime.bundle import Bundle, Kind, describe_range
+from ...runtime.bundle import Bundle, Kind
+from ...runtime.describe import describe_range
 from ...runtime.detector import Detector
 from ...runtime.errors import InputError
-from ...runtime.rows.tables import TableFormat
+from ...runtime.output import check_suffix, text_written_aside
+from ...runtime.rows.csv_text import TableFormat
+from ...runtime.rows.times import period_of
 from ...runtime.scoring.drift import DriftMonitor
 from .events import Events, PointAdjusted, count_events, point_adjust
 from .importance import LogLikelihood, log_likelihood
@@ -235,7 +236,7 @@ def evaluate(
         )
     if report is not None:
         check_suffix(report, ".html")
-    with nullcontext() if report is None else written_aside(report, force=force) as page:
+    with nullcontext() if report is None else text_written_aside(report, force=force) as page:
         labelled = score_labelled(detector, data, labels, form, adaptive=adaptive)
         evaluation = judge(detector, labelled, adaptive=adaptive, point_adjusted=point_adjusted)
         if page is not None:
@@ -343,6 +344,5 @@ def _normal_days(labelled: Labelled) -> float | None:
     """How long the normal rows with a score lasted, by the median step of the time stamps; None without any."""
     if labelled.times is None:
         return None
-    steps = np.diff(labelled.times[np.isfinite(labelled.times)])
-    period_s = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
+    period_s = period_of(labelled.times) or 0.0
     return int((labelled.scored & ~labelled.truth).sum()) * period_s / 86400 or None

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ...runtime.batch.scores import find_images, refuse_folder
+from ...runtime.batch.inputs import refuse_folder
 from ...runtime.bundle import Bundle
 from ...runtime.detector import Detector, Scores
 from ...runtime.errors import InputError
-from ...runtime.images.reading import read_file
-from ...runtime.rows.tables import TableFormat, read_column, read_rows, read_sample
-from ...runtime.scoring.results import Recording, Watch, score_images
+from ...runtime.images.folders import find_images, read_file
+from ...runtime.rows.csv_text import TableFormat
+from ...runtime.rows.tables import read_column, read_rows, read_sample
+from ...runtime.scoring.score import score_images, score_rows
+from ...runtime.scoring.state import StreamState
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,15 +67,15 @@ def score_labelled(
 
     There are normal and anomalous ones among those with a score.
     """
-    watch = Watch(detector, adaptive=adaptive)
+    state = StreamState(detector.bundle, adaptive=adaptive)
     if detector.bundle.kind == "images":
         if labels is not None:
             raise InputError("--labels is for tables; the labels of images are the names of their folders")
-        found = _score_folder(detector, data, watch)
+        found = _score_folder(detector, data, state)
     else:
         if labels is None:
             raise InputError(f"{data}: needs --labels, a column of 0 and 1 or a CSV file with one")
-        found = _score_table(detector, data, form, watch)._replace(truth=read_labels(data, labels, form))
+        found = _score_table(detector, data, form, state)._replace(truth=read_labels(data, labels, form))
     if len(found.truth) != len(found.score):
         raise InputError(f"{len(found.truth)} labels for {len(found.score)} rows of {data}")
     kept = found.truth[found.scored]
@@ -114,22 +116,22 @@ def read_labels(data: Path, labels: str, form: TableFormat) -> NDArray[np.bool_]
     return truth
 
 
-def _score_table(detector: Detector, data: Path, form: TableFormat, watch: Watch) -> Labelled:
+def _score_table(detector: Detector, data: Path, form: TableFormat, state: StreamState) -> Labelled:
     """The rows of a CSV, all normal until the labels are read."""
     refuse_folder(detector, data)
     bundle = detector.bundle
-    recording = Recording(detector, watch=watch)
     parts: list[Labelled] = []
     for rows in read_rows(data, bundle.columns, form=form, time_column=bundle.data.time_column):
         normal = np.zeros(len(rows.values), np.bool_)
-        found = recording.push(rows).scores
+        results, framer = score_rows(detector, state.framer, rows)
+        found = state.accept(results, framer).scores
         parts.append(_labelled(normal, found, _z_score(rows.values, bundle), rows.values)._replace(times=rows.times))
     if not parts:
         raise InputError(f"{data}: no rows after the header")
     return _joined(parts)
 
 
-def _score_folder(detector: Detector, folder: Path, watch: Watch) -> Labelled:
+def _score_folder(detector: Detector, folder: Path, state: StreamState) -> Labelled:
     """The images of a folder, anomalous or not by the folder they are in."""
     image = detector.bundle.image
     assert image is not None
@@ -141,7 +143,7 @@ def _score_folder(detector: Detector, folder: Path, watch: Watch) -> Labelled:
         except InputError as error:
             raise InputError(f"{file.path}: {error}") from None
         is_anomalous = np.array([NORMAL_FOLDER not in file.name.split("/")[:-1]])
-        found = score_images(detector, len(parts), [pixels], watch).scores
+        found = state.watch.accept(score_images(detector, len(parts), [pixels])).scores
         z_score = _z_score(pixels.reshape(1, -1, pixels.shape[-1]), detector.bundle)
         parts.append(_labelled(is_anomalous, found, z_score, pixels[None])._replace(names=(file.name,)))
     # MVTec has test/ and ground_truth/ side by side; below another folder the masks would be taken for images.

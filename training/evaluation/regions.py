@@ -12,7 +12,7 @@ from scipy.ndimage import label
 from ...runtime.bundle import Image
 from ...runtime.detector import Detector
 from ...runtime.errors import InputError
-from ...runtime.images.reading import image_files, read_file
+from ...runtime.images.folders import image_files, read_file
 from .labelled import Labelled
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
-from ...runtime.batch.reconstructions import png, to_pixels
 from ...runtime.bundle import Bundle, Column
 from ...runtime.detector import HEAT_WHITE, Detector
+from ...runtime.images.pictures import png, to_pixels
 from ..calibration import realised_range
 from . import plots
 from .events import runs

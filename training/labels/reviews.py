@@ -9,12 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...runtime.batch.scores import refuse_folder
+from ...runtime.batch.inputs import refuse_folder
 from ...runtime.bundle import Bundle
 from ...runtime.detector import Detector
 from ...runtime.errors import InputError
-from ...runtime.rows.tables import TableFormat, read_column, read_rows
-from ...runtime.scoring.results import Framer, fill
+from ...runtime.rows.csv_text import TableFormat
+from ...runtime.rows.tables import read_column, read_rows
+from ...runtime.scoring.framing import Framer, fill
 from ..evaluation.labelled import LABELS
 
 FAULT, NORMAL, UNREVIEWED = 1, 0, -1
@@ -62,10 +63,10 @@ def read_reviews(path: Path, column: str, form: TableFormat) -> NDArray[np.int64
 def read_recording(detector: Detector, path: Path, form: TableFormat) -> Recording:
     """All rows of a CSV with their scores; bad rows and rows before a full window are not usable."""
     refuse_folder(detector, path)
-    bundle, framer = detector.bundle, Framer(detector.bundle)
+    bundle, framer = detector.bundle, Framer.of(detector.bundle)
     parts, why = [], {}
     for rows in read_rows(path, bundle.columns, form=form, time_column=bundle.data.time_column):
-        framed = framer.push(rows)
+        framed, framer = framer.frame(rows)
         score = fill(detector.score(framed.inputs).score, framed.full, len(rows.values))
         parts.append((rows.values, score))
         why.update({rows.first + index: reason for index, reason in enumerate(framed.reason) if reason})

@@ -14,7 +14,8 @@ from PIL import Image as Pillow
 
 from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.tables import TableFormat, read_sample
+from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.rows.tables import read_sample
 from vae_detect.training.data.columns import MOST_LEVELS, plan_columns
 from vae_detect.training.data.loading import (
     SHARES,

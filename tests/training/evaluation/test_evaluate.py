@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.evaluation.evaluate import Evaluation, PromiseCheck, check_promise, evaluate, trace_curves
 from vae_detect.training.evaluation.events import Events

@@ -9,7 +9,7 @@ from PIL import Image as Pillow
 
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.training.evaluation.labelled import read_labels, score_labelled
 
 CSV = TableFormat()

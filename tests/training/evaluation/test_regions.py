@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.training.evaluation.labelled import Labelled, score_labelled
 from vae_detect.training.evaluation.regions import LARGEST_FALSE_RATE, judge_pixels, pixel_areas, read_masks
 

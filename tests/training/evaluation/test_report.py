@@ -17,7 +17,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.runtime.simulation import Fault, csv_lines, simulate
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.evaluation.evaluate import evaluate, judge

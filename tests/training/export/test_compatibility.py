@@ -16,7 +16,7 @@ from tiny_images import normal_images
 
 from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.settings.recipes import configure
 from vae_detect.training.train import train

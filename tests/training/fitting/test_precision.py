@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.training.data.columns import plan_columns
 from vae_detect.training.data.loading import Selection, Split
 from vae_detect.training.fitting.fit import Epoch, fit

@@ -7,7 +7,7 @@ import pytest
 
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.runtime.simulation import COLUMNS
 from vae_detect.training.labels.reviews import (
     MOST_LABELS,

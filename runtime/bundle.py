@@ -310,9 +310,8 @@ def _decode(text: str, kind: type[T], source: str) -> T:
 
 def _check(bundle: Bundle, source: str) -> None:
     calibration, golden, prior = bundle.calibration, bundle.golden, bundle.prior
-    golden_inputs = (
-        len(golden.x) if bundle.image is None else len(golden.pixels) / max(1, math.prod(bundle.image.shape))
-    )
+    per_image = max(1, math.prod(bundle.image.shape)) if bundle.image else 1
+    golden_inputs = len(golden.pixels) / per_image if bundle.image else len(golden.x)
     problems = [
         (not bundle.columns, "no columns"),
         (len(set(bundle.names)) != len(bundle.names), "a column name is repeated"),

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...runtime.commands.options import table_form, table_options
 from ...runtime.commands.terminal import leads, needs
 from .made import print_made
+
+if TYPE_CHECKING:
+    from ..fitting.fit import Epoch
 
 
 def column_names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -34,7 +39,7 @@ def column_names(_ctx: click.Context, _parameter: click.Parameter, value: str | 
 )
 @click.option("--window", type=click.IntRange(2), help="Rows in a window.  [default: 16 with --kind windows]")
 @click.option("--stride", type=click.IntRange(1), help="Rows between the starts of training windows.  [default: 1]")
-@click.option("--recipe", help="Family of autoencoder; 'vae-detect recipes' lists them.  [default: vae]")
+@click.option("--recipe", help="Family of autoencoder; 'vae-detect recipes' lists them.  [default: ensemble]")
 @click.option(
     "--size", metavar="PIXELS", help="What images are resized to: 64, or 64,96 for height,width.  [default: 64]"
 )
@@ -79,12 +84,6 @@ def column_names(_ctx: click.Context, _parameter: click.Parameter, value: str | 
 def train(
     data: Path,
     more_assignments: tuple[str, ...],
-    out: Path,
-    kind: str | None,
-    window: int | None,
-    stride: int | None,
-    recipe: str | None,
-    size: str | None,
     assignments: tuple[str, ...],
     config: Path | None,
     columns: tuple[str, ...],
@@ -92,13 +91,12 @@ def train(
     treat: str,
     class_column: str | None,
     time_column: str | None,
-    far: str,
     rate: str | None,
-    device: str,
-    licence: str,
-    resume: bool,
     as_json: bool,
-    **form: Any,
+    delimiter: str,
+    decimal: str,
+    no_header: bool,
+    **options: Any,
 ) -> None:
     """Learn from DATA, a CSV of normal operation or a folder of normal images, and export a detector.
 
@@ -111,45 +109,35 @@ def train(
     from ..settings.recipes import configure, read_settings
 
     settings = read_settings(config, (*assignments, *more_assignments))
-    flags = {"kind": kind, "window": window, "stride": stride, "recipe": recipe, "size": size}
+    flags = {name: options.pop(name) for name in ("kind", "window", "stride", "recipe", "size")}
     settings.update({name: value for name, value in flags.items() if value is not None})
     if data.is_dir():
         settings.setdefault("kind", "images")
     chosen = configure(settings)
-    rate_hz = parse_rate(rate) if rate else None
+    options |= {"rate_hz": parse_rate(rate) if rate else None, "form": table_form(delimiter, decimal, no_header)}
     with needs("train"):  # after the settings: wrong ones need not wait for torch, which takes seconds to import
-        from tqdm import tqdm
-
         from ..data.columns import parse_treatments
         from ..data.loading import Selection
-        from ..fitting.fit import Epoch
         from ..train import train as run
-    bar = tqdm(total=chosen.epochs, unit="epoch", disable=None if leads() else True, file=sys.stderr)
+
+        selection = Selection(columns, exclude, time_column, class_column, parse_treatments(treat))
+        with _progress(chosen.epochs) as (say, report):
+            made = run(data, options.pop("out"), chosen, selection=selection, say=say, report=report, **options)
+    if made is not None:
+        print_made(made.files, made.bundle, as_json=as_json)
+
+
+@contextmanager
+def _progress(epochs: int) -> Iterator[tuple[Callable[[str], None], Callable[[Epoch], None]]]:
+    """A bar on standard error: what writes a line above it, and what moves it."""
+    from tqdm import tqdm
+
+    bar = tqdm(total=epochs, unit="epoch", disable=None if leads() else True, file=sys.stderr)
 
     def report(epoch: Epoch) -> None:
         bar.update(epoch.number - bar.n)
-        bar.set_postfix(
-            loss=f"{epoch.loss:.3f}",
-            reconstruction=f"{epoch.reconstruction:.3f}",
-            kl=f"{epoch.kl:.3f}",
-            validation=f"{epoch.validation:.3f}",
-        )
+        shown = {name: f"{getattr(epoch, name):.3f}" for name in ("loss", "reconstruction", "kl", "validation")}
+        bar.set_postfix(shown)
 
     with bar:
-        outcome = run(
-            data,
-            out,
-            chosen,
-            selection=Selection(columns, exclude, time_column, class_column, parse_treatments(treat)),
-            form=table_form(**form),
-            far=far,
-            rate_hz=rate_hz,
-            device=device,
-            licence=licence,
-            resume=resume,
-            say=lambda text: bar.write(text, file=sys.stderr),
-            report=report,
-        )
-    if outcome is None:
-        return
-    print_made(outcome.files, outcome.bundle, as_json=as_json)
+        yield lambda text: bar.write(text, file=sys.stderr), report

@@ -21,19 +21,10 @@ from ..runtime.rows.tables import TableFormat
 from ..runtime.session import read_model_file
 from .calibration import calibrate, min_calibration_rows
 from .data.loading import Selection, load_table, split
-from .export.graphs import (
-    Defaults,
-    Files,
-    Graphs,
-    compare,
-    export_id,
-    finish_part,
-    finish_scorer,
-    golden,
-    graft,
-    hostile_inputs,
-    write_files,
-)
+from .export.files import Files, export_id, finish_part, finish_scorer, write_files
+from .export.graft import graft
+from .export.graphs import Defaults, Graphs
+from .export.parity import compare, golden, hostile_inputs
 from .labels.feedback import Fit
 from .labels.reviews import FAULT, Recording, choose_labels, in_parts, inputs_at, read_recording, read_reviews
 from .train import EVENT_ROWS

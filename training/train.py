@@ -24,18 +24,9 @@ from ..runtime.rows.tables import TableFormat
 from .calibration import calibrate, min_calibration_rows
 from .data.columns import plan_columns
 from .data.loading import Selection, Split, Table, covered_rows, load_images, load_table, split
-from .export.graphs import (
-    Defaults,
-    Files,
-    build_graphs,
-    certify,
-    export_id,
-    finish_part,
-    finish_scorer,
-    golden,
-    reference_scores,
-    write_files,
-)
+from .export.files import Files, export_id, finish_part, finish_scorer, write_files
+from .export.graphs import Defaults, build_graphs
+from .export.parity import certify, golden, reference_scores
 from .fitting.fit import Epoch, fit, join_world
 from .fitting.objective import active_units
 from .model.autoencoder import Autoencoder

@@ -26,7 +26,7 @@ from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.runtime.session import Session
 from vae_detect.runtime.simulation import COLUMNS, Fault, csv_lines, simulate
 from vae_detect.training.data.loading import Selection
-from vae_detect.training.export.graphs import PARITY_BATCHES
+from vae_detect.training.export.parity import PARITY_BATCHES
 from vae_detect.training.finetune import Outcome, dependence_rows, finetune
 from vae_detect.training.labels.feedback import NARROW, WIDE, Yardstick
 from vae_detect.training.settings.recipes import TrainConfig, configure

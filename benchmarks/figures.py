@@ -63,9 +63,17 @@ class Digits:
         if key not in self._made:
             out = self.folder / f"{len(self._made)}.onnx"
             config = configure({**SETTINGS, "recipe": recipe, **settings})
-            outcome = train(self.folder / "digits", out, config, selection=Selection(), form=TableFormat(), far="0.05")
-            assert outcome is not None
-            self._made[key] = Detector.load(out, provider="cpu"), outcome.history
+            epochs: list[Epoch] = []
+            train(
+                self.folder / "digits",
+                out,
+                config,
+                selection=Selection(),
+                form=TableFormat(),
+                far="0.05",
+                report=epochs.append,
+            )
+            self._made[key] = Detector.load(out, provider="cpu"), epochs
         return self._made[key]
 
 

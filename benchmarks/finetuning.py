@@ -28,7 +28,7 @@ from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.evaluation.labelled import read_labels
-from vae_detect.training.finetune import dependence_rows
+from vae_detect.training.finetune import event_rows
 from vae_detect.training.labels.feedback import Fit
 from vae_detect.training.labels.reviews import Recording, read_recording
 from vae_detect.training.settings.recipes import configure
@@ -124,7 +124,7 @@ def measure(task: Task, detector: Detector, reviewed: Reviewed, seed: int) -> li
     generator = np.random.default_rng(seed)
     review, judge = halves(reviewed, generator)
     truth, before = reviewed.truth[judge], reviewed.recording.score[judge]
-    near = 0 if task.group == "tables" else dependence_rows(detector.bundle)
+    near = 0 if task.group == "tables" else event_rows(detector.bundle)
     found: list[tuple[float, ...]] = []
     for count in COUNTS:
         rows = draw(reviewed, review, count, generator)

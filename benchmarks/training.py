@@ -38,7 +38,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from vae_detect.runtime.bundle import Column
 from vae_detect.training.data.columns import plan_columns
-from vae_detect.training.data.loading import Split
+from vae_detect.training.data.split import Split
 from vae_detect.training.fitting.fit import fit
 from vae_detect.training.model.autoencoder import Autoencoder
 from vae_detect.training.model.likelihoods import Gaussian, kl_standard_normal
@@ -155,7 +155,7 @@ def ours(values: NDArray[np.float32], columns: tuple[Column, ...], folder: Path)
     def run(epochs: int) -> list[float]:
         config = TrainConfig(hidden=HIDDEN, latent=LATENT, batch=BATCH, epochs=epochs, patience=epochs)
         model, clock = Autoencoder(config, columns), Clock()
-        fit(model, raw, parts, config, checkpoint=folder / "checkpoint", fingerprint="", report=clock.tick)
+        fit(model, raw, parts, checkpoint=folder / "checkpoint", fingerprint="", report=clock.tick)
         return clock.laps
 
     return run

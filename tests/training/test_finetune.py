@@ -26,8 +26,9 @@ from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.runtime.session import Session
 from vae_detect.runtime.simulation import COLUMNS, Fault, csv_lines, simulate
 from vae_detect.training.data.loading import Selection
+from vae_detect.training.export.files import Exported
 from vae_detect.training.export.parity import PARITY_BATCHES
-from vae_detect.training.finetune import Outcome, dependence_rows, finetune
+from vae_detect.training.finetune import event_rows, finetune
 from vae_detect.training.labels.feedback import NARROW, WIDE, Yardstick
 from vae_detect.training.settings.recipes import TrainConfig, configure
 from vae_detect.training.train import train
@@ -40,7 +41,7 @@ COMMAND = str(Path(sys.executable).parent / "vae-detect")
 class Tuned:
     """What a run made, from what, and what it said."""
 
-    outcome: Outcome
+    outcome: Exported
     before: Detector
     after: Detector
     said: list[str]
@@ -342,7 +343,7 @@ def test_another_recording_can_set_the_threshold(model: Path, labels_csv: Path, 
 def test_windows(windows_model: Path, normal_csv: Path, labels_csv: Path, tmp_path: Path) -> None:
     tuned = run(windows_model, labels_csv, tmp_path / "w.onnx", normal_csv)
     assert tuned.after.bundle.calibration.n == tuned.before.bundle.data.calibration
-    assert dependence_rows(tuned.after.bundle) == 10
+    assert event_rows(tuned.after.bundle) == 10
     x = tuned.after.golden_inputs()
     assert x.shape[1:] == (4, 8)
     assert not np.allclose(tuned.after.score(x).score, tuned.before.score(x).score, rtol=1e-3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from ...runtime.bundle import Column, Treatment
 from ...runtime.errors import InputError
 from ...runtime.rows.fields import UNKNOWN, write_number
+from ..settings.recipes import TrainConfig
+from .loading import MOST_LEVELS, Selection, Table
+from .split import Split, covered_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-MOST_LEVELS = 32
-"""Distinct values up to which a column can be a category or a class."""
 
 _HEAVY_TAIL = 30.0
 """Kurtosis above which a column is taken on a logarithmic scale. A normal distribution has 3, an exponential 9."""
@@ -29,6 +29,49 @@ _LOGIT_EDGE = 1e-3
 _TREATMENTS: tuple[Treatment, ...] = get_args(Treatment)
 
 _UNIT = re.compile(r"\[([^\[\]]+)\]\s*$")
+
+
+def columns_of(
+    table: Table, parts: Split, config: TrainConfig, selection: Selection
+) -> tuple[tuple[Column, ...], list[str]]:
+    """The columns of a run with the statistics of its training rows, and notes; raises like `plan_columns`."""
+    has_range = config.likelihood in ("bernoulli", "continuous-bernoulli")
+    if table.image is not None:
+        pixels = table.values[parts.train].reshape(-1, len(table.names))
+        center = pixels.mean(axis=0, dtype=np.float64)
+        scale = np.maximum(pixels.std(axis=0, dtype=np.float64), 1.0)
+        if has_range:
+            center, scale = np.zeros_like(center), np.full_like(scale, 255.0)
+        return tuple(map(Column, table.names, [""] * len(center), center.tolist(), scale.tolist())), []
+    treatments = dict(selection.treatments)
+    if selection.class_column is not None:
+        treatments[selection.class_column] = "class"
+    if has_range:
+        levels = {name for name, kind in treatments.items() if kind in ("category", "class")} | set(table.texts)
+        _refuse_out_of_range(table, config.likelihood, but=levels)
+    return plan_columns(
+        table.values[covered_rows(parts.train, config.window)].astype(np.float32, copy=False),
+        table.names,
+        texts=table.texts,
+        treatments=treatments,
+        numeric_only=config.ingredients.training == "contrastive-divergence",
+        # Prototypes find far values, which a logarithm brings near; the cells of windows gain by it.
+        logarithms=config.ingredients.score != "joined" or config.kind != "rows",
+        standardise=not has_range,
+    )
+
+
+def _refuse_out_of_range(table: Table, likelihood: str, *, but: Container[str]) -> None:
+    """Refuses values that the likelihood does not know, in all columns `but` those whose values are only names."""
+    for index, name in enumerate(table.names):
+        if name in but:
+            continue
+        values = table.values[:, index]
+        binary = likelihood == "bernoulli"
+        strange = values[(values != 0) & (values != 1)] if binary else values[(values < 0) | (values > 1)]
+        if len(strange):
+            wanted = "of 0 and 1" if binary else "between 0 and 1"
+            raise InputError(f"likelihood {likelihood} is for columns {wanted}; column {name!r} holds {strange[0]:g}")
 
 
 def plan_columns(

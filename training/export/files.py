@@ -12,7 +12,7 @@ from typing import NamedTuple
 import onnx
 
 from ...runtime import bundle as graph
-from ...runtime.bundle import Bundle, Part
+from ...runtime.bundle import SCHEMA_VERSION, Bundle, Part, Parts
 from ...runtime.errors import InputError
 from .graphs import Graphs
 
@@ -32,6 +32,14 @@ class Files(NamedTuple):
         return cls(scorer, *(scorer.with_name(f"{scorer.stem}.{part}.onnx") for part in ("encoder", "decoder")))
 
 
+class Exported(NamedTuple):
+    """What a run made."""
+
+    files: Files
+    bundle: Bundle
+    """The scorer's metadata."""
+
+
 def export_id(graphs: Graphs, settings: str) -> str:
     """16 hex digits that change with any weight or setting."""
     digest = sha256(settings.encode())
@@ -40,14 +48,33 @@ def export_id(graphs: Graphs, settings: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def finish_part(model: onnx.ModelProto, part: Part) -> bytes:
-    """The bytes of an encoder or decoder file."""
-    return _with_metadata(model, part.to_json())
+class PartFiles(NamedTuple):
+    """The bytes of the encoder's and the decoder's file."""
+
+    encoder: bytes
+    decoder: bytes
+
+    @property
+    def digests(self) -> Parts:
+        """What the scorer knows them by."""
+        return Parts(sha256(self.encoder).hexdigest(), sha256(self.decoder).hexdigest())
 
 
-def finish_scorer(model: onnx.ModelProto, bundle: Bundle) -> bytes:
-    """The bytes of a scorer file."""
-    return _with_metadata(model, bundle.to_json())
+def finish_parts(graphs: Graphs, identity: str) -> PartFiles:
+    """Encoder and decoder with what says to which detector they belong."""
+    encoder = Part(schema_version=SCHEMA_VERSION, export_id=identity, part="encoder")
+    decoder = Part(schema_version=SCHEMA_VERSION, export_id=identity, part="decoder")
+    return PartFiles(
+        _with_metadata(graphs.encoder, encoder.to_json()), _with_metadata(graphs.decoder, decoder.to_json())
+    )
+
+
+def write_detector(files: Files, scorer: onnx.ModelProto, parts: PartFiles, bundle: Bundle) -> Exported:
+    """Writes the three files of a detector, `bundle` being the metadata of its scorer."""
+    content = _with_metadata(scorer, bundle.to_json())
+    # The scorer last: whoever sees it finds its parts.
+    write_files({files.encoder: parts.encoder, files.decoder: parts.decoder, files.scorer: content})
+    return Exported(files, bundle)
 
 
 def _with_metadata(model: onnx.ModelProto, text: str) -> bytes:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
 
 from ...runtime import bundle as graph
@@ -17,6 +16,7 @@ from ...runtime.bundle import Bundle, Golden, Parity
 from ...runtime.errors import InputError, ParityError
 from ...runtime.session import Session
 from ..model.autoencoder import Autoencoder
+from ..model.building import reference_scores
 
 PARITY_BATCHES = (1, 3, 1024)
 
@@ -24,16 +24,6 @@ IMAGE_BATCHES = (1, 3, 64)
 
 PARITY_TOLERANCE = 1e-4
 """Relative difference of scores between torch and ONNX Runtime above which nothing is written."""
-
-
-def reference_scores(model: Autoencoder, x: NDArray[Any]) -> NDArray[np.float32]:
-    """Scores (inputs,) that the trained network gives in torch."""
-    batch = max(32, 4096 // model.cells)
-    with torch.no_grad():
-        parts = [
-            model.terms(torch.from_numpy(x[i : i + batch]), model.noise).score.numpy() for i in range(0, len(x), batch)
-        ]
-    return np.concatenate(parts)
 
 
 def hostile_inputs(model: Autoencoder | Bundle) -> NDArray[Any]:

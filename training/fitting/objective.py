@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from ..model.autoencoder import Autoencoder, Code, importance_weighted_bound
 from ..model.boltzmann import contrastive_divergence
 from ..model.likelihoods import Mixed, kl_per_dimension
+from ..model.steps import Step
 from . import penalties
-from .steps import Step
 
 OUTLIER_BOUND = 20.0
 """While training, targets are clamped to this many standard deviations, so that no single cell owns a step."""

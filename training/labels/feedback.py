@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from ...runtime.bundle import Bundle, Calibration
 from ..data.columns import Layout, Transform
-from .reviews import Recording, in_parts, inputs_at
+from ..data.split import windows_at
+from .reviews import Recording, in_parts
 
 Floats = NDArray[np.float64]
 
@@ -201,7 +202,7 @@ class Fit:
         self.bundle, self.labelled, self.is_fault = bundle, labelled, is_fault
         self.yardstick = Yardstick.of(bundle.calibration)
         self._log_odds = self.yardstick.log_odds(recording.score[labelled])
-        self._x = torch.from_numpy(inputs_at(bundle, recording.values, labelled))
+        self._x = torch.from_numpy(windows_at(recording.values, labelled, bundle.window))
         # Rows near a label are much like it: labels of a stretch count as one, and its rows are scored without them.
         self._near = near
         stretch: NDArray[np.int64] = np.cumsum(np.diff(labelled, prepend=labelled[:1]) > 2 * near, dtype=np.int64)
@@ -276,7 +277,7 @@ class Fit:
         weights = torch.from_numpy(self.weights.astype(np.float32))
         parts = []
         for part in in_parts(np.arange(len(rows))):
-            points = self.likeness(torch.from_numpy(inputs_at(self.bundle, values, rows[part])))
+            points = self.likeness(torch.from_numpy(windows_at(values, rows[part], self.bundle.window)))
             g = (likeness_of(points, self.points) @ weights)[np.arange(len(part)), columns[part]]
             parts.append(self.yardstick.correct(torch.from_numpy(score[part]), g).numpy())
         return np.concatenate(parts)

@@ -15,6 +15,7 @@ from ...runtime.detector import Detector
 from ...runtime.errors import InputError
 from ...runtime.rows.tables import TableFormat, read_column, read_rows
 from ...runtime.scoring.results import Framer, fill
+from ..data.split import windows_at
 from ..evaluation.labelled import LABELS
 
 FAULT, NORMAL, UNREVIEWED = 1, 0, -1
@@ -75,11 +76,6 @@ def read_recording(detector: Detector, path: Path, form: TableFormat) -> Recordi
     return Recording(values, score, np.isfinite(score), why)
 
 
-def inputs_at(bundle: Bundle, values: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The inputs whose newest rows these are."""
-    return values[rows] if bundle.kind == "rows" else values[rows[:, None] + np.arange(1 - bundle.window, 1)]
-
-
 def in_parts(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """In parts, since windows gathered all at once are the recording many times over."""
     return np.array_split(rows, max(1, -(-len(rows) // _AT_ONCE)))
@@ -114,7 +110,7 @@ def _refuse_contradictions(
 ) -> None:
     seen: dict[bytes, int] = {}
     for row in rows.tolist():
-        first = seen.setdefault(inputs_at(bundle, values, np.array([row])).tobytes(), row)
+        first = seen.setdefault(windows_at(values, np.array([row]), bundle.window).tobytes(), row)
         if label[first] != label[row]:
             raise InputError(
                 f"{path}: rows {first} and {row} are the same, and labelled {label[first]} and {label[row]}; "

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from ...runtime.bundle import Column, Image
 from ...runtime.errors import InputError
 from ..data.columns import Layout, Transform
-from ..fitting.steps import Step
 from ..settings.recipes import Recipe, TrainConfig
 from .boltzmann import Machine
 from .ensemble import Ensemble, Measured, WindowStatistics
@@ -29,6 +28,7 @@ from .networks import (
     halved,
 )
 from .priors import ClassMeans, Mixture, StandardNormal
+from .steps import Step
 
 LOG_VARIANCE_BOUNDS = (-10.0, 4.0)
 """Bounds of the posterior's log-variance: from 0.7 % of the prior's width to 7 times it."""

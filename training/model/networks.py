@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..fitting.steps import Step
+from .steps import Step
 
 ACTIVATIONS = {"relu": torch.relu, "sigmoid": torch.sigmoid}
 

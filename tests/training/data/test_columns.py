@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from vae_detect.runtime.bundle import Column, Treatment
 from vae_detect.runtime.errors import InputError
-from vae_detect.training.data.columns import MOST_LEVELS, Layout, Transform, parse_treatments, plan_columns
+from vae_detect.training.data.columns import Layout, Transform, parse_treatments, plan_columns
+from vae_detect.training.data.loading import MOST_LEVELS
 
 Floats = NDArray[np.float32]
 

@@ -14,9 +14,9 @@ from vae_detect.training.export.parity import (
     flipped,
     hostile_inputs,
     measure,
-    reference_scores,
 )
 from vae_detect.training.model.autoencoder import Autoencoder
+from vae_detect.training.model.building import reference_scores
 from vae_detect.training.settings.recipes import TrainConfig
 
 

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from vae_detect.runtime.bundle import Column, Image
 from vae_detect.runtime.errors import InputError
-from vae_detect.training.data.loading import Split
-from vae_detect.training.fitting.fit import ALONE, Epoch, Inputs, World, fit, join_world
+from vae_detect.training.data.split import Split
+from vae_detect.training.fitting.fit import Epoch, Inputs, fit
 from vae_detect.training.fitting.objective import Objective
+from vae_detect.training.fitting.world import ALONE, World, join_world
 from vae_detect.training.model.autoencoder import Autoencoder
 from vae_detect.training.settings.recipes import RECIPES, TrainConfig, configure
 
@@ -78,9 +79,7 @@ def run(
     report: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Run:
     model = new_model(config)
-    history = fit(
-        model, rows, parts, config, checkpoint=checkpoint, fingerprint=fingerprint, resume=resume, report=report
-    )
+    history = fit(model, rows, parts, checkpoint=checkpoint, fingerprint=fingerprint, resume=resume, report=report)
     return Run(model, history)
 
 
@@ -208,8 +207,8 @@ def test_the_seed_orders_the_rows_too(rows: Tensor, tmp_path: Path) -> None:
     ends = []
     for seed in (0, 1):
         model = new_model(CONFIG)
-        config = replace(CONFIG, seed=seed)
-        fit(model, rows, PARTS, config, checkpoint=tmp_path / "c", fingerprint="abc")
+        model.config = replace(CONFIG, seed=seed)
+        fit(model, rows, PARTS, checkpoint=tmp_path / "c", fingerprint="abc")
         ends.append(model.state_dict())
     assert not equal(*ends)
 
@@ -290,7 +289,7 @@ def test_a_run_stopped_while_it_pretrains_resumes(
         raise InterruptedRunError
 
     with monkeypatch.context() as patch:
-        patch.setattr("vae_detect.training.fit.pretrain", stopped)
+        patch.setattr("vae_detect.training.fitting.fit.pretrain", stopped)
         with pytest.raises(InterruptedRunError):
             run(rows, tmp_path / "c", config)
     resumed = run(rows, tmp_path / "c", config, resume=True)

@@ -9,12 +9,12 @@ from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.runtime.simulation import COLUMNS
+from vae_detect.training.data.split import windows_at
 from vae_detect.training.labels.reviews import (
     MOST_LABELS,
     Recording,
     choose_labels,
     in_parts,
-    inputs_at,
     read_recording,
     read_reviews,
 )
@@ -64,7 +64,7 @@ def test_a_recording_has_the_scores_of_the_detector(
 def test_windows_end_at_their_row(windows_detector: Detector, normal_csv: Path) -> None:
     found = read_recording(windows_detector, normal_csv, CSV)
     assert found.usable.tolist() == [False] * 3 + [True] * 1437
-    x = inputs_at(windows_detector.bundle, found.values, np.array([3, 700]))
+    x = windows_at(found.values, np.array([3, 700]), 4)
     np.testing.assert_array_equal(x, np.stack([found.values[0:4], found.values[697:701]]))
     np.testing.assert_allclose(windows_detector.score(x).score, found.score[[3, 700]], rtol=1e-5)
 

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from vae_detect.runtime.bundle import Column, Image
 from vae_detect.runtime.errors import InputError
 from vae_detect.training.fitting.objective import OUTLIER_BOUND, Losses, Objective
-from vae_detect.training.fitting.steps import Step
 from vae_detect.training.model.autoencoder import (
     LOG_VARIANCE_BOUNDS,
     Autoencoder,
@@ -29,6 +28,7 @@ from vae_detect.training.model.autoencoder import (
     noise_points,
 )
 from vae_detect.training.model.networks import MlpDecoder, MlpEncoder
+from vae_detect.training.model.steps import Step
 from vae_detect.training.settings.recipes import RECIPES, TrainConfig, configure
 
 LINEAR = TrainConfig(hidden=(), latent=1)

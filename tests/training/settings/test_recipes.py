@@ -13,8 +13,8 @@ from vae_detect.runtime.bundle import Column
 from vae_detect.runtime.errors import InputError
 from vae_detect.training.fitting.objective import Losses, Objective
 from vae_detect.training.fitting.pretraining import pretrain
-from vae_detect.training.fitting.steps import Step
 from vae_detect.training.model.autoencoder import Autoencoder
+from vae_detect.training.model.steps import Step
 from vae_detect.training.settings.recipes import (
     DEFAULT_RECIPE,
     NETWORKS,

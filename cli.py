@@ -262,8 +262,8 @@ def train(
     vae-detect train normal.csv --kind windows --window 32 --far 1/day --out pump.onnx
     vae-detect train boards/train/good --recipe conv --size 64 --out boards.onnx
     """
+    from vae_detect.training.settings.config import configure, read_settings
     from vae_detect.training.settings.rates import parse_rate
-    from vae_detect.training.settings.recipes import configure, read_settings
 
     settings = read_settings(config, (*assignments, *more_assignments))
     flags = {"kind": kind, "window": window, "stride": stride, "recipe": recipe, "size": size}

@@ -33,7 +33,7 @@ from vae_detect.training.data.split import split
 from vae_detect.training.fitting.fit import fit
 from vae_detect.training.model.building import build, settle
 from vae_detect.training.model.ensemble import Ensemble
-from vae_detect.training.settings.recipes import configure
+from vae_detect.training.settings.config import configure
 
 MEMBERS = {
     "rows": ("error", "prototypes", "codes"),

@@ -43,7 +43,7 @@ from vae_detect.runtime.scoring.drift import DriftMonitor
 from vae_detect.training.data.loading import Selection, load_table
 from vae_detect.training.data.split import SHARES, split
 from vae_detect.training.evaluation.vus import vus_pr
-from vae_detect.training.settings.recipes import configure
+from vae_detect.training.settings.config import configure
 from vae_detect.training.train import train
 
 Floats = NDArray[np.float32]

@@ -30,7 +30,8 @@ from vae_detect.runtime.simulation import csv_lines, simulate
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.evaluation.importance import importance_weights
 from vae_detect.training.fitting.fit import Epoch
-from vae_detect.training.settings.recipes import RECIPES, configure
+from vae_detect.training.settings.config import configure
+from vae_detect.training.settings.recipes import RECIPES
 from vae_detect.training.train import train
 
 TRAINED = 1500

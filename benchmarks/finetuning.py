@@ -31,7 +31,7 @@ from vae_detect.training.evaluation.labelled import read_labels
 from vae_detect.training.finetune import event_rows
 from vae_detect.training.labels.feedback import Fit
 from vae_detect.training.labels.reviews import Recording, read_recording
-from vae_detect.training.settings.recipes import configure
+from vae_detect.training.settings.config import configure
 from vae_detect.training.train import train
 
 COUNTS = (5, 10, 50)

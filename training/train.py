@@ -25,8 +25,8 @@ from .fitting.fit import Epoch, fit
 from .fitting.world import World, choose_device, join_world
 from .model.autoencoder import Autoencoder
 from .model.building import build, scores_along, settle
+from .settings.config import TrainConfig
 from .settings.rates import parse_far
-from .settings.recipes import TrainConfig
 
 
 class Plan(NamedTuple):

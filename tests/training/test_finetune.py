@@ -30,7 +30,7 @@ from vae_detect.training.export.files import Exported
 from vae_detect.training.export.parity import PARITY_BATCHES
 from vae_detect.training.finetune import event_rows, finetune
 from vae_detect.training.labels.feedback import NARROW, WIDE, Yardstick
-from vae_detect.training.settings.recipes import TrainConfig, configure
+from vae_detect.training.settings.config import TrainConfig, configure
 from vae_detect.training.train import train
 
 CSV = TableFormat()
@@ -59,7 +59,7 @@ class Day(NamedTuple):
 def model(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small detector of `normal_csv`."""
     out = tmp_path_factory.mktemp("model") / "pump.onnx"
-    config = TrainConfig(hidden=(16,), latent=2, epochs=8, seed=2)
+    config = TrainConfig(recipe="vae", hidden=(16,), latent=2, epochs=8, seed=2)
     train(normal_csv, out, config, selection=Selection(), form=CSV, far="0.05")
     return out
 

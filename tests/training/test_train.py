@@ -30,12 +30,13 @@ from vae_detect.training.calibration import min_calibration_rows
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.export.files import Exported
 from vae_detect.training.fitting.fit import Epoch
-from vae_detect.training.settings.recipes import SCORES, TrainConfig, configure
+from vae_detect.training.settings.config import TrainConfig, configure
+from vae_detect.training.settings.recipes import SCORES
 from vae_detect.training.train import train
 
 CSV = TableFormat()
 ANY = Selection()
-CONFIG = TrainConfig(hidden=(16,), latent=3, epochs=4, batch=64)
+CONFIG = TrainConfig(recipe="vae", hidden=(16,), latent=3, epochs=4, batch=64)
 NAMES = ["vae.onnx", "vae.encoder.onnx", "vae.decoder.onnx"]
 
 
@@ -489,7 +490,7 @@ import sys
 from pathlib import Path
 from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.training.data.loading import Selection
-from vae_detect.training.settings.recipes import configure
+from vae_detect.training.settings.config import configure
 from vae_detect.training.train import train
 
 data, out = map(Path, sys.argv[1:3])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ...runtime.bundle import Column, Treatment
 from ...runtime.errors import InputError
 from ...runtime.rows.fields import UNKNOWN, write_number
-from ..settings.recipes import TrainConfig
+from ..settings.config import TrainConfig
 from .loading import MOST_LEVELS, Selection, Table
 from .split import Split, covered_rows
 

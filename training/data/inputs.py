@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...runtime.errors import InputError
 from ...runtime.rows.tables import TableFormat
-from ..settings.recipes import TrainConfig
+from ..settings.config import TrainConfig
 from .images import load_images
 from .loading import Selection, Table, load_table
 from .split import Split

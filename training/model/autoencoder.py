@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from ...runtime.bundle import Column, Image
 from ...runtime.errors import InputError
 from ..data.columns import Layout, Transform
-from ..settings.recipes import Recipe, TrainConfig
+from ..settings.config import TrainConfig
+from ..settings.recipes import Recipe
 from .boltzmann import Machine
 from .ensemble import Ensemble, Measured, WindowStatistics
 from .likelihoods import LIKELIHOODS, Likelihood, Mixed

@@ -13,7 +13,7 @@ from ...runtime.bundle import Column
 from ..data.columns import columns_of
 from ..data.loading import Selection, Table
 from ..data.split import Split, windows_at
-from ..settings.recipes import TrainConfig
+from ..settings.config import TrainConfig
 from .autoencoder import Autoencoder
 from .ensemble import FITTED_INPUTS, FITTED_VALUES, Ensemble
 

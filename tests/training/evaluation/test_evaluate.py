@@ -18,7 +18,7 @@ from vae_detect.training.data.loading import Selection
 from vae_detect.training.evaluation.evaluate import Evaluation, PromiseCheck, check_promise, evaluate, trace_curves
 from vae_detect.training.evaluation.events import Events
 from vae_detect.training.evaluation.vus import volumes
-from vae_detect.training.settings.recipes import TrainConfig
+from vae_detect.training.settings.config import TrainConfig
 from vae_detect.training.train import train
 
 CSV = TableFormat()
@@ -180,7 +180,7 @@ def test_windows_are_scored_from_the_first_full_one(
 def test_cardio_with_the_defaults(real_data: Path, tmp_path: Path) -> None:
     folder = real_data / "tabular" / "cardio"
     out = tmp_path / "cardio.onnx"
-    train(folder / "train.csv", out, TrainConfig(), selection=Selection(), form=CSV)
+    train(folder / "train.csv", out, TrainConfig(recipe="vae"), selection=Selection(), form=CSV)
     detector = Detector.load(out, provider="cpu")
 
     found = evaluate(detector, folder / "test.csv", str(folder / "test_labels.csv"), CSV)

@@ -23,7 +23,7 @@ from vae_detect.training.data.loading import Selection
 from vae_detect.training.evaluation.evaluate import evaluate, judge
 from vae_detect.training.evaluation.labelled import score_labelled
 from vae_detect.training.evaluation.report import render
-from vae_detect.training.settings.recipes import TrainConfig
+from vae_detect.training.settings.config import TrainConfig
 from vae_detect.training.train import train
 
 CSV = TableFormat()
@@ -67,7 +67,7 @@ def table_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = folder / f"{HOSTILE.replace('/', '')}.csv"
     write_hostile(data, 400, seed=1)
     out = folder / "<b>model</b>.onnx".replace("/", "")
-    config = TrainConfig(hidden=(8,), latent=1, epochs=4, learning_rate=0.01)
+    config = TrainConfig(recipe="vae", hidden=(8,), latent=1, epochs=4, learning_rate=0.01)
     train(folder / "normal.csv", out, config, selection=Selection(exclude=("label",)), form=CSV, far="0.05")
     evaluate(Detector.load(out, provider="cpu"), data, "label", CSV, report=folder / "report.html")
     return folder / "report.html"

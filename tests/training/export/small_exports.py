@@ -15,13 +15,13 @@ from vae_detect.runtime.session import Session
 from vae_detect.training.calibration import calibrate
 from vae_detect.training.export.graphs import Defaults, Graphs, build_graphs
 from vae_detect.training.model.autoencoder import Autoencoder
-from vae_detect.training.settings.recipes import TrainConfig
+from vae_detect.training.settings.config import TrainConfig
 
 CONFIGS = {
-    "vae": TrainConfig(hidden=(6,), latent=2),
+    "vae": TrainConfig(recipe="vae", hidden=(6,), latent=2),
     "ae": TrainConfig(hidden=(6,), latent=2, recipe="ae", likelihood="laplace"),
-    "bernoulli, 8 points": TrainConfig(hidden=(6,), latent=2, likelihood="bernoulli", points=8),
-    "windows": TrainConfig(hidden=(), latent=2, kind="windows", window=4),
+    "bernoulli, 8 points": TrainConfig(recipe="vae", hidden=(6,), latent=2, likelihood="bernoulli", points=8),
+    "windows": TrainConfig(recipe="vae", hidden=(), latent=2, kind="windows", window=4),
     "mixed": TrainConfig(hidden=(6,), latent=2, recipe="mixture-vae", components=3),
     "cvae": TrainConfig(hidden=(6,), latent=2, recipe="cvae", kind="windows", window=4, network="gru"),
     "images": TrainConfig(kind="images", size=(8, 12), hidden=(4, 4), latent=2, recipe="conv-unpool"),

@@ -17,7 +17,7 @@ from vae_detect.training.export.parity import (
 )
 from vae_detect.training.model.autoencoder import Autoencoder
 from vae_detect.training.model.building import reference_scores
-from vae_detect.training.settings.recipes import TrainConfig
+from vae_detect.training.settings.config import TrainConfig
 
 
 @pytest.fixture(params=CONFIGS)
@@ -86,7 +86,9 @@ def test_a_changed_threshold_has_no_certificate(vae: Exported) -> None:
 
 def test_hostile_inputs_by_hand() -> None:
     columns = [Column(name, "", center, 1.0) for name, center in (("a", 1.0), ("b", 2.0), ("c", 3.0))]
-    found = hostile_inputs(Autoencoder(TrainConfig(kind="windows", window=2, hidden=(), latent=1), columns))
+    found = hostile_inputs(
+        Autoencoder(TrainConfig(recipe="vae", kind="windows", window=2, hidden=(), latent=1), columns)
+    )
     assert (found.shape, found.dtype) == ((9, 2, 3), np.dtype(np.float32))
     for value in (0.0, 1.0, 1e30, -1e30, np.inf, -np.inf):
         assert any(np.all(one == np.float32(value)) for one in found)

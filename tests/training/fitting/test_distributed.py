@@ -19,7 +19,7 @@ from vae_detect.training.data.columns import plan_columns
 from vae_detect.training.data.split import Split, windows_at
 from vae_detect.training.fitting.fit import Epoch, fit
 from vae_detect.training.model.autoencoder import Autoencoder
-from vae_detect.training.settings.recipes import configure
+from vae_detect.training.settings.config import configure
 
 SMALL = {"hidden": (8,), "latent": 3, "epochs": 4}
 RUNS: dict[str, dict[str, Any]] = {

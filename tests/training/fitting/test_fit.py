@@ -20,9 +20,10 @@ from vae_detect.training.fitting.fit import Epoch, Inputs, fit
 from vae_detect.training.fitting.objective import Objective
 from vae_detect.training.fitting.world import ALONE, World, join_world
 from vae_detect.training.model.autoencoder import Autoencoder
-from vae_detect.training.settings.recipes import RECIPES, TrainConfig, configure
+from vae_detect.training.settings.config import TrainConfig, configure
+from vae_detect.training.settings.recipes import RECIPES
 
-CONFIG = TrainConfig(hidden=(6,), latent=1, epochs=6, batch=32, learning_rate=1e-2)
+CONFIG = TrainConfig(recipe="vae", hidden=(6,), latent=1, epochs=6, batch=32, learning_rate=1e-2)
 PARTS = Split(np.arange(0, 140), np.arange(140, 170), np.arange(170, 200))
 
 
@@ -157,7 +158,9 @@ def test_images_train(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     brightness = generator.integers(60, 200, size=(60, 1, 1, 1))
     images = torch.from_numpy((brightness + generator.integers(0, 20, size=(60, 8, 8, 1))).astype(np.uint8))
-    config = TrainConfig(kind="images", size=(8,), hidden=(4,), latent=1, epochs=5, batch=16, learning_rate=1e-2)
+    config = TrainConfig(
+        recipe="vae", kind="images", size=(8,), hidden=(4,), latent=1, epochs=5, batch=16, learning_rate=1e-2
+    )
     parts = Split(np.arange(0, 40), np.arange(40, 50), np.arange(50, 60))
     history = run(images, tmp_path / "c", config, parts=parts).history
     assert history[-1].validation < history[0].validation
@@ -391,7 +394,7 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(rows: Tensor, tmp_path: Path
 
 def model_of(kind: str, window: int = 1) -> Autoencoder:
     """Two columns, (x - 1) / 2."""
-    config = TrainConfig(kind=kind, window=window, hidden=(2,), latent=1)  # type: ignore[arg-type]
+    config = TrainConfig(recipe="vae", kind=kind, window=window, hidden=(2,), latent=1)  # type: ignore[arg-type]
     return Autoencoder(config, (Column("a", "", 1.0, 2.0), Column("b", "", 1.0, 2.0)))
 
 
@@ -413,7 +416,7 @@ def test_windows_are_a_view_of_the_rows() -> None:
 
 
 def test_images_stay_uint8_until_they_are_drawn() -> None:
-    config = TrainConfig(kind="images", size=(8,), hidden=(2,), latent=1)
+    config = TrainConfig(recipe="vae", kind="images", size=(8,), hidden=(2,), latent=1)
     model = Autoencoder(config, (Column("grey", "", 100.0, 50.0),), Image(8, 8, "grey"))
     images = torch.full((5, 8, 8, 1), 200, dtype=torch.uint8)
     images[3] = 0

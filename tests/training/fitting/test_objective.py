@@ -19,7 +19,7 @@ from vae_detect.training.fitting.objective import OUTLIER_BOUND, Losses, Objecti
 from vae_detect.training.model.autoencoder import Autoencoder, Code, importance_weighted_bound, log_mean_exp
 from vae_detect.training.model.boltzmann import contrastive_divergence
 from vae_detect.training.model.steps import Step
-from vae_detect.training.settings.recipes import configure
+from vae_detect.training.settings.config import configure
 
 Floats = NDArray[np.float64]
 LOG_2PI = math.log(2 * math.pi)

@@ -18,7 +18,8 @@ from vae_detect.training.data.split import Split
 from vae_detect.training.fitting.fit import Epoch, fit
 from vae_detect.training.fitting.objective import Losses, Objective
 from vae_detect.training.model.autoencoder import Autoencoder
-from vae_detect.training.settings.recipes import RECIPES, TrainConfig, configure
+from vae_detect.training.settings.config import TrainConfig, configure
+from vae_detect.training.settings.recipes import RECIPES
 from vae_detect.training.train import train
 
 WINDOWS = {"kind": "windows", "window": 8}

@@ -31,7 +31,7 @@ from vae_detect.training.model.ensemble import (
     Subspace,
     WindowStatistics,
 )
-from vae_detect.training.settings.recipes import configure
+from vae_detect.training.settings.config import configure
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

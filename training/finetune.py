@@ -26,7 +26,7 @@ from .export.graft import graft
 from .export.graphs import Defaults, Graphs
 from .export.parity import compare, golden, hostile_inputs
 from .labels.feedback import Fit
-from .labels.reviews import FAULT, Recording, choose_labels, in_parts, read_recording, read_reviews
+from .labels.reviews import FAULT, ScoredRows, choose_labels, in_parts, read_reviews, score_recording
 
 METHOD = "Gaussian-process classification"
 
@@ -82,7 +82,7 @@ def finetune(
     detector = Detector.load(model, provider="cpu")
     _refuse_unfit(detector, label_column)
     label = read_reviews(labels, label_column, form)
-    recording = read_recording(detector, labels, form)
+    recording = score_recording(detector, labels, form)
     labelled = choose_labels(detector.bundle, labels, recording, label, say)
     fit = Fit(detector.bundle, recording, labelled, label[labelled] == FAULT, near=event_rows(detector.bundle))
     say(fit.describe())
@@ -108,7 +108,7 @@ def _refuse_unfit(detector: Detector, label_column: str) -> None:
 
 
 def _of_labels(
-    fit: Fit, recording: Recording, label: NDArray[np.int64], path: Path, say: Callable[[str], None]
+    fit: Fit, recording: ScoredRows, label: NDArray[np.int64], path: Path, say: Callable[[str], None]
 ) -> Normal:
     """The rows that nobody called a fault, each scored without its own label."""
     rows = np.flatnonzero(recording.usable & (label != FAULT))
@@ -132,7 +132,7 @@ def _of_data(detector: Detector, fit: Fit, path: Path, form: TableFormat) -> Nor
         inputs = (windows_at(values, part, bundle.window) for part in in_parts(rows))
         score = np.concatenate([detector.score(x).score for x in inputs])
     else:
-        recording = read_recording(detector, path, form)
+        recording = score_recording(detector, path, form)
         values, rows = recording.values, np.flatnonzero(recording.usable)
         score = recording.score[rows]
     return Normal(values, rows, fit.correct(values, rows, score, np.zeros(len(rows), np.int64)), path)
@@ -171,7 +171,7 @@ def _calibrate(bundle: Bundle, normal: Normal, data: Path | None) -> Calibration
 def _export(
     detector: Detector,
     fit: Fit,
-    recording: Recording,
+    recording: ScoredRows,
     normal: Normal,
     calibration: Calibration,
     *,

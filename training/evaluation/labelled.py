@@ -171,7 +171,7 @@ def _z_score(values: NDArray[Any], bundle: Bundle) -> NDArray[np.float64]:
     if any(column.treatment in ("log", "logit") for column in bundle.columns):
         import torch  # here, since it takes seconds to import and few models need it
 
-        from ..data.columns import Transform
+        from ..model.transform import Transform
 
         treated = Transform(bundle.columns).treat(torch.from_numpy(values)).numpy()
     else:

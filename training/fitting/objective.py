@@ -42,7 +42,7 @@ class Objective(nn.Module):
         if self.ingredients.penalty == "discriminator":
             self.discriminator = penalties.Discriminator(model.config.latent)
         elif self.ingredients.training == "ganomaly":
-            self.discriminator = penalties.Discriminator(model.cells * model.layout.width)
+            self.discriminator = penalties.Discriminator(model.cells * model.expansion.width)
 
     def forward(self, x: Tensor, classes: Tensor | None, step: Step, beta: float) -> Losses:
         """Losses of one training step.
@@ -109,7 +109,7 @@ class Objective(nn.Module):
         target = torch.clamp(x, -OUTLIER_BOUND, OUTLIER_BOUND)
         if isinstance(self.model.likelihood, Mixed):
             # Levels of categories may be any number; they are compared, not subtracted.
-            numbers = self.model.layout.order_of_numbers
+            numbers = self.model.expansion.order_of_numbers
             target = x.index_copy(-1, numbers, target.index_select(-1, numbers))
         return self.model.likelihood.deviance(target, output.float())
 

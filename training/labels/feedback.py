@@ -20,9 +20,9 @@ from scipy.special import expit
 from torch import Tensor, nn
 
 from ...runtime.bundle import Bundle, Calibration
-from ..data.columns import Layout, Transform
 from ..data.split import windows_at
-from .reviews import Recording, in_parts
+from ..model.transform import Expansion, Transform
+from .reviews import ScoredRows, in_parts
 
 Floats = NDArray[np.float64]
 
@@ -105,12 +105,12 @@ class Likeness(nn.Module):
     def __init__(self, bundle: Bundle, length: float, middle: Tensor | None = None) -> None:
         super().__init__()
         self.register_buffer("middle", torch.zeros(()) if middle is None else middle)
-        self.transform, self.layout = Transform(bundle.columns), Layout(bundle.columns)
+        self.transform, self.expansion = Transform(bundle.columns), Expansion(bundle.columns)
         self.divisor = 2 * length * float(np.sqrt(len(bundle.columns) * bundle.window))
 
     def prepare(self, x: Tensor) -> Tensor:
         """t(x): (..., features), with a place for each level of a category."""
-        return torch.clamp(self.layout.expand(self.transform(x)), -CLIP, CLIP)
+        return torch.clamp(self.expansion.expand(self.transform(x)), -CLIP, CLIP)
 
     def forward(self, x: Tensor) -> Tensor:
         return ((self.prepare(x) - self.middle) / self.divisor).flatten(1)
@@ -193,7 +193,7 @@ class Fit:
     def __init__(
         self,
         bundle: Bundle,
-        recording: Recording,
+        recording: ScoredRows,
         labelled: NDArray[np.int64],
         is_fault: NDArray[np.bool_],
         *,

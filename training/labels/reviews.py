@@ -16,7 +16,9 @@ from ...runtime.errors import InputError
 from ...runtime.rows.tables import TableFormat, read_column, read_rows
 from ...runtime.scoring.results import Framer, fill
 from ..data.split import windows_at
-from ..evaluation.labelled import LABELS
+
+LABELS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
+"""By text, whether it says that a row is anomalous."""
 
 FAULT, NORMAL, UNREVIEWED = 1, 0, -1
 
@@ -27,7 +29,7 @@ MOST_LABELS = 200
 _AT_ONCE = 2048
 
 
-class Recording(NamedTuple):
+class ScoredRows(NamedTuple):
     """Rows in order, raw units, with the detector's own scores.
 
     `values` is (rows, features); `usable` (rows,) says which rows have a full input and a finite score, `score` (rows,)
@@ -60,7 +62,7 @@ def read_reviews(path: Path, column: str, form: TableFormat) -> NDArray[np.int64
     return label
 
 
-def read_recording(detector: Detector, path: Path, form: TableFormat) -> Recording:
+def score_recording(detector: Detector, path: Path, form: TableFormat) -> ScoredRows:
     """All rows of a CSV with their scores; bad rows and rows before a full window are not usable."""
     refuse_folder(detector, path)
     bundle, framer = detector.bundle, Framer(detector.bundle)
@@ -73,7 +75,7 @@ def read_recording(detector: Detector, path: Path, form: TableFormat) -> Recordi
     if not parts:
         raise InputError(f"{path}: no rows after the header")
     values, score = (np.concatenate(each) for each in zip(*parts, strict=True))
-    return Recording(values, score, np.isfinite(score), why)
+    return ScoredRows(values, score, np.isfinite(score), why)
 
 
 def in_parts(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -82,7 +84,7 @@ def in_parts(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
 
 
 def choose_labels(
-    bundle: Bundle, path: Path, recording: Recording, label: NDArray[np.int64], say: Callable[[str], None]
+    bundle: Bundle, path: Path, recording: ScoredRows, label: NDArray[np.int64], say: Callable[[str], None]
 ) -> NDArray[np.int64]:
     """The labelled rows that go into the graph, ascending."""
     reviewed = np.flatnonzero(label != UNREVIEWED)

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from ...runtime.bundle import Column, Image
 from ...runtime.errors import InputError
-from ..data.columns import Layout, Transform
 from ..settings.config import TrainConfig
 from ..settings.recipes import Recipe
 from .boltzmann import Machine
@@ -30,6 +29,7 @@ from .networks import (
 )
 from .priors import ClassMeans, Mixture, StandardNormal
 from .steps import Step
+from .transform import Expansion, Transform
 
 LOG_VARIANCE_BOUNDS = (-10.0, 4.0)
 """Bounds of the posterior's log-variance: from 0.7 % of the prior's width to 7 times it."""
@@ -108,18 +108,18 @@ class Autoencoder(nn.Module):
         self.ingredients: Recipe = config.ingredients
         self.config, self.columns, self.image = config, tuple(columns), image
         self.is_gaussian = self.ingredients.posterior
-        self.transform, self.layout = Transform(columns), Layout(columns)
+        self.transform, self.expansion = Transform(columns), Expansion(columns)
         features = len(columns)
         of_kind = {"rows": (features,), "windows": (config.window, features)}
         self.input_shape: tuple[int, ...] = image.shape if image else of_kind[config.kind]
         self.cells = 1  # how often each feature stands in an input
         for size in self.input_shape[:-1]:
             self.cells *= size
-        shape: tuple[int, ...] = (*self.input_shape[:-1], self.layout.width)
+        shape: tuple[int, ...] = (*self.input_shape[:-1], self.expansion.width)
         self.ensemble: Ensemble | None = None  # fitted once the network is trained
         self.statistics: WindowStatistics | None = None
         if self.ingredients.score == "joined" and config.kind == "windows":
-            self.statistics = WindowStatistics(config.window, self.layout.width)
+            self.statistics = WindowStatistics(config.window, self.expansion.width)
             shape, self.cells = (self.statistics.width,), 1
         self.encoder, self.decoder = _networks(config, shape)
         self.second_encoder = _networks(config, shape)[0] if self.ingredients.training == "ganomaly" else None
@@ -128,12 +128,12 @@ class Autoencoder(nn.Module):
         if self.statistics is not None:
             self.likelihood = family(self.statistics.width)
         else:
-            plain = self.layout.is_plain
-            self.likelihood = family(features) if plain else Mixed(self.layout, family(len(self.layout.numbers)))
+            plain = self.expansion.is_plain
+            self.likelihood = family(features) if plain else Mixed(self.expansion, family(len(self.expansion.numbers)))
         self.prior = _prior(config, class_frequencies)
         self.noise = noise_points(config.points, config.latent) if self.is_gaussian else None
         self.register_buffer("energy_offset", torch.zeros(()))
-        if self.ingredients.training == "contrastive-divergence" and not self.layout.is_plain:
+        if self.ingredients.training == "contrastive-divergence" and not self.expansion.is_plain:
             raise InputError(f"recipe {config.recipe} takes numbers only; --exclude text and categories")
 
     def standardise(self, x: Tensor) -> Tensor:
@@ -145,12 +145,12 @@ class Autoencoder(nn.Module):
         """What the likelihood is about: the input itself, or the statistics of a window."""
         if self.statistics is None:
             return standardised
-        statistics: Tensor = self.statistics(self.layout.expand(standardised))
+        statistics: Tensor = self.statistics(self.expansion.expand(standardised))
         return statistics
 
     def prepare(self, observed: Tensor) -> Tensor:
         """What the networks see: categories as one-hot, clipped so that an outlier moves the code only so far."""
-        expanded = observed if self.statistics is not None else self.layout.expand(observed)
+        expanded = observed if self.statistics is not None else self.expansion.expand(observed)
         return torch.clamp(expanded, -self.config.clip, self.config.clip)
 
     def see(self, x: Tensor) -> Tensor:
@@ -174,7 +174,7 @@ class Autoencoder(nn.Module):
         """E[x | z] in raw units from the decoder's output."""
         mean = self.likelihood.mean(output)
         if self.statistics is not None:
-            mean = self.layout.collapse(self.statistics.rows(mean)[0])
+            mean = self.expansion.collapse(self.statistics.rows(mean)[0])
         raw: Tensor = self.transform.inverse(mean)
         return raw
 
@@ -182,12 +182,12 @@ class Autoencoder(nn.Module):
         """The likelihood's scale of each feature, in the units in which it is standardised before it is scaled."""
         scale = self.likelihood.scale()
         if self.statistics is not None:
-            scale = self.layout.collapse(self.statistics.rows(output)[1])
+            scale = self.expansion.collapse(self.statistics.rows(output)[1])
         return scale * self.transform.scale
 
     def classes_of(self, standardised: Tensor) -> Tensor | None:
         """(batch, classes), 1 at an input's class, 0 where it is unknown; None where no column holds it."""
-        return self.layout.class_of(standardised) if self.layout.classes else None
+        return self.expansion.class_of(standardised) if self.expansion.classes else None
 
     def machine(self) -> Machine:
         """The restricted Boltzmann machine that a tied layer is."""
@@ -220,7 +220,7 @@ class Autoencoder(nn.Module):
         deviance = self.likelihood.deviance(observed, output)
         contribution, reconstruction = deviance, self.to_raw(output)
         if self.statistics is not None:
-            contribution = self.layout.total(self.statistics.spread(deviance))
+            contribution = self.expansion.total(self.statistics.spread(deviance))
         elif output.ndim > x.ndim:
             contribution, reconstruction = deviance.mean(0), reconstruction.mean(0)
         error = contribution.flatten(1).sum(-1)
@@ -245,7 +245,7 @@ class Autoencoder(nn.Module):
         distances, local = None, None if self.image is None else heat_map(contribution)
         if self.ensemble is not None:
             measured = [_local_error(contribution, local) if local is not None else Measured(error, contribution)]
-            measured += self.ensemble.measure(self.layout.expand(standardised), code.mean)
+            measured += self.ensemble.measure(self.expansion.expand(standardised), code.mean)
             distances = torch.stack([each.distance for each in measured])
             score, shares = self.ensemble.join(distances)
             contribution = self._shared(measured, shares)
@@ -266,7 +266,7 @@ class Autoencoder(nn.Module):
         """What each feature adds to a joined score, from what each member does (members, batch)."""
         parts = []
         for number, (_, where) in enumerate(measured):
-            of_features = where if number == 0 else self.layout.total(where)
+            of_features = where if number == 0 else self.expansion.total(where)
             total = of_features.flatten(1).sum(-1)
             factor = shares[number] / torch.clamp(total, min=1e-30)
             parts.append(of_features * factor.reshape(-1, *[1] * (of_features.ndim - 1)))

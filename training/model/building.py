@@ -26,7 +26,7 @@ def build(table: Table, parts: Split, config: TrainConfig, selection: Selection)
         model = Autoencoder(config, columns, table.image, _class_frequencies(columns, table, parts))
     if model.statistics is not None:
         x = torch.from_numpy(_inputs(model, table.values, sample_starts(parts.train, model)))
-        model.statistics.fit(model.layout.expand(model.standardise(x)))
+        model.statistics.fit(model.expansion.expand(model.standardise(x)))
     return model, notes
 
 
@@ -62,7 +62,7 @@ def _fit_ensemble(model: Autoencoder, values: NDArray[Any], parts: Split) -> Non
     def fitted(starts: NDArray[np.int64]) -> Ensemble:
         x = torch.from_numpy(_inputs(model, values, sample_starts(starts, model)))
         codes = torch.cat([model.encode(model.see(part)).mean for part in x.split(1024)])
-        return Ensemble(model.config.kind, model.layout.expand(model.standardise(x)), codes, model.config.seed)
+        return Ensemble(model.config.kind, model.expansion.expand(model.standardise(x)), codes, model.config.seed)
 
     held = torch.from_numpy(_inputs(model, values, sample_starts(parts.validation, model)))
     with torch.no_grad():

@@ -22,7 +22,7 @@ from vae_detect.runtime.simulation import Fault, csv_lines, simulate
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.evaluation.evaluate import evaluate, judge
 from vae_detect.training.evaluation.labelled import score_labelled
-from vae_detect.training.evaluation.report import render
+from vae_detect.training.evaluation.report import page as page_of
 from vae_detect.training.settings.config import TrainConfig
 from vae_detect.training.train import train
 
@@ -213,7 +213,7 @@ def test_the_heading_names_model_export_data_and_date(
     lines = [",".join(map(str, [*row, int(at > 40)])) for at, row in enumerate(normal_rows[:50].tolist())]
     path.write_text("\n".join([",".join([*detector.bundle.names, "label"]), *lines]) + "\n")
     labelled = score_labelled(detector, path, "label", CSV)
-    page = render(detector, labelled, judge(detector, labelled), data_name="a.csv", now=datetime(2031, 5, 6))
+    page = page_of(detector, labelled, judge(detector, labelled), data_name="a.csv", now=datetime(2031, 5, 6))
     for words in ("<h1>vae.onnx on a.csv</h1>", detector.bundle.export_id, "2031-05-06"):
         assert words in page
     assert "None." in page  # no alarm, so nothing is false

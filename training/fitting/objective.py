@@ -7,10 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..model.autoencoder import Autoencoder, Code, importance_weighted_bound
+from ..model.autoencoder import Autoencoder
 from ..model.boltzmann import contrastive_divergence
 from ..model.likelihoods import Mixed, kl_per_dimension
 from ..model.steps import Step
+from ..model.terms import Code, importance_weighted_bound
 from . import penalties
 
 OUTLIER_BOUND = 20.0

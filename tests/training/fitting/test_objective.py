@@ -16,9 +16,10 @@ from vae_detect.runtime.bundle import Column
 from vae_detect.runtime.errors import InputError
 from vae_detect.training.fitting import penalties
 from vae_detect.training.fitting.objective import OUTLIER_BOUND, Losses, Objective, active_units, annealed
-from vae_detect.training.model.autoencoder import Autoencoder, Code, importance_weighted_bound, log_mean_exp
+from vae_detect.training.model.autoencoder import Autoencoder
 from vae_detect.training.model.boltzmann import contrastive_divergence
 from vae_detect.training.model.steps import Step
+from vae_detect.training.model.terms import Code, importance_weighted_bound, log_mean_exp
 from vae_detect.training.settings.config import configure
 
 Floats = NDArray[np.float64]

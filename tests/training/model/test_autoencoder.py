@@ -19,16 +19,13 @@ from vae_detect.training.fitting.objective import OUTLIER_BOUND, Losses, Objecti
 from vae_detect.training.model.autoencoder import (
     LOG_VARIANCE_BOUNDS,
     Autoencoder,
-    Code,
-    Terms,
     example_input,
     heat_map,
-    importance_weighted_bound,
-    log_mean_exp,
     noise_points,
 )
 from vae_detect.training.model.networks import MlpDecoder, MlpEncoder
 from vae_detect.training.model.steps import Step
+from vae_detect.training.model.terms import Code, Terms, importance_weighted_bound, log_mean_exp
 from vae_detect.training.settings.config import TrainConfig, configure
 from vae_detect.training.settings.recipes import RECIPES
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,12 +19,13 @@ import pytest
 from conftest import Client
 from numpy.typing import NDArray
 
-from vae_detect.runtime.bundle import describe_range
+from vae_detect.runtime.bundle import Calibration, describe_range
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.rows.tables import TableFormat
 from vae_detect.runtime.session import Session
 from vae_detect.runtime.simulation import COLUMNS, Fault, csv_lines, simulate
+from vae_detect.training.calibration import calibrate
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.export.files import Exported
 from vae_detect.training.export.parity import PARITY_BATCHES
@@ -308,6 +309,29 @@ def test_unknown_faults_among_the_other_rows_are_warned_of(model: Path, faulty: 
     path = write_labels(tmp_path / "a.csv", lines, some_labels(truth, 3, 3))
     tuned = run(model, path, tmp_path / "a.onnx")
     assert any("unknown faults among them make the new one too high" in text for text in tuned.said)
+
+
+def test_the_threshold_is_set_by_scores_that_do_not_know_the_labels_of_their_own_rows(
+    model: Path, faulty: Day, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines, truth, values = faulty
+    score = Detector.load(model, provider="cpu").score(values).score
+    quiet = int(np.flatnonzero(truth)[score[truth].argmin()])
+    loud = int(np.flatnonzero(~truth)[score[~truth].argmax()])
+    seen: list[NDArray[np.float32]] = []
+
+    def spied(scores: NDArray[np.float32], **how: Any) -> Calibration:
+        seen.append(scores)
+        return calibrate(scores, **how)
+
+    monkeypatch.setattr("vae_detect.training.finetune.calibrate", spied)
+    tuned = run(model, write_labels(tmp_path / "a.csv", lines, {quiet: "1", loud: "0"}), tmp_path / "a.onnx")
+    # Two labels foretell nothing, so each speaks for its like alone: without its own, a row keeps the score it had.
+    assert any("they do not foretell each other" in text for text in tuned.said)
+    (found,) = seen
+    own = found[loud - (quiet < loud)]  # the fault is left out
+    assert own == pytest.approx(score[loud], rel=0.01)
+    assert tuned.after.score(values[[loud]]).score[0] < 0.8 * score[loud]
 
 
 def test_a_false_alarm_does_not_vouch_for_itself(model: Path, faulty: Day, tmp_path: Path) -> None:

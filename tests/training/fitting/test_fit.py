@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 from vae_detect.runtime.bundle import Column, Image
@@ -18,7 +16,6 @@ from vae_detect.runtime.errors import InputError
 from vae_detect.training.data.split import Split
 from vae_detect.training.fitting.fit import Epoch, Inputs, fit
 from vae_detect.training.fitting.objective import Objective
-from vae_detect.training.fitting.world import ALONE, World, join_world
 from vae_detect.training.model.autoencoder import Autoencoder
 from vae_detect.training.settings.config import TrainConfig, configure
 from vae_detect.training.settings.recipes import RECIPES
@@ -425,20 +422,3 @@ def test_images_stay_uint8_until_they_are_drawn() -> None:
     assert x.flatten(1)[:, 0].tolist() == [-2.0, 2.0]  # (0 - 100) / 50 and (200 - 100) / 50
     assert classes is not None
     assert classes.tolist() == torch.eye(5)[[3, 1]].tolist()
-
-
-# --- several processes -----------------------------------------------------------------------------------------------
-
-
-@given(st.integers(0, 200), st.integers(1, 9))
-def test_the_shares_of_a_batch_are_all_of_it_once(total: int, size: int) -> None:
-    shares = [World(rank, size).share(total) for rank in range(size)]
-    assert [row for share in shares for row in range(total)[share]] == list(range(total))
-    lengths = [len(range(total)[share]) for share in shares]
-    assert max(lengths) - min(lengths) <= 1
-
-
-def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert join_world(torch.device("cpu")) == ALONE == World(0, 1)
-    assert ALONE.share(5) == slice(0, 5)

@@ -25,7 +25,7 @@ from vae_detect.training.model.autoencoder import (
 )
 from vae_detect.training.model.networks import MlpDecoder, MlpEncoder
 from vae_detect.training.model.steps import Step
-from vae_detect.training.model.terms import Code, Terms, importance_weighted_bound, log_mean_exp
+from vae_detect.training.model.terms import Terms, log_mean_exp
 from vae_detect.training.settings.config import TrainConfig, configure
 from vae_detect.training.settings.recipes import RECIPES
 
@@ -421,20 +421,6 @@ def test_a_latent_distance_by_hand() -> None:
     set_linear(model.second_encoder, [[1.0], [-1.0]], [0.5, 0.0])
     # x = 1: code (1, 2), output 3, second code (3.5, -3): distances 2.5 and 5
     assert model.terms(torch.tensor([[1.0]])).score.item() == pytest.approx(7.5)
-
-
-def test_an_importance_weighted_bound_by_hand() -> None:
-    # one input, one feature, two points; q = N(0, 1) is the prior itself, so that the weights are the likelihoods
-    code = Code(torch.zeros(1, 1), torch.zeros(1, 1), None)
-    noise = torch.tensor([[[1.0]], [[-2.0]]])
-    deviance = torch.tensor([[[1.0]], [[3.0]]])
-    found = importance_weighted_bound(deviance, code, code.at(noise), noise)
-    assert found.tolist() == pytest.approx([math.log((math.exp(-1) + math.exp(-3)) / 2)])
-    # q = N(1, 1/4) at noise 2, so z = 2: log p(z) - log q(z | x) = (log 1/4 + 4 - 4) / 2 = -log 2
-    code = Code(torch.ones(1, 1), torch.full((1, 1), math.log(0.25)), None)
-    one = torch.tensor([[2.0]])
-    found = importance_weighted_bound(torch.tensor([[1.0]]), code, code.at(one), one)
-    assert found.tolist() == pytest.approx([-1 - math.log(2)])
 
 
 @given(st.lists(st.floats(-200, 200, width=32), min_size=1, max_size=6))

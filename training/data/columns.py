@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _HEAVY_TAIL = 30.0
 """Kurtosis above which a column is taken on a logarithmic scale. A normal distribution has 3, an exponential 9."""
 
-
 _TREATMENTS: tuple[Treatment, ...] = get_args(Treatment)
 
 _UNIT = re.compile(r"\[([^\[\]]+)\]\s*$")

@@ -67,11 +67,11 @@ def windows_model(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """A small detector of windows of 4 rows, trained on `normal_csv`."""
     from vae_detect.runtime.rows.csv_text import TableFormat
     from vae_detect.training.data.loading import Selection
-    from vae_detect.training.settings.recipes import TrainConfig
+    from vae_detect.training.settings.config import TrainConfig
     from vae_detect.training.train import train
 
     out = tmp_path_factory.mktemp("windows") / "windows.onnx"
-    config = TrainConfig(kind="windows", window=4, hidden=(16,), latent=3, epochs=5)
+    config = TrainConfig(recipe="vae", kind="windows", window=4, hidden=(16,), latent=3, epochs=5)
     train(normal_csv, out, config, selection=Selection(), form=TableFormat(), far="0.05")
     return out
 

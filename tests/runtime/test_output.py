@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,24 @@ def test_of_files_that_belong_together_none_is_replaced_when_one_cannot_be_writt
         write_together({tmp_path / "a": b"one", tmp_path / "file" / "b": b"two"})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "file"]
     assert (tmp_path / "a").read_text() == "mine"
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_full_disk_leaves_the_old_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
+    a, b = tmp_path / "a.onnx", tmp_path / "b.onnx"
+    write_together({a: b"old a", b: b"old b"})
+    calls: list[int] = []
+
+    def fsync(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == failing:
+            raise OSError(errno.ENOSPC, "No space left on device")  # as write and fsync raise it: without a file name
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(InputError, match=rf"{'ab'[failing - 1]}\.onnx: cannot be written: No space left on device"):
+        write_together({a: b"new a", b: b"new b"})
+    assert (a.read_bytes(), b.read_bytes()) == (b"old a", b"old b")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "b.onnx"]
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:

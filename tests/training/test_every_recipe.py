@@ -22,7 +22,8 @@ from vae_detect.runtime.errors import InputError, ModelError
 from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.runtime.session import Session, read_model_file
 from vae_detect.training.data.loading import Selection
-from vae_detect.training.settings.recipes import RECIPES, configure
+from vae_detect.training.settings.config import configure
+from vae_detect.training.settings.recipes import RECIPES
 from vae_detect.training.train import train
 
 FEATURES, WINDOW, SIDE = 6, 8, 16

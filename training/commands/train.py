@@ -105,8 +105,8 @@ def train(
     vae-detect train normal.csv --kind windows --window 32 --far 1/day --out pump.onnx
     vae-detect train boards/train/good --recipe conv --size 64 --out boards.onnx
     """
+    from ..settings.config import configure, read_settings
     from ..settings.rates import parse_rate
-    from ..settings.recipes import configure, read_settings
 
     settings = read_settings(config, (*assignments, *more_assignments))
     flags = {name: options.pop(name) for name in ("kind", "window", "stride", "recipe", "size")}

@@ -18,7 +18,7 @@ from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.training.data.loading import Selection
-from vae_detect.training.settings.recipes import configure
+from vae_detect.training.settings.config import configure
 from vae_detect.training.train import train
 
 ROOT = Path(__file__).parent.parent

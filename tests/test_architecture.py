@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,3 +104,17 @@ def test_every_room_has_its_tests_and_every_test_a_room() -> None:
     folders = {path.parent.relative_to(ROOT) for path in MODULES.values() if path.parent != ROOT}
     assert tests - {Path()} <= folders
     assert folders - tests <= {Path("runtime/commands"), Path("training/commands")}  # through the installed command
+
+
+WALKS = re.findall(r"`([\w/]+\.py)`: `([\w.]+)`", (ROOT / "docs" / "architecture.md").read_text())
+
+
+@pytest.mark.parametrize(("path", "name"), WALKS)
+def test_the_walks_in_the_documentation_name_what_exists(path: str, name: str) -> None:
+    owner: object = importlib.import_module(f"vae_detect.{path.removesuffix('.py').replace('/', '.')}")
+    for part in name.split("."):
+        owner = getattr(owner, part)
+
+
+def test_the_documentation_has_both_walks() -> None:
+    assert len(WALKS) > 25

@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -13,12 +14,21 @@ from .errors import InputError
 
 
 @contextmanager
-def written_aside(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
+def written_aside(path: Path, *, force: bool = False, sweep: bool = True) -> Iterator[BinaryIO]:
     """A file that appears under its name only when complete; an existing one is kept unless `force`.
 
-    Raises InputError when the file exists or cannot be written.
+    Parameters
+    ----------
+    sweep : also removes what runs that were killed have left of this file; looks through its folder
+
+    Raises
+    ------
+    InputError
+        when the file exists or cannot be written
     """
     aside = _aside(path)
+    if sweep:
+        _sweep(path)
     with _told(path), _removed([aside]):
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: is no regular file")
@@ -51,6 +61,7 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
     with _removed(asides.values()):
         for path, aside in asides.items():
             make_folder(path.parent)
+            _sweep(path)
             with _told(path), aside.open("wb") as out:
                 out.write(contents[path])
                 _sync(out)
@@ -77,6 +88,24 @@ def check_suffix(path: Path, *suffixes: str) -> None:
 
 def _aside(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.getpid()}.tmp")
+
+
+def _sweep(path: Path) -> None:
+    for aside in path.parent.glob(f"{escape(path.name)}.*.tmp"):
+        process = aside.name.removesuffix(".tmp").removeprefix(f"{path.name}.")
+        if process.isdigit() and not _is_running(int(process)):
+            with suppress(OSError):
+                aside.unlink()
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
 
 
 @contextmanager

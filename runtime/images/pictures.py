@@ -86,5 +86,5 @@ def picture_paths(folder: Path, data: Path, files: Sequence[ImageFile], *, what:
 def write_picture(path: Path, content: bytes) -> None:
     """Writes to one of the `picture_paths`, which have asked whether it may be replaced, and makes its folder."""
     make_folder(path.parent)
-    with written_aside(path, force=True) as out:
+    with written_aside(path, force=True, sweep=False) as out:  # one of many in its folder
         out.write(content)

@@ -67,12 +67,13 @@ class Framer:
     def frame(self, rows: Rows) -> tuple[Framed, Framer]:
         """Inputs for the next rows of the recording, and the framer for those after them."""
         if self.window == 1:
-            status, reason = [OK] * len(rows.values), [""] * len(rows.values)
-            for index, why in rows.bad.items():
-                status[index], reason[index] = BAD, str(why)
-            full = np.ones(len(status), np.bool_)
-            full[list(rows.bad)] = False
-            return Framed(rows.first, rows.values[full] if rows.bad else rows.values, full, status, reason), self
+            n = len(rows.values)
+            status, reason, full, inputs = [OK] * n, [""] * n, np.ones(n, np.bool_), rows.values
+            if rows.bad:
+                for index, why in rows.bad.items():
+                    status[index], reason[index], full[index] = BAD, str(why), False
+                inputs = rows.values[full]
+            return Framed(rows.first, inputs, full, status, reason), self
         jumps, last_time, last_time_ago = self._jumps(rows.times, len(rows.values))
         status, reason, run, why_broken = self._statuses(rows, jumps)
         full = np.array([one == OK for one in status], np.bool_)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,20 @@ def test_a_file_appears_only_when_complete(opened: Any, content: Any, tmp_path: 
         assert not path.exists()
     assert path.read_bytes() == (content if isinstance(content, bytes) else content.encode())
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_run_left_is_swept_by_the_next(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left = [tmp_path / f"[a].csv.{gone.pid}.tmp", tmp_path / f"[a].csv.{2**70}.tmp"]
+    kept = [tmp_path / f"[a].csv.{os.getppid()}.tmp", tmp_path / f"b.csv.{gone.pid}.tmp", tmp_path / "[a].csv.mine.tmp"]
+    for path in (*left, *kept):
+        path.touch()
+    write(tmp_path / "[a].csv", "1")
+    assert {*tmp_path.iterdir()} == {*kept, tmp_path / "[a].csv"}
+    left[0].touch()
+    write_together({tmp_path / "[a].csv": b"2"})
+    assert {*tmp_path.iterdir()} == {*kept, tmp_path / "[a].csv"}
 
 
 def test_an_existing_file_is_kept_unless_forced(tmp_path: Path) -> None:

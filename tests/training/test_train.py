@@ -341,7 +341,7 @@ def test_bernoulli_wants_zeros_and_ones(tmp_path: Path) -> None:
 def test_the_name_of_the_output(numbers_csv: Callable[[int], Path], tmp_path: Path) -> None:
     data = numbers_csv(500)
     assert "expected a file name that ends in .onnx" in refused(data, tmp_path / "model.pt")
-    assert "cannot make the folder" in refused(data, data / "model.onnx", far="0.1")
+    assert "cannot be made" in refused(data, data / "model.onnx", far="0.1")
 
 
 # --- classes, images and ranges --------------------------------------------------------------------------------------

@@ -328,13 +328,14 @@ def test_a_resumed_run_remembers_its_best_epoch(rows: Tensor, tmp_path: Path) ->
 def test_a_run_killed_while_writing_resumes_from_the_epoch_before(rows: Tensor, tmp_path: Path) -> None:
     with pytest.raises(InterruptedRunError):
         run(rows, tmp_path / "c", report=interrupt_after(2))
-    (tmp_path / "c.tmp").write_bytes((tmp_path / "c").read_bytes()[:100])  # half a file under the temporary name
+    half = tmp_path / f"c.{2**22 + 1}.tmp"  # the temporary name of a process beyond the largest number
+    half.write_bytes((tmp_path / "c").read_bytes()[:100])
     seen: list[Epoch] = []
     resumed = run(rows, tmp_path / "c", resume=True, report=seen.append)
     assert [epoch.number for epoch in seen] == [3, 4, 5, 6]
     assert [epoch.number for epoch in resumed.history] == [1, 2, 3, 4, 5, 6]
     assert equal(resumed.weights, run(rows, tmp_path / "whole").weights)
-    assert not (tmp_path / "c.tmp").exists()
+    assert not half.exists()
 
 
 def test_without_resume_a_checkpoint_is_ignored(rows: Tensor, tmp_path: Path) -> None:

@@ -22,8 +22,6 @@ time. bad: a cell of this row is no finite number, or this image cannot be read.
 COLUMNS = {"score": float, "severity": float, "p_value": float, "is_anomaly": bool, "status": str, "reason": str}
 """What a result tells, and its type, after the number or the name that says whose it is."""
 
-_NUMBERS = ("score", "severity", "p_value", "is_anomaly")
-
 
 class Results(NamedTuple):
     """Results of consecutive rows, one element a row; `scores` is NaN wherever `status` is not ok."""
@@ -36,13 +34,9 @@ class Results(NamedTuple):
 
     def table(self, label: str, names: Sequence[int | str] | None = None) -> Table:
         """A column `label` with the number or the name of each row, then `COLUMNS`; what does not exist is absent."""
-        scores = self.scores
-        numbers: dict[str, NDArray[Any]] = {name: getattr(scores, name) for name in _NUMBERS}
-        if not scores.scored.all():
-            numbers = {name: np.ma.array(values, mask=~scores.scored) for name, values in numbers.items()}
-        return {
-            label: names if names is not None else range(self.first, self.first + len(self.status)),
-            **numbers,
-            "status": self.status,
-            "reason": [text or None for text in self.reason],
-        }
+        numbers: Sequence[NDArray[Any]] = self.scores[:4]
+        if not self.scores.scored.all():
+            numbers = [np.ma.array(values, mask=~self.scores.scored) for values in numbers]
+        first = range(self.first, self.first + len(self.status)) if names is None else names
+        reasons = [text or None for text in self.reason]
+        return dict(zip((label, *COLUMNS), (first, *numbers, self.status, reasons), strict=True))

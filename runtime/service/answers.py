@@ -17,7 +17,6 @@ from ..images.pictures import heat_png
 from ..images.reading import image_format, read_image
 from ..rows.chunk import Rows
 from ..rows.writers import records
-from ..scoring.framing import Framer
 from ..scoring.results import OVERFLOW, Results
 from ..scoring.score import score_images, score_rows
 from .bodies import MAX_BUFFERED
@@ -45,7 +44,7 @@ async def answer_rows(served: Served, body: bytes, explain: bool) -> bytes:
     except InputError as error:
         raise RefusedError.of(error) from None
     scored: list[tuple[Rows, Results, float]] = []
-    framer = Framer.of(served.detector.bundle)
+    framer = served.framer
     for first in range(0, len(values), _CHUNK_ROWS):
         if first:
             await asyncio.sleep(0)

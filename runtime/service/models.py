@@ -10,6 +10,7 @@ import msgspec
 
 from ..detector import Detector
 from ..rows.json_rows import RowReader
+from ..scoring.framing import Framer
 from ..scoring.watch import Watch
 from .metrics import ModelMetrics
 
@@ -20,6 +21,8 @@ class Served:
 
     detector: Detector
     reader: RowReader
+    framer: Framer
+    """Of a recording that begins, as every request does."""
     facts: bytes
     """What GET /model tells, as JSON."""
     watch: Watch
@@ -32,7 +35,7 @@ class Served:
         """A verified detector, ready to serve."""
         watch = Watch(detector.bundle, adaptive=adaptive)
         facts = msgspec.json.encode(model_facts(detector))
-        return cls(detector, RowReader(detector.bundle.columns), facts, watch, metrics)
+        return cls(detector, RowReader(detector.bundle.columns), Framer.of(detector.bundle), facts, watch, metrics)
 
 
 def model_facts(detector: Detector) -> dict[str, Any]:

@@ -6,12 +6,16 @@ import csv
 import gzip
 import io
 import math
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -443,6 +447,13 @@ def test_layout_finds_the_time_column() -> None:
 )
 def test_times(text: str, seconds: float) -> None:
     assert parse_time(text) == seconds
+
+
+def test_a_time_without_a_zone_is_utc_wherever_the_machine_stands() -> None:
+    code = "from vae_detect.runtime.rows.tables import parse_time; print(parse_time('1970-01-02T00:00:01'))"
+    environment = {**os.environ, "TZ": "America/New_York", "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout == "86401.0\n"
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def _names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) 
 )
 @click.option("--window", type=click.IntRange(2), help="Rows in a window.  [default: 16 with --kind windows]")
 @click.option("--stride", type=click.IntRange(1), help="Rows between the starts of training windows.  [default: 1]")
-@click.option("--recipe", help="Family of autoencoder; 'vae-detect recipes' lists them.  [default: vae]")
+@click.option("--recipe", help="Family of autoencoder; 'vae-detect recipes' lists them.  [default: ensemble]")
 @click.option(
     "--size", metavar="PIXELS", help="What images are resized to: 64, or 64,96 for height,width.  [default: 64]"
 )

@@ -32,7 +32,7 @@ COPY exported/*.onnx /models/
 WORKDIR /models
 # Shows that model and service load. It also leaves bytecode of the standard library, which the base image does not have:
 # without it every start and every health check compiles 0.3 s of Python (more on a small board).
-RUN vae-detect inspect vae.onnx && python -c "import vae_detect.runtime.service"
+RUN vae-detect inspect vae.onnx && python -c "import vae_detect.runtime.service.app"
 ENV PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
 EXPOSE 8000

@@ -25,13 +25,15 @@ from detection import Folder, Series, data_sets, windows
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from vae_detect.runtime.images.reading import image_files, read_file
-from vae_detect.runtime.rows.tables import TableFormat
-from vae_detect.training.data.loading import Selection, load_images, load_table, split
+from vae_detect.runtime.images.folders import image_files, read_file
+from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.training.data.images import load_images
+from vae_detect.training.data.loading import Selection, load_table
+from vae_detect.training.data.split import split
 from vae_detect.training.fitting.fit import fit
+from vae_detect.training.model.building import build, settle
 from vae_detect.training.model.ensemble import Ensemble
-from vae_detect.training.settings.recipes import configure
-from vae_detect.training.train import build, settle
+from vae_detect.training.settings.config import configure
 
 MEMBERS = {
     "rows": ("error", "prototypes", "codes"),
@@ -70,8 +72,8 @@ def judge(data: Series | Folder, seed: int, folder: Path) -> Judged:
         truth = data.truth[data.window - 1 :]
     parts = split(table, window=config.window, stride=1, ordered=config.kind == "windows", seed=seed)
     model, _ = build(table, parts, config, Selection())
-    fit(model, torch.from_numpy(table.values), parts, config, checkpoint=folder / "checkpoint", fingerprint="")
-    settle(model.eval(), table.values, parts, config)
+    fit(model, torch.from_numpy(table.values), parts, checkpoint=folder / "checkpoint", fingerprint="")
+    settle(model.eval(), table.values, parts)
     assert model.ensemble is not None
     with torch.no_grad():
         batches = np.array_split(x, max(1, len(x) // 1024))

@@ -37,12 +37,13 @@ from pyod.models.vae import VAE
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.images.reading import image_files, read_file
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.images.folders import image_files, read_file
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.runtime.scoring.drift import DriftMonitor
-from vae_detect.training.data.loading import SHARES, Selection, load_table, split
+from vae_detect.training.data.loading import Selection, load_table
+from vae_detect.training.data.split import SHARES, split
 from vae_detect.training.evaluation.vus import vus_pr
-from vae_detect.training.settings.recipes import configure
+from vae_detect.training.settings.config import configure
 from vae_detect.training.train import train
 
 Floats = NDArray[np.float32]

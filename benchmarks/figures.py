@@ -25,12 +25,13 @@ from scipy.stats import ks_2samp, kstest
 from sklearn.datasets import load_digits
 
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.runtime.simulation import csv_lines, simulate
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.evaluation.importance import importance_weights
 from vae_detect.training.fitting.fit import Epoch
-from vae_detect.training.settings.recipes import RECIPES, configure
+from vae_detect.training.settings.config import configure
+from vae_detect.training.settings.recipes import RECIPES
 from vae_detect.training.train import train
 
 TRAINED = 1500
@@ -63,9 +64,17 @@ class Digits:
         if key not in self._made:
             out = self.folder / f"{len(self._made)}.onnx"
             config = configure({**SETTINGS, "recipe": recipe, **settings})
-            outcome = train(self.folder / "digits", out, config, selection=Selection(), form=TableFormat(), far="0.05")
-            assert outcome is not None
-            self._made[key] = Detector.load(out, provider="cpu"), outcome.history
+            epochs: list[Epoch] = []
+            train(
+                self.folder / "digits",
+                out,
+                config,
+                selection=Selection(),
+                form=TableFormat(),
+                far="0.05",
+                report=epochs.append,
+            )
+            self._made[key] = Detector.load(out, provider="cpu"), epochs
         return self._made[key]
 
 

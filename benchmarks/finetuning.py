@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.evaluation.labelled import read_labels
-from vae_detect.training.finetune import dependence_rows
+from vae_detect.training.finetune import event_rows
 from vae_detect.training.labels.feedback import Fit
-from vae_detect.training.labels.reviews import Recording, read_recording
-from vae_detect.training.settings.recipes import configure
+from vae_detect.training.labels.reviews import ScoredRows, score_recording
+from vae_detect.training.settings.config import configure
 from vae_detect.training.train import train
 
 COUNTS = (5, 10, 50)
@@ -57,7 +57,7 @@ class Task(NamedTuple):
 class Reviewed(NamedTuple):
     """Test rows with the truth; rows of the same `part` stay on the same side."""
 
-    recording: Recording
+    recording: ScoredRows
     truth: NDArray[np.bool_]
     part: NDArray[np.int64]
 
@@ -82,7 +82,7 @@ def tasks(data: Path) -> Iterator[Task]:
 
 def read(task: Task, detector: Detector) -> Reviewed:
     """The test rows of a task; in windows, a gap keeps each file's from the next one's."""
-    recordings = [read_recording(detector, path, task.form) for path in task.tests]
+    recordings = [score_recording(detector, path, task.form) for path in task.tests]
     truths = [read_labels(path, task.labels, task.form) for path in task.tests]
     truth = np.concatenate(truths)
     if len(task.tests) > 1:
@@ -95,7 +95,7 @@ def read(task: Task, detector: Detector) -> Reviewed:
         between = [(end + starts[starts > end][0]) // 2 for end in ends if (starts > end).any()]
         part = np.searchsorted(between, np.arange(len(truth)))
     columns = [np.concatenate(each) for each in list(zip(*recordings, strict=True))[:3]]
-    return Reviewed(Recording(columns[0], columns[1], columns[2], {}), truth, part)
+    return Reviewed(ScoredRows(columns[0], columns[1], columns[2], {}), truth, part)
 
 
 def halves(reviewed: Reviewed, generator: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -124,7 +124,7 @@ def measure(task: Task, detector: Detector, reviewed: Reviewed, seed: int) -> li
     generator = np.random.default_rng(seed)
     review, judge = halves(reviewed, generator)
     truth, before = reviewed.truth[judge], reviewed.recording.score[judge]
-    near = 0 if task.group == "tables" else dependence_rows(detector.bundle)
+    near = 0 if task.group == "tables" else event_rows(detector.bundle)
     found: list[tuple[float, ...]] = []
     for count in COUNTS:
         rows = draw(reviewed, review, count, generator)

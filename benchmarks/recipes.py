@@ -22,10 +22,11 @@ import torch
 
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.evaluation.evaluate import evaluate
-from vae_detect.training.settings.recipes import RECIPES, configure
+from vae_detect.training.settings.config import configure
+from vae_detect.training.settings.recipes import RECIPES
 from vae_detect.training.train import train
 
 VARIANTS: dict[str, dict[str, Any]] = {

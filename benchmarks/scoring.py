@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from pyod.models.vae import VAE
 
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.training.data.loading import Selection
-from vae_detect.training.settings.recipes import TrainConfig
+from vae_detect.training.settings.config import TrainConfig
 from vae_detect.training.train import train
 
 FEATURES, HIDDEN, LATENT = 38, (64, 32), 8
@@ -52,7 +52,7 @@ def make_detector(folder: Path, rows: NDArray[np.float32]) -> Detector:
     data = folder / "normal.csv"
     header = ",".join(f"x{i}" for i in range(FEATURES))
     np.savetxt(data, rows, delimiter=",", header=header, comments="", fmt="%.7g")
-    config = TrainConfig(hidden=HIDDEN, latent=LATENT, epochs=5)
+    config = TrainConfig(recipe="vae", hidden=HIDDEN, latent=LATENT, epochs=5)
     outcome = train(data, folder / "vae.onnx", config, selection=Selection(), form=TableFormat())
     assert outcome is not None  # as it is for all but the first of several processes
     return Detector.load(outcome.files.scorer, provider="cpu")

@@ -38,11 +38,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from vae_detect.runtime.bundle import Column
 from vae_detect.training.data.columns import plan_columns
-from vae_detect.training.data.loading import Split
+from vae_detect.training.data.split import Split
 from vae_detect.training.fitting.fit import fit
 from vae_detect.training.model.autoencoder import Autoencoder
 from vae_detect.training.model.likelihoods import Gaussian, kl_standard_normal
-from vae_detect.training.settings.recipes import TrainConfig
+from vae_detect.training.settings.config import TrainConfig
 
 FEATURES, HIDDEN, LATENT, BATCH = 38, (64, 32), 8, 128
 ROWS, VALIDATION_ROWS = 28_000, 4_000
@@ -153,9 +153,9 @@ def ours(values: NDArray[np.float32], columns: tuple[Column, ...], folder: Path)
     raw = torch.from_numpy(values)
 
     def run(epochs: int) -> list[float]:
-        config = TrainConfig(hidden=HIDDEN, latent=LATENT, batch=BATCH, epochs=epochs, patience=epochs)
+        config = TrainConfig(recipe="vae", hidden=HIDDEN, latent=LATENT, batch=BATCH, epochs=epochs, patience=epochs)
         model, clock = Autoencoder(config, columns), Clock()
-        fit(model, raw, parts, config, checkpoint=folder / "checkpoint", fingerprint="", report=clock.tick)
+        fit(model, raw, parts, checkpoint=folder / "checkpoint", fingerprint="", report=clock.tick)
         return clock.laps
 
     return run
@@ -217,7 +217,7 @@ def main() -> None:
     columns = numeric_columns(values)
     with tempfile.TemporaryDirectory() as name, torch.random.fork_rng():
         folder = Path(name)
-        standardise = Autoencoder(TrainConfig(), columns).standardise
+        standardise = Autoencoder(TrainConfig(recipe="vae"), columns).standardise
         x, validation = standardise(torch.from_numpy(values)).split([len(values) - VALIDATION_ROWS, VALIDATION_ROWS])
         if arguments.peers_only_train:
             validation = validation[:0]

@@ -7,7 +7,6 @@ It is stored as JSON under one key of the model's ``metadata_props``.
 from __future__ import annotations
 
 import math
-import textwrap
 from typing import Literal, TypeVar
 
 import msgspec
@@ -42,9 +41,6 @@ HEAT_MAP = "heat_map"
 INDICES = "indices"
 """Output of an encoder that pools, and second input of its decoder: where in each block the maximum stood."""
 
-_WIDTH = 110
-"""Columns of text in a description."""
-
 T = TypeVar("T")
 
 Kind = Literal["rows", "windows", "images"]
@@ -71,21 +67,6 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The values of a binary, category or class column, ascending; the two ends of a logit column's range."""
     texts: tuple[str, ...] = ()
     """How the levels are written where the column holds text; the graph then takes the place in this list as x."""
-
-    def describe(self, width: int) -> str:
-        """Statistics and treatment in a line; values of a category that do not fit into `width` are left out."""
-        if self.treatment in ("binary", "category", "class"):
-            names = list(map(repr, self.texts)) or [str(level).removesuffix(".0") for level in self.levels]
-            text = f"{self.treatment}: {', '.join(names)}"
-            for shown in range(len(names) - 1, -1, -1):
-                if len(text) <= width:
-                    break
-                text = f"{self.treatment}: {', '.join([*names[:shown], f'... ({len(names)})'])}"
-            return text
-        text = f"{self.center:>12.6g} +- {self.scale:<10.4g} {self.unit}".rstrip()
-        if self.treatment == "log":
-            return f"{text}  log, nearly linear below {self.knee:g}"
-        return text if self.treatment == "linear" else f"{text}  logit, {self.levels[0]:g} to {self.levels[1]:g}"
 
 
 class Image(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -135,22 +116,6 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Strictly increasing scores, float32."""
     knot_log10_p: tuple[float, ...]
     """log10 of the p-value at each knot, non-increasing, float32."""
-
-    def describe(self) -> str:
-        """The threshold, its promise and its honest range, in sentences for the terminal."""
-        worth = "" if self.effective_n == self.n else f" (worth {self.effective_n:.0f} independent ones)"
-        text = (
-            f"Threshold {self.threshold:.6g} from {self.n} held-out normal scores{worth}: promised false-alarm rate "
-            f"{self.far:.3g}, really {describe_range(self.far_low, self.far_high)} in 9 cases of 10."
-        )
-        if self.method == "conformal":
-            return text
-        return f"{text} The rate is extrapolated: {self.n} scores show nothing rarer than {self.resolution:.2g}."
-
-
-def describe_range(low: float, high: float) -> str:
-    """A range of false-alarm rates for people, to whom 1e-15 is 0."""
-    return f"between {low:.2g} and {high:.2g}" if low > high / 1e4 else f"between 0 and {high:.2g}"
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -283,59 +248,6 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             del facts["calibration"][name]
         return msgspec.json.format(msgspec.json.encode(facts), indent=2).decode()
 
-    def describe(self) -> str:
-        """What the detector is, in a screen of text."""
-        data = self.data
-        inputs = f", windows of {self.window} rows, scored at the newest" if self.kind == "windows" else ""
-        if self.image is not None:
-            inputs = f", {self.image.mode} images of {self.image.height} x {self.image.width} (height x width)"
-        inputs_are, features_are = ("rows", "columns") if self.image is None else ("images", "channels")
-        period = f", a row every {data.period_s:g} s" if data.period_s else ""
-        time_column = f", time stamps in {data.time_column!r}" if data.time_column else ""
-        width = max(len(column.name) for column in self.columns)
-        heading = f"{len(self.columns)}, mean +- standard deviation while training"
-        if any(column.treatment in ("log", "logit") for column in self.columns):
-            heading += "; of a log or logit column, after that"
-        lines = [
-            f"recipe       {self.recipe}, {self.likelihood} likelihood, {self.latent} latent dimensions{inputs}",
-            f"score        {self.score}",
-            f"prior        {self._describe_prior()}",
-            textwrap.fill(
-                self.calibration.describe(),
-                _WIDTH,
-                initial_indent="calibration  ",
-                subsequent_indent=13 * " ",
-                break_on_hyphens=False,
-            ),
-            *([f"labels       {self._describe_labels(self.finetuning)}"] if self.finetuning else []),
-            f"data         {data.rows} {inputs_are}{period}{time_column}, sha256 {data.sha256[:16]}",
-            f"split        {data.train} train, {data.validation} validation, {data.calibration} calibration",
-            f"parity       scores within {self.parity.max_relative_error:.1e} of PyTorch's, "
-            f"{self.parity.verdict_flips} verdict flips; {len(self.golden.score)} golden {inputs_are} reproduced here",
-            f"export       {self.export_id}, schema {self.schema_version}, "
-            + ", ".join(f"{name} {version}" for name, version in self.versions.items()),
-            *([f"licence      {self.licence}"] if self.licence else []),
-            f"{features_are:13}{heading}",
-            *(f"  {column.name:{width}}  {column.describe(_WIDTH - width - 4)}".rstrip() for column in self.columns),
-        ]
-        return "\n".join(lines)
-
-    @staticmethod
-    def _describe_labels(made: Finetuning) -> str:
-        faults, false_alarms = (
-            f"{count} confirmed {what}{'s' * (count != 1)}"
-            for count, what in ((made.faults, "fault"), (made.false_alarms, "false alarm"))
-        )
-        return f"{faults} and {false_alarms}; fine-tuned from {made.parent}"
-
-    def _describe_prior(self) -> str:
-        if self.prior is None:
-            return "none, so it cannot sample"
-        prior, parts = self.prior, len(self.prior.weights)
-        is_standard = parts == 1 and not any(prior.means[0]) and set(prior.scales[0]) == {1.0}
-        text = "standard normal" if is_standard else f"mixture of {parts} Gaussian{'s' * (parts > 1)}"
-        return text if self.active_units is None else f"{text}; {self.active_units} of {self.latent} dimensions active"
-
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Metadata of an encoder or decoder file: which detector it belongs to."""
@@ -398,9 +310,8 @@ def _decode(text: str, kind: type[T], source: str) -> T:
 
 def _check(bundle: Bundle, source: str) -> None:
     calibration, golden, prior = bundle.calibration, bundle.golden, bundle.prior
-    golden_inputs = (
-        len(golden.x) if bundle.image is None else len(golden.pixels) / max(1, math.prod(bundle.image.shape))
-    )
+    per_image = max(1, math.prod(bundle.image.shape)) if bundle.image else 1
+    golden_inputs = len(golden.pixels) / per_image if bundle.image else len(golden.x)
     problems = [
         (not bundle.columns, "no columns"),
         (len(set(bundle.names)) != len(bundle.names), "a column name is repeated"),

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import bundle as graph
+from .arrays import as_float32, as_indices, as_uint8
 from .bundle import Bundle, read_bundle, read_part
 from .errors import InputError, ModelError
 from .observation import observe
 from .session import BoundRun, Session, first_line, read_model_file
+from .verification import VERDICT, check_graph, check_replay
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -31,14 +33,6 @@ inner layers hold many times its input."""
 HEAT_WHITE = 16.0
 """White in a picture of a heat map, as a multiple of `Detector.normal_heat`: about the hottest spot of one normal image
 in ten (14 on magnetic tiles, 18 on circuit boards, for a linear model with 32 codes)."""
-
-GOLDEN_TOLERANCE = 1e-4
-"""Relative difference between recorded and replayed golden scores above which a model is refused."""
-
-GOLDEN_P_TOLERANCE = 0.01
-"""Absolute difference in log10 of the p-values, likewise: between two knots p may be steep."""
-
-_VERDICT = (graph.SCORE, graph.P_VALUE, graph.IS_ANOMALY)
 
 
 class Verdict(NamedTuple):
@@ -125,7 +119,7 @@ class Detector:
         path = Path(path)
         session = Session(read_model_file(path), source=str(path), provider=provider, threads=threads)
         detector = cls(session, read_bundle(session.metadata, str(path)), path)
-        detector._check_graph()
+        check_graph(session, detector.bundle)
         detector._replay_golden()
         return detector
 
@@ -145,7 +139,7 @@ class Detector:
             raise, see `Scores`
         """
         batch = self._as_batch(x)
-        score, p_value, is_anomaly = self._run(_VERDICT, batch)
+        score, p_value, is_anomaly = self._run(VERDICT, batch)
         scored = np.isfinite(score)
         # NaN and infinity in a feature make the score NaN or infinite: no second look at the input is needed.
         if not scored.all():
@@ -211,13 +205,13 @@ class Detector:
         ----------
         indices : int64 (batch, n), for a decoder that unpools: the encoder file's output of this name
         """
-        codes = _float32(latent, "codes are not a numeric array")
+        codes = as_float32(latent, "codes are not a numeric array")
         if codes.ndim != 2 or codes.shape[1] != self.bundle.latent:
             raise InputError(f"codes have shape {codes.shape}, expected (batch, {self.bundle.latent})")
         decoder = self._part("decoder")
         feeds: dict[str, NDArray[Any]] = {graph.LATENT: codes}
         if graph.INDICES in decoder.inputs:
-            feeds[graph.INDICES] = _indices(indices, (len(codes), decoder.inputs[graph.INDICES][1]))
+            feeds[graph.INDICES] = as_indices(indices, (len(codes), decoder.inputs[graph.INDICES][1]))
         elif indices is not None:
             raise InputError(f"the decoder of recipe {self.bundle.recipe} takes no indices")
         return self._in_chunks(decoder, [graph.RECONSTRUCTION], feeds)[0]
@@ -255,7 +249,7 @@ class Detector:
         return observe(expected, scale, self.bundle, generator)
 
     def _converted(self, x: ArrayLike, wrong: str) -> NDArray[Any]:
-        return _uint8(x) if self._is_images else _float32(x, wrong)
+        return as_uint8(x) if self._is_images else as_float32(x, wrong)
 
     def _as_batch(self, x: ArrayLike) -> NDArray[Any]:
         batch = self._converted(x, "rows are not a numeric array")
@@ -322,85 +316,20 @@ class Detector:
             raise ModelError(f"{path}: the file was changed after export (its sha256 is not {expected[:12]}...)")
         return session, content
 
-    def _check_graph(self) -> None:
-        needed = (*_VERDICT, graph.CONTRIBUTION, graph.RECONSTRUCTION, *((graph.HEAT_MAP,) if self._is_images else ()))
-        missing = [name for name in needed if name not in self._session.outputs]
-        if missing:
-            raise ModelError(f"{self.path}: the graph has no output {missing[0]!r}")
-        inputs, expected = self._session.input_types, "tensor(uint8)" if self._is_images else "tensor(float)"
-        if inputs != {graph.X: expected}:
-            found = ", ".join(f"{name} of {kind}" for name, kind in inputs.items())
-            raise ModelError(f"{self.path}: the graph asks for {found}, expected {graph.X} of {expected} only")
-        shape = self._session.inputs[graph.X][1:]
-        if tuple(shape) != self.bundle.input_shape:
-            raise ModelError(f"{self.path}: the graph takes {shape}, its metadata says {list(self.bundle.input_shape)}")
-
     def golden_inputs(self) -> NDArray[Any]:
         """The inputs in the metadata whose scores every load replays."""
         if self._is_images:
             return np.frombuffer(self.bundle.golden.pixels, np.uint8).reshape(-1, *self.bundle.input_shape)
-        return _float32(self.bundle.golden.x, "rows are not a numeric array")
+        return as_float32(self.bundle.golden.x, "rows are not a numeric array")
 
     def _replay_golden(self) -> None:
-        golden = self.bundle.golden
         try:
             x = self.golden_inputs()
             replayed = self.score(x)
             self.score_one(x[0])
         except Exception as error:  # the graph may fail in any way, and onnxruntime's classes share no base
             raise ModelError(f"{self.path}: the golden rows cannot be scored: {first_line(error)}") from None
-        recorded = np.asarray(golden.score)
-        difference = np.abs(replayed.score - recorded) / np.maximum(
-            np.abs(recorded), max(1e-6, 0.01 * abs(self.bundle.calibration.threshold))
-        )
-        if not np.all(difference <= GOLDEN_TOLERANCE):  # not all(<=), so that NaN fails too
-            worst = int(np.nan_to_num(difference, nan=np.inf).argmax())
-            raise ModelError(
-                f"{self.path}: golden row {worst} scores {replayed.score[worst]:.6g} on {self.provider}, "
-                f"recorded {recorded[worst]:.6g}; this file or this provider cannot be trusted"
-            )
-        if not np.allclose(np.log10(replayed.p_value), np.log10(golden.p_value), atol=GOLDEN_P_TOLERANCE):
-            raise ModelError(f"{self.path}: a golden row has another p-value on {self.provider} than recorded")
-        if replayed.is_anomaly.tolist() != golden.is_anomaly:
-            raise ModelError(f"{self.path}: a golden row has another verdict on {self.provider} than recorded")
-
-
-def _uint8(x: ArrayLike) -> NDArray[np.uint8]:
-    """`x` as contiguous uint8; raises InputError for what is not whole numbers 0 to 255, rather than scaling it."""
-    try:
-        array = np.asarray(x)
-    except ValueError as error:  # ragged lists
-        raise InputError(f"images are not an array: {error}") from None
-    if array.dtype.kind not in "ui":
-        raise InputError(f"images hold {array.dtype}, expected uint8: whole numbers 0 to 255")
-    if array.size and (array.min() < 0 or array.max() > 255):
-        raise InputError(f"images hold {array.min()} to {array.max()}, expected whole numbers 0 to 255")
-    return np.ascontiguousarray(array, dtype=np.uint8)
-
-
-def _indices(x: ArrayLike | None, shape: tuple[int | str | None, ...]) -> NDArray[np.int64]:
-    if x is None:
-        raise InputError("this decoder unpools: it needs the indices that its encoder file gives beside the code")
-    array = np.asarray(x)
-    if array.dtype.kind not in "ui" or array.shape != shape:
-        raise InputError(f"indices are {array.dtype} of shape {array.shape}, expected int64 of shape {shape}")
-    return np.ascontiguousarray(array, dtype=np.int64)
-
-
-def _float32(x: ArrayLike, wrong: str) -> NDArray[np.float32]:
-    """`x` as contiguous float32; a number beyond it becomes infinity, which is refused row by row.
-
-    Raises InputError, beginning with `wrong`, for what is no numbers; numpy by itself would read "1_0" and dates.
-    """
-    try:
-        array = np.asarray(x)
-        has_text = array.dtype.kind == "O" and any(isinstance(value, str) for value in array.flat)
-        if has_text or array.dtype.kind not in "biufO":
-            raise TypeError(f"it holds {'text' if has_text else array.dtype}")
-        with np.errstate(over="ignore"):
-            return np.ascontiguousarray(array, dtype=np.float32)
-    except (TypeError, OverflowError, ValueError) as error:
-        raise InputError(f"{wrong}: {error}") from None
+        check_replay(self._session, self.bundle, replayed.score, replayed.p_value, replayed.is_anomaly)
 
 
 class _BoundRow:

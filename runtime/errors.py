@@ -2,6 +2,7 @@
 
 VaeDetectError
 ├── InputError            data or settings that cannot be used: rows, columns, files, options (also a ValueError)
+│   └── TooLargeError     more than a limit allows; less of it would do
 ├── ModelError            a file that is not a sound detector: graph, metadata, golden rows (also a ValueError)
 ├── ProviderError         an execution provider that was asked for cannot be had (also a RuntimeError)
 ├── MissingExtraError     a package of an optional extra is absent, or two exclude each other (also an ImportError)
@@ -30,12 +31,18 @@ class InputError(VaeDetectError, ValueError):
     ----------
     message : what was wrong and what was expected
     row, column : where, when one cell is to blame; rows count from 0 after the header
+    rows : how many rows are refused with it, 0 where that cannot be told
     """
 
-    def __init__(self, message: str, *, row: int | None = None, column: str | None = None) -> None:
+    def __init__(self, message: str, *, row: int | None = None, column: str | None = None, rows: int = 0) -> None:
         super().__init__(message)
         self.row = row
         self.column = column
+        self.rows = rows
+
+
+class TooLargeError(InputError):
+    """The input is larger than a limit; less at a time can be used."""
 
 
 class ModelError(VaeDetectError, ValueError):

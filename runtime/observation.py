@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,10 @@ from .bundle import Bundle, Column
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_EDGE = 1e-6  # of a share, so that its logit is finite
+LOGIT_EDGE = 1e-3
+"""Share of the range next to each end where the logit goes on as a straight line: values outside must still count."""
+
+_LARGEST_LOG = 80.0  # float32 ends at e^88
 
 
 def observe(
@@ -35,24 +38,34 @@ def observe(
             share = (mean - column.center) / column.scale
             drawn[..., place] = column.center + column.scale * (generator.random(mean.shape) < share)
         elif is_number and bundle.likelihood in ("gaussian", "laplace"):
-            drawn[..., place] = _raw(_treated(mean, column) + draw(0, scale[..., place]), column)
+            drawn[..., place] = untreat(treat(mean, column) + draw(0, scale[..., place]), column)
     return drawn
 
 
-def _treated(x: NDArray[np.float64], column: Column) -> NDArray[np.float64]:
+def treat(x: NDArray[Any], column: Column) -> NDArray[Any]:
+    """The treatment of a number's column without the standardisation, of raw values of any shape.
+
+    log: sign(x) log(1 + |x| / knee). logit: log(u / (1 - u)) of the share u of the range, going on straight beyond the
+    edges. Others stay as they are. The graph does the same (`model.transform.Transform`).
+    """
     if column.treatment == "log":
-        return np.sign(x) * np.log1p(np.abs(x) / column.knee)
+        return np.asarray(np.sign(x) * np.log(1 + np.abs(x) / column.knee))
     if column.treatment == "logit":
         low, high = column.levels
-        share = np.clip((x - low) / (high - low), _EDGE, 1 - _EDGE)
-        return np.log(share / (1 - share))
+        share = (x - low) / (high - low)
+        inside = np.clip(share, LOGIT_EDGE, 1 - LOGIT_EDGE)
+        return np.asarray(np.log(inside / (1 - inside)) + (share - inside) / (LOGIT_EDGE * (1 - LOGIT_EDGE)))
     return x
 
 
-def _raw(x: NDArray[np.float64], column: Column) -> NDArray[np.float64]:
+def untreat(x: NDArray[Any], column: Column) -> NDArray[Any]:
+    """Raw values from treated ones."""
     if column.treatment == "log":
-        return np.sign(x) * np.expm1(np.abs(x)) * column.knee
+        return np.asarray(np.sign(x) * (np.exp(np.minimum(np.abs(x), _LARGEST_LOG)) - 1) * column.knee)
     if column.treatment == "logit":
         low, high = column.levels
-        return low + (high - low) / (1 + np.exp(-x))
+        edge = np.log((1 - LOGIT_EDGE) / LOGIT_EDGE)
+        inside = np.clip(x, -edge, edge)
+        share = 1 / (1 + np.exp(-inside)) + (x - inside) * LOGIT_EDGE * (1 - LOGIT_EDGE)
+        return np.asarray(share * (high - low) + low)
     return x

@@ -21,7 +21,8 @@ from tiny_images import normal_images, write_detector
 from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.service.app import Service, create_app
-from vae_detect.runtime.service.metrics import Metrics
+from vae_detect.runtime.service.metrics import ServiceMetrics
+from vae_detect.runtime.service.models import Served
 from vae_detect.runtime.simulation import csv_lines, simulate
 
 # Networks as small as those of the tests take ten times as long on several threads of a busy machine. torch reads this
@@ -64,13 +65,13 @@ def normal_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def windows_model(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small detector of windows of 4 rows, trained on `normal_csv`."""
-    from vae_detect.runtime.rows.tables import TableFormat
+    from vae_detect.runtime.rows.csv_text import TableFormat
     from vae_detect.training.data.loading import Selection
-    from vae_detect.training.settings.recipes import TrainConfig
+    from vae_detect.training.settings.config import TrainConfig
     from vae_detect.training.train import train
 
     out = tmp_path_factory.mktemp("windows") / "windows.onnx"
-    config = TrainConfig(kind="windows", window=4, hidden=(16,), latent=3, epochs=5)
+    config = TrainConfig(recipe="vae", kind="windows", window=4, hidden=(16,), latent=3, epochs=5)
     train(normal_csv, out, config, selection=Selection(), form=TableFormat(), far="0.05")
     return out
 
@@ -112,10 +113,17 @@ class Client:
     """Asks an application without a socket; every JSON answer is checked to be strict."""
 
     def __init__(self, detector: Detector | None, *, adaptive: bool = False) -> None:
-        self.service = Service(Metrics(CollectorRegistry()), adaptive=adaptive)
+        self._metrics = ServiceMetrics(CollectorRegistry())
+        self._model = self._metrics.of_model("pump")
+        self._adaptive = adaptive
+        self.service = Service(self._metrics)
         self._app = create_app(self.service)
         if detector is not None:
-            self.service.use(detector)
+            self.use(detector)
+
+    def use(self, detector: Detector) -> None:
+        """Serves this detector from now on."""
+        self.service.use(Served.of(detector, self._model, adaptive=self._adaptive))
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         async def once() -> httpx.Response:
@@ -139,7 +147,11 @@ class Client:
         return found
 
     def series(self) -> dict[str, float]:
-        return parse(self.ask("GET", "/metrics").text)
+        """Every series by name and labels, like a[('code', '200')]; without the model, since there is only one."""
+        return {
+            name.replace("('model', 'pump'), ", "").replace("('model', 'pump')", ""): value
+            for name, value in parse(self.ask("GET", "/metrics").text).items()
+        }
 
 
 def strict(text: str) -> Any:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import csv
+import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -79,14 +81,40 @@ def trained(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_help_names_every_command() -> None:
+def test_help_lists_the_commands_under_two_headings_in_the_order_of_a_day() -> None:
     text = run("--help").stdout
-    for name in (
-        *("train", "finetune", "score", "serve", "inspect", "evaluate", "simulate", "health"),
-        *("encode", "reconstruct", "sample", "recipes"),
-    ):
-        assert name in text
+    workstation, box = (part.split("Exit codes")[0] for part in re.split(r"On the (?:workstation|box):\n", text)[1:])
+    listed = [re.findall(r"^  ([a-z]+) +[A-Z]", part, re.MULTILINE) for part in (workstation, box)]
+    assert listed == [
+        ["recipes", "train", "evaluate", "finetune"],
+        ["inspect", "score", "serve", "health", "encode", "reconstruct", "sample", "simulate"],
+    ]
+    for name in itertools.chain(*listed):
         assert run(name, "--help").returncode == 0
+
+
+def test_help_loads_no_command_and_a_command_only_itself() -> None:
+    code = (
+        "import sys; from vae_detect.cli import commands\n"
+        "commands(sys.argv[1:], standalone_mode=False)\n"
+        "print('loaded', *(name for name in sys.modules if name.startswith('vae_detect.') or name == 'numpy'))"
+    )
+    help_, list_ = (
+        subprocess.run([sys.executable, "-c", code, *asked], capture_output=True, text=True, check=True).stdout
+        for asked in (["--help"], ["recipes"])
+    )
+    loaded, others = (text.splitlines()[-1].split()[1:] for text in (help_, list_))
+    assert sorted(loaded) == [
+        *("vae_detect.cli", "vae_detect.runtime", "vae_detect.runtime.commands"),
+        *("vae_detect.runtime.commands.terminal", "vae_detect.runtime.errors"),
+    ]
+    assert [name for name in others if ".commands." in name] == [
+        *("vae_detect.runtime.commands.terminal", "vae_detect.training.commands.recipes"),
+    ]
+
+
+def test_an_unknown_command_is_one_sentence() -> None:
+    refused(run("scroe"), 2, "scroe")
 
 
 def test_version() -> None:

@@ -17,18 +17,10 @@ from prometheus_client import CollectorRegistry
 from vae_detect.cli import commands
 from vae_detect.runtime.bundle import Kind, Treatment
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.service.metrics import Metrics
+from vae_detect.runtime.service.metrics import ServiceMetrics
 from vae_detect.training.model.likelihoods import LIKELIHOODS
-from vae_detect.training.settings.recipes import (
-    DEFAULT_RECIPE,
-    RECIPES,
-    SCORES,
-    Corruption,
-    Network,
-    Penalty,
-    TrainConfig,
-    configure,
-)
+from vae_detect.training.settings.config import TrainConfig, configure
+from vae_detect.training.settings.recipes import RECIPES, SCORES, Corruption, Network, Penalty
 
 ROOT = Path(__file__).parent.parent
 DOCS = "\n".join(path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
@@ -80,7 +72,7 @@ def test_a_command_loads_a_model_like_the_library(name: str) -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    exposition = Metrics(CollectorRegistry()).exposition().decode()
+    exposition = ServiceMetrics(CollectorRegistry()).exposition().decode()
     names = re.findall(r"^# TYPE (vae_detect_\w+)", exposition, flags=re.MULTILINE)
     assert len(names) > 8
     assert [name for name in names if not re.search(rf"`{name}[`{{]", DOCS)] == []
@@ -91,7 +83,7 @@ def test_every_setting_and_recipe_is_documented_with_its_default() -> None:
         re.findall(r"^\| `(\w+)` \| `?([^|`]+)`? \|", (ROOT / "docs" / "training.md").read_text(), re.MULTILINE)
     )
     for field in fields(TrainConfig):
-        default = DEFAULT_RECIPE if field.name == "recipe" else field.default  # what a command takes
+        default = field.default
         shown = (
             ",".join(map(str, default))
             if isinstance(default, tuple)

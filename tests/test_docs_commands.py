@@ -6,7 +6,7 @@ A page is run from top to bottom in a folder of its own. What its text takes for
 - ``console``: commands after ``$``, each followed by all that it prints; ``...`` stands for lines left out
 - ``sh``: commands whose output is not shown; they must succeed
 - ``python``: run; a ``text`` block right after it is what it prints, and without one it prints nothing
-- ``text``: quotes what a command of the page has printed
+- ``text``: quotes what a command of the page has printed; a page on which nothing is printed draws with it
 - ``promql``: names metrics of the table in docs/runtime.md
 - ``not-run="REASON"`` after ``console`` or ``sh``: only parsed, for one of `REASONS`
 
@@ -370,7 +370,7 @@ def test_a_page_shows_what_happens(page: Path, shell: Shell) -> None:
             fresh = "exported/" not in "\n".join(before.body)
             renewed.append((block, output))
             assert WRITE or same_output(block.body, output, fresh=fresh), differs(block, block.body, output)
-        else:
+        elif printed:
             for line in block.body:
                 assert WRITE or any(same_line(line, other, fresh=True) for other in printed), f"{block.place}: {line}"
         before = block

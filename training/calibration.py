@@ -19,11 +19,19 @@ from ..runtime.errors import InputError
 
 Floats = NDArray[np.float64]
 
+EVENT_ROWS = 10
+"""In ordered data, false alarms fewer than this many rows apart (or a window, if longer) are one event."""
+
 _MIN_TAIL_ROWS, _MIN_EXCEEDANCES = 300, 30  # the tail is the top tenth; fewer points do not carry two parameters
 _BEYOND = 10  # how far past the data the tail is trusted: alpha >= 1/(10 (n+1))
 _TOP_RANKS, _BODY_KNOTS = 8, 48  # with 3 at the threshold and at most 8 in the tail: below 64
 _LARGEST = 1e30  # leaves float32 room for the tail, which reaches a few thousand times the largest score
 _SMALLEST_GAP = 2 * float(np.finfo(np.float32).tiny)  # a subnormal gap would be 0/0 where subnormals are flushed
+
+
+def dependence_rows(window: int, *, ordered: bool) -> int:
+    """For `calibrate`: within how many rows high scores are one event; 0 for rows without an order."""
+    return max(window, EVENT_ROWS) if ordered else 0
 
 
 def min_calibration_rows(far: float) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -14,43 +13,28 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from ..runtime.bundle import SCHEMA_VERSION, Bundle, Calibration, Finetuning, Part, Parts
+from ..runtime.bundle import Bundle, Calibration, Finetuning
+from ..runtime.describe import describe_calibration
 from ..runtime.detector import Detector
 from ..runtime.errors import InputError
-from ..runtime.rows.tables import TableFormat
+from ..runtime.rows.csv_text import TableFormat
+from ..runtime.scoring.framing import windows_at
 from ..runtime.session import read_model_file
-from .calibration import calibrate, min_calibration_rows
-from .data.loading import Selection, load_table, split
-from .export.graphs import (
-    Defaults,
-    Files,
-    Graphs,
-    compare,
-    export_id,
-    finish_part,
-    finish_scorer,
-    golden,
-    graft,
-    hostile_inputs,
-    write_files,
-)
+from .calibration import calibrate, dependence_rows, min_calibration_rows
+from .data.loading import Selection, load_table
+from .data.split import is_ordered, split
+from .export.files import Exported, Files, export_id, finish_parts, write_detector
+from .export.graft import graft
+from .export.graphs import Defaults, Graphs
+from .export.parity import compare, golden, hostile_inputs
 from .labels.feedback import Fit
-from .labels.reviews import FAULT, Recording, choose_labels, in_parts, inputs_at, read_recording, read_reviews
-from .train import EVENT_ROWS
+from .labels.reviews import FAULT, ScoredRows, choose_labels, in_parts, read_reviews, score_recording
 
 METHOD = "Gaussian-process classification"
 
 _CERTIFIED = 1024
 _GOLDEN_LABELS = 2
 """Of each kind, beside the golden inputs that the model had."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run made."""
-
-    files: Files
-    bundle: Bundle
 
 
 class Normal(NamedTuple):
@@ -72,7 +56,7 @@ def finetune(
     form: TableFormat,
     force: bool = False,
     say: Callable[[str], None] = lambda text: None,
-) -> Outcome:
+) -> Exported:
     """Correct a detector by confirmed faults and false alarms, and write the three files of a new one.
 
     Parameters
@@ -100,16 +84,16 @@ def finetune(
     detector = Detector.load(model, provider="cpu")
     _refuse_unfit(detector, label_column)
     label = read_reviews(labels, label_column, form)
-    recording = read_recording(detector, labels, form)
+    recording = score_recording(detector, labels, form)
     labelled = choose_labels(detector.bundle, labels, recording, label, say)
-    fit = Fit(detector.bundle, recording, labelled, label[labelled] == FAULT, near=dependence_rows(detector.bundle))
+    fit = Fit(detector.bundle, recording, labelled, label[labelled] == FAULT, near=event_rows(detector.bundle))
     say(fit.describe())
     normal = _of_labels(fit, recording, label, labels, say) if data is None else _of_data(detector, fit, data, form)
     calibration = _calibrate(detector.bundle, normal, data)
-    say(calibration.describe())
-    bundle = _export(detector, fit, recording, normal, calibration, files=files, labels=labels)
-    say(f"parity with ONNX Runtime: scores within {bundle.parity.max_relative_error:.1e}, no verdict flips")
-    return Outcome(files, bundle)
+    say(describe_calibration(calibration))
+    made = _export(detector, fit, recording, normal, calibration, files=files, labels=labels)
+    say(f"parity with ONNX Runtime: scores within {made.bundle.parity.max_relative_error:.1e}, no verdict flips")
+    return made
 
 
 def _refuse_unfit(detector: Detector, label_column: str) -> None:
@@ -126,7 +110,7 @@ def _refuse_unfit(detector: Detector, label_column: str) -> None:
 
 
 def _of_labels(
-    fit: Fit, recording: Recording, label: NDArray[np.int64], path: Path, say: Callable[[str], None]
+    fit: Fit, recording: ScoredRows, label: NDArray[np.int64], path: Path, say: Callable[[str], None]
 ) -> Normal:
     """The rows that nobody called a fault, each scored without its own label."""
     rows = np.flatnonzero(recording.usable & (label != FAULT))
@@ -147,9 +131,10 @@ def _of_data(detector: Detector, fit: Fit, path: Path, form: TableFormat) -> Nor
     bundle = detector.bundle
     if path.is_file() and sha256(path.read_bytes()).hexdigest() == bundle.data.sha256:
         values, rows = _held_out(bundle, path, form)
-        score = np.concatenate([detector.score(inputs_at(bundle, values, part)).score for part in in_parts(rows)])
+        inputs = (windows_at(values, part, bundle.window) for part in in_parts(rows))
+        score = np.concatenate([detector.score(x).score for x in inputs])
     else:
-        recording = read_recording(detector, path, form)
+        recording = score_recording(detector, path, form)
         values, rows = recording.values, np.flatnonzero(recording.usable)
         score = recording.score[rows]
     return Normal(values, rows, fit.correct(values, rows, score, np.zeros(len(rows), np.int64)), path)
@@ -158,7 +143,7 @@ def _of_data(detector: Detector, fit: Fit, path: Path, form: TableFormat) -> Nor
 def _held_out(bundle: Bundle, path: Path, form: TableFormat) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The training recording and the newest rows of the inputs that training kept for calibration."""
     table = load_table(path, Selection(columns=bundle.names, time_column=bundle.data.time_column), form)
-    seed, ordered = int(str(bundle.settings["seed"])), dependence_rows(bundle) > 0
+    seed, ordered = int(str(bundle.settings["seed"])), is_ordered(bundle.kind, bundle.data.time_column)
     starts = split(table, window=bundle.window, stride=bundle.stride, ordered=ordered, seed=seed).calibration
     if len(starts) != bundle.data.calibration:
         raise InputError(
@@ -182,29 +167,29 @@ def _calibrate(bundle: Bundle, normal: Normal, data: Path | None) -> Calibration
             f"{normal.source}: {found} {what}, and the promised false-alarm rate of {far:.3g} takes {needed} to set "
             f"the new threshold; {remedy}"
         )
-    return calibrate(normal.scores, far=far, dependence_rows=dependence_rows(bundle))
+    return calibrate(normal.scores, far=far, dependence_rows=event_rows(bundle))
 
 
 def _export(
     detector: Detector,
     fit: Fit,
-    recording: Recording,
+    recording: ScoredRows,
     normal: Normal,
     calibration: Calibration,
     *,
     files: Files,
     labels: Path,
-) -> Bundle:
-    """Graft, certify and write; returns the new scorer's metadata."""
+) -> Exported:
+    """Graft, certify and write."""
     old, correction = detector.bundle, fit.correction()
     # The noise points, where there are any, stay in the graph as they are.
     defaults = Defaults(calibration.threshold, calibration.knot_scores, calibration.knot_log10_p, noise=None)
     parent = onnx.load_from_string(read_model_file(detector.path))
     shown = np.concatenate([fit.labelled[fit.is_fault == fault][:_GOLDEN_LABELS] for fault in (True, False)])
-    golden_x = np.concatenate([detector.golden_inputs(), inputs_at(old, recording.values, shown)])
+    golden_x = np.concatenate([detector.golden_inputs(), windows_at(recording.values, shown, old.window)])
     scorer = graft(parent, correction, defaults, torch.from_numpy(golden_x[:2]))
     along = np.linspace(0, len(normal.rows) - 1, min(len(normal.rows), _CERTIFIED)).astype(int)
-    x = np.concatenate([golden_x, inputs_at(old, normal.values, normal.rows[along]), hostile_inputs(old)])
+    x = np.concatenate([golden_x, windows_at(normal.values, normal.rows[along], old.window), hostile_inputs(old)])
     with torch.no_grad():
         expected = correction(torch.from_numpy(x), torch.from_numpy(detector.score(x).score)).numpy()
     parity = compare(scorer, x, expected, calibration.threshold)
@@ -219,8 +204,7 @@ def _export(
     )
     graphs = Graphs(scorer, encoder, decoder)
     identity = export_id(graphs, msgspec.json.encode(facts).decode())
-    new_encoder = finish_part(encoder, Part(schema_version=SCHEMA_VERSION, export_id=identity, part="encoder"))
-    new_decoder = finish_part(decoder, Part(schema_version=SCHEMA_VERSION, export_id=identity, part="decoder"))
+    finished = finish_parts(graphs, identity)
     bundle = msgspec.structs.replace(
         old,
         export_id=identity,
@@ -228,18 +212,15 @@ def _export(
         calibration=calibration,
         golden=golden(scorer, golden_x),
         parity=parity,
-        parts=Parts(sha256(new_encoder).hexdigest(), sha256(new_decoder).hexdigest()),
+        parts=finished.digests,
         finetuning=facts,
     )
-    content = finish_scorer(scorer, bundle)
-    write_files({files.encoder: new_encoder, files.decoder: new_decoder, files.scorer: content})
-    return bundle
+    return write_detector(files, scorer, finished, bundle)
 
 
-def dependence_rows(bundle: Bundle) -> int:
-    """For `calibrate`: 0 for rows without an order."""
-    ordered = bundle.kind == "windows" or bundle.data.time_column is not None
-    return max(bundle.window, EVENT_ROWS) if ordered else 0
+def event_rows(bundle: Bundle) -> int:
+    """Rows at most so many apart are one event; 0 for rows without an order."""
+    return dependence_rows(bundle.window, ordered=is_ordered(bundle.kind, bundle.data.time_column))
 
 
 def _digest(path: Path) -> str:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..detector import Detector
-from ..errors import InputError, MissingExtraError
-from ..rows.tables import TableFormat
-from ..scoring.results import OK, fill
-from .inputs import Outcome, check_suffix, mark_overflows, read_inputs
-from .scores import written_aside
+from ..errors import InputError
+from ..output import check_suffix, text_written_aside, written_aside
+from ..rows.csv_text import TableFormat
+from ..rows.writers import CsvWriter, ParquetWriter, Schema, Table, Writer
+from ..scoring.framing import fill
+from ..scoring.results import OK
+from .inputs import mark_overflows, read_inputs
+from .summary import Summary
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Draw = Callable[["NDArray[np.float32]", "NDArray[np.float32]", "NDArray[np.bool_]"], bytes]
+CodePlot = Callable[["NDArray[np.float32]", "NDArray[np.float32]", "NDArray[np.bool_]"], bytes]
 """Codes (n, latent), their severities and their verdicts (n,) to a PNG."""
 
 _MOST_POINTS = 10_000
@@ -70,9 +70,9 @@ def write_codes(
     *,
     form: TableFormat,
     picture: Path | None = None,
-    draw: Draw | None = None,
+    draw: CodePlot | None = None,
     force: bool = False,
-) -> Outcome:
+) -> Summary:
     """Writes the codes of a CSV or of a folder of images as a table.
 
     Its columns are `row` (`file` for images), `status`, `z0`, `z1`, ...; the codes are empty where status is not ok.
@@ -90,62 +90,42 @@ def write_codes(
         when Parquet is wanted and Polars is not installed
     """
     check_suffix(out, ".csv", ".parquet")
-    kind, latent = detector.bundle.kind, detector.bundle.latent
-    write = _write_parquet if out.suffix == ".parquet" else _write_csv
-    by_status, cloud = Counter[str](), _Cloud(latent)
-
-    def chunks() -> Iterator[Codes]:
-        for codes in encode(detector, data, form):
-            by_status.update(codes.status)
-            if draw is not None:
-                cloud.add(codes)
-            yield codes
-
+    summary, cloud = Summary(detector.bundle.kind, "encoded"), _Cloud(detector.bundle.latent)
     with ExitStack() as stack:
-        table = stack.enter_context(written_aside(out, force=force))
+        writer = _writer(detector, out, stack, force)
         plot = None
         if picture is not None:
             check_suffix(picture, ".png")
             plot = stack.enter_context(written_aside(picture, force=force))
-        write(chunks(), table, "file" if kind == "images" else "row", latent)
-        outcome = Outcome(kind, "encoded", by_status)
+        for codes in encode(detector, data, form):
+            summary.add(codes.status)
+            if draw is not None:
+                cloud.add(codes)
+            writer.write(_table(codes, detector))
+        writer.close()
         if plot is not None and draw is not None:
-            if not by_status[OK]:
-                raise InputError(f"{data}: there is no code to draw in {outcome.describe()}")
-            plot.buffer.write(draw(*cloud.points()))
-    return outcome
+            if not summary.by_status[OK]:
+                raise InputError(f"{data}: there is no code to draw in {summary.describe()}")
+            plot.write(draw(*cloud.points()))
+    return summary
 
 
-def _write_csv(chunks: Iterator[Codes], out: TextIO, label: str, latent: int) -> None:
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow((label, "status", *_code_names(latent)))
-    empty = [""] * latent
-    for codes in chunks:
-        texts = codes.latent.astype(str).tolist()  # the fewest digits that read back as the same float32
-        for name, status, cells in zip(codes.names, codes.status, texts, strict=True):
-            writer.writerow((name, status, *(cells if status == OK else empty)))
+def _writer(detector: Detector, out: Path, stack: ExitStack, force: bool) -> Writer:
+    schema: Schema = {
+        **({"file": str} if detector.bundle.kind == "images" else {"row": int}),
+        "status": str,
+        **{f"z{place}": float for place in range(detector.bundle.latent)},
+    }
+    if out.suffix == ".csv":
+        return CsvWriter(stack.enter_context(text_written_aside(out, force=force)), schema)
+    return ParquetWriter(stack.enter_context(written_aside(out, force=force)), schema)
 
 
-def _write_parquet(chunks: Iterator[Codes], out: TextIO, label: str, latent: int) -> None:
-    try:
-        import polars
-    except ImportError as error:
-        raise MissingExtraError(f"Parquet needs {error.name}: pip install 'vae-detect[tables]'") from None
-    parts = list(chunks)
-    series = [
-        polars.Series(label, [name for part in parts for name in part.names], polars.Int64 if label == "row" else None),
-        polars.Series("status", [status for part in parts for status in part.status], polars.String),
-    ]
-    values = np.concatenate([np.empty((0, latent), np.float32), *(part.latent for part in parts)])
-    for name, column in zip(_code_names(latent), values.T, strict=True):
-        series.append(polars.Series(name, column, nan_to_null=True))
-    content = io.BytesIO()
-    polars.DataFrame(series).write_parquet(content)
-    out.buffer.write(content.getvalue())
-
-
-def _code_names(latent: int) -> list[str]:
-    return [f"z{place}" for place in range(latent)]
+def _table(codes: Codes, detector: Detector) -> Table:
+    label = "file" if detector.bundle.kind == "images" else "row"
+    is_absent = np.array([status != OK for status in codes.status], np.bool_)
+    latent = np.ma.array(codes.latent, mask=np.broadcast_to(is_absent[:, None], codes.latent.shape))
+    return {label: codes.names, "status": codes.status} | {f"z{place}": z for place, z in enumerate(latent.T)}
 
 
 class _Cloud:
@@ -168,6 +148,6 @@ class _Cloud:
             self._kept[flag] = kept
 
     def points(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-        """Codes, severities and verdicts, as `Draw` takes them."""
+        """Codes, severities and verdicts, as `CodePlot` takes them."""
         points = np.concatenate([self._kept[False], self._kept[True]])
         return points[:, :-1], points[:, -1], np.arange(len(points)) >= len(self._kept[False])

@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..bundle import Image, Kind
+from ..bundle import Image
 from ..detector import Detector
 from ..errors import InputError
-from ..images.reading import read_file
-from ..rows.tables import TableFormat, read_rows
-from ..scoring.results import BAD, OK, OVERFLOW, Framed, Framer
-from .scores import IMAGES_AT_ONCE, find_images, refuse_folder
+from ..images.folders import find_images, read_file
+from ..rows.csv_text import TableFormat
+from ..rows.tables import read_rows
+from ..scoring.framing import Framed, Framer
+from ..scoring.results import BAD, OK, OVERFLOW
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
-class Outcome(NamedTuple):
-    """What a run over a file or a folder came to."""
-
-    kind: Kind
-    done: str
-    """What was done to those whose status is ok, like "encoded"."""
-    by_status: Mapping[str, int]
-
-    def describe(self) -> str:
-        """One line for the terminal."""
-        what = "images" if self.kind == "images" else "rows"
-        others = "".join(f", {count} {status}" for status, count in self.by_status.items() if status != OK)
-        return f"{sum(self.by_status.values())} {what}: {self.by_status.get(OK, 0)} {self.done}{others}"
+IMAGES_AT_ONCE = 64
+"""Images in one batch, at most; `Detector.chunk` makes it fewer where they are large."""
 
 
 def read_inputs(detector: Detector, data: Path, form: TableFormat) -> Iterator[tuple[Sequence[int | str], Framed]]:
@@ -49,9 +38,10 @@ def read_inputs(detector: Detector, data: Path, form: TableFormat) -> Iterator[t
         yield from _read_images(detector, data, bundle.image)
         return
     refuse_folder(detector, data)
-    framer = Framer(bundle)
+    framer = Framer.of(bundle)
     for rows in read_rows(data, bundle.columns, form=form, time_column=bundle.data.time_column):
-        yield range(rows.first, rows.first + len(rows.values)), framer.push(rows)
+        framed, framer = framer.frame(rows)
+        yield range(rows.first, rows.first + len(rows.values)), framed
 
 
 def _read_images(detector: Detector, data: Path, image: Image) -> Iterator[tuple[Sequence[int | str], Framed]]:
@@ -77,7 +67,7 @@ def mark_overflows(framed: Framed, fine: NDArray[np.bool_]) -> None:
         framed.status[index] = OVERFLOW
 
 
-def check_suffix(path: Path, *suffixes: str) -> None:
-    """Raises InputError when a file to write has another suffix."""
-    if path.suffix not in suffixes:
-        raise InputError(f"{path}: expected a name that ends in {' or '.join(suffixes)}")
+def refuse_folder(detector: Detector, path: Path) -> None:
+    """Raises InputError when a detector of rows or windows is given a folder."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, and this model scores {detector.bundle.kind}; expected a CSV file")

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..bundle import Column
+from ..bundle import Bundle, Column
 from ..detector import Detector
 from ..errors import InputError
-from ..images.reading import import_pillow
+from ..images.folders import find_images
+from ..images.pictures import grid, picture_paths, png, to_pixels, write_picture
+from ..output import check_suffix, text_written_aside, written_aside
+from ..rows.csv_text import TableFormat
 from ..rows.fields import UNKNOWN, write_number
-from ..rows.tables import TableFormat
-from ..scoring.results import OK, fill
-from .inputs import Outcome, check_suffix, mark_overflows, read_inputs
-from .scores import find_images, picture_paths, write_picture, written_aside
+from ..rows.writers import CsvWriter, Schema, Table
+from ..scoring.framing import fill
+from ..scoring.results import OK
+from .inputs import mark_overflows, read_inputs
+from .summary import Summary
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-_GAP, _SMALLEST_TILE = 2, 96
-"""Pixels between the images of a grid, and the height below which they are enlarged."""
 
 
 def reconstruct(detector: Detector, data: Path, form: TableFormat) -> Iterator[tuple[NDArray[np.float32], list[str]]]:
@@ -53,7 +49,7 @@ def reconstruct(detector: Detector, data: Path, form: TableFormat) -> Iterator[t
 
 def write_reconstructions(
     detector: Detector, data: Path, out: Path, *, form: TableFormat, force: bool = False
-) -> Outcome:
+) -> Summary:
     """Writes what the detector expects instead of a CSV, or instead of a folder of images.
 
     A CSV gets the detector's columns and a line for every row, of empty cells where there is no reconstruction.
@@ -64,25 +60,22 @@ def write_reconstructions(
     InputError
         when `data` is not what the detector takes, or a file to write exists and not `force`
     """
-    by_status = Counter[str]()
-
-    def chunks() -> Iterator[tuple[NDArray[np.float32], list[str]]]:
+    bundle = detector.bundle
+    summary = Summary(bundle.kind, "reconstructed")
+    if bundle.image is not None:
+        paths = iter(_png_paths(out, data, force=force))
         for values, status in reconstruct(detector, data, form):
-            by_status.update(status)
-            yield values, status
-
-    if detector.bundle.image is not None:
-        _write_images(chunks(), _png_paths(out, data, force=force))
-    else:
-        check_suffix(out, ".csv")
-        columns = detector.bundle.columns
-        with written_aside(out, force=force) as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(detector.bundle.names)
-            for values, status in chunks():
-                for cells, one in zip(_cells(values, columns), status, strict=True):
-                    writer.writerow(cells if one == OK else [""] * len(columns))
-    return Outcome(detector.bundle.kind, "reconstructed", by_status)
+            _write_images(values, status, paths)
+            summary.add(status)
+        return summary
+    check_suffix(out, ".csv")
+    with text_written_aside(out, force=force) as file:
+        writer = CsvWriter(file, _schema(bundle))
+        for values, status in reconstruct(detector, data, form):
+            writer.write(_table(values, bundle.columns, np.array([one != OK for one in status], np.bool_)))
+            summary.add(status)
+        writer.close()
+    return summary
 
 
 def write_samples(detector: Detector, n: int, out: Path, *, seed: int = 0, force: bool = False) -> None:
@@ -100,78 +93,58 @@ def write_samples(detector: Detector, n: int, out: Path, *, seed: int = 0, force
     bundle = detector.bundle
     check_suffix(out, ".csv" if bundle.image is None else ".png")
     samples = detector.sample(n, seed=seed)
-    with written_aside(out, force=force) as file:
-        if bundle.image is not None:
-            file.buffer.write(png(grid(to_pixels(samples))))
-            return
-        writer = csv.writer(file, lineterminator="\n")
-        if bundle.kind == "rows":
-            writer.writerow(bundle.names)
-            writer.writerows(_cells(samples, bundle.columns))
-            return
-        writer.writerow(("window", "row", *bundle.names))
-        for number, window in enumerate(samples):
-            writer.writerows((number, row, *cells) for row, cells in enumerate(_cells(window, bundle.columns)))
+    if bundle.image is not None:
+        with written_aside(out, force=force) as picture:
+            picture.write(png(grid(to_pixels(samples))))
+        return
+    counted = _counters(bundle, len(samples))
+    with text_written_aside(out, force=force) as file:
+        writer = CsvWriter(file, {**dict.fromkeys(counted, int), **_schema(bundle)})
+        writer.write({**counted, **_table(samples.reshape(-1, len(bundle.columns)), bundle.columns)})
+        writer.close()
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 
-def _cells(values: NDArray[np.float32], columns: Sequence[Column]) -> Iterator[tuple[str, ...]]:
+def _schema(bundle: Bundle) -> Schema:
+    return {column.name: str if column.treatment in ("category", "class") else float for column in bundle.columns}
+
+
+def _counters(bundle: Bundle, n: int) -> dict[str, NDArray[np.int64]]:
+    """Which window each row of `n` samples belongs to, and which row of it it is; nothing for samples of rows."""
+    if bundle.kind == "rows":
+        return {}
+    numbers = {"window": np.repeat(np.arange(n), bundle.window), "row": np.tile(np.arange(bundle.window), n)}
+    return {f"{name}_number" if name in bundle.names else name: values for name, values in numbers.items()}
+
+
+def _table(values: NDArray[np.float32], columns: Sequence[Column], is_absent: NDArray[np.bool_] | None = None) -> Table:
     """Rows (n, features) as a table has them: categories and classes by their nearest level, as it is written."""
-    written = [_column_cells(values[:, place], column) for place, column in enumerate(columns)]
-    return zip(*written, strict=True)
+    absent = np.zeros(len(values), np.bool_) if is_absent is None else is_absent
+    return {
+        column.name: _texts(values[:, place], column, absent)
+        if column.treatment in ("category", "class")
+        else np.ma.array(values[:, place], mask=absent)
+        for place, column in enumerate(columns)
+    }
 
 
-def _column_cells(values: NDArray[np.float32], column: Column) -> list[str]:
-    if column.treatment not in ("category", "class"):
-        texts: list[str] = values.astype(str).tolist()  # the fewest digits that read back as the same float32
-        return texts
+def _texts(values: NDArray[np.float32], column: Column, is_absent: NDArray[np.bool_]) -> list[str | None]:
     names = column.texts or tuple(map(write_number, column.levels))
     levels = np.arange(len(names)) if column.texts else np.array(column.levels)
-    nearest = np.abs(np.nan_to_num(values)[:, None] - levels).argmin(axis=1)  # NaN is written as empty later
-    is_unknown = (values == UNKNOWN) & (column.treatment == "class")
-    return ["" if unknown else names[place] for place, unknown in zip(nearest, is_unknown, strict=True)]
+    nearest = np.abs(np.nan_to_num(values)[:, None] - levels).argmin(axis=1)
+    unknown = is_absent | ((values == UNKNOWN) & (column.treatment == "class"))
+    return [None if nothing else names[place] for place, nothing in zip(nearest, unknown, strict=True)]
 
 
 # --- images ----------------------------------------------------------------------------------------------------------
 
 
-def grid(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Images (n, height, width, channels) side by side on white, small ones enlarged by a whole factor."""
-    factor = max(1, _SMALLEST_TILE // images.shape[1])
-    tiles = images.repeat(factor, axis=1).repeat(factor, axis=2)
-    n, height, width, channels = tiles.shape
-    across = max(1, math.ceil(math.sqrt(n)))
-    down = math.ceil(n / across)
-    whole = np.full((_GAP + down * (height + _GAP), _GAP + across * (width + _GAP), channels), 255, np.uint8)
-    for place, tile in enumerate(tiles):
-        top = _GAP + place // across * (height + _GAP)
-        left = _GAP + place % across * (width + _GAP)
-        whole[top : top + height, left : left + width] = tile
-    return whole
-
-
-def _write_images(chunks: Iterator[tuple[NDArray[np.float32], list[str]]], paths: list[Path]) -> None:
-    pairs = chain.from_iterable(zip(images, status, strict=True) for images, status in chunks)
-    for path, (image, status) in zip(paths, pairs, strict=True):
-        if status == OK:
+def _write_images(images: NDArray[np.float32], status: Sequence[str], paths: Iterator[Path]) -> None:
+    for image, one, path in zip(images, status, paths, strict=False):  # of `paths` the rest is for the next images
+        if one == OK:
             write_picture(path, png(to_pixels(image)))
-
-
-def to_pixels(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Reconstructed images as images: to the nearest whole number from 0 to 255."""
-    return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
-
-
-def png(pixels: NDArray[np.uint8]) -> bytes:
-    """Pixels (height, width, channels) as a PNG."""
-    import_pillow()
-    from PIL import Image as Pillow
-
-    content = io.BytesIO()
-    Pillow.fromarray(pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels).save(content, "PNG")
-    return content.getvalue()
 
 
 def _png_paths(folder: Path, data: Path, *, force: bool) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Image files as the detector sees them: found in a folder, read within limits, brought to one size and mode.
+"""Image files as the detector sees them: read within limits, brought to one size and mode.
 
 The one reader of images: training and scoring both come here, so that they see the same pixels.
 """
@@ -6,13 +6,11 @@ The one reader of images: training and scoring both come here, so that they see 
 from __future__ import annotations
 
 import io
-import os
 import stat
 import threading
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,9 +25,6 @@ if TYPE_CHECKING:
 MAX_BYTES = 64 * 1024 * 1024
 MAX_PIXELS = 40_000_000
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
-"""What files of a folder are taken for images; what they are is then decided by content."""
-
 _FORMATS = (
     ("PNG", (b"\x89PNG\r\n\x1a\n",)),
     ("JPEG", (b"\xff\xd8\xff",)),
@@ -37,28 +32,11 @@ _FORMATS = (
     ("TIFF", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
     ("BMP", (b"BM",)),
 )
-_EXPECTED = "expected PNG, JPEG, BMP, TIFF, WebP or GIF"
+EXPECTED = "expected PNG, JPEG, BMP, TIFF, WebP or GIF"
 
 # One image at a time: 40 Mpx are 160 MB while they are decoded (twice that with transparency), and Pillow's warnings
 # about odd files can only be silenced for the whole process. What libtiff prints about them cannot be silenced at all.
 _DECODING = threading.Lock()
-
-
-class ImageFile(NamedTuple):
-    """One file of a folder."""
-
-    name: str
-    """Relative to the folder, with slashes; bytes that are no UTF-8 are written as \\x.."""
-    path: Path
-    refusal: str
-    """Why the file must not be read, "" when it may be."""
-
-
-class ImageFolder(NamedTuple):
-    """The images of a folder, sorted by name, and how many other files lie beside them."""
-
-    files: list[ImageFile]
-    others: int
 
 
 def import_pillow() -> None:
@@ -98,7 +76,7 @@ def read_image(source: Path | bytes, image: Image) -> NDArray[np.uint8]:
         raise _too_large()
     kind = image_format(content)
     if not kind:
-        raise InputError(f"is no image: {_EXPECTED}" if content else f"is empty: {_EXPECTED}")
+        raise InputError(f"is no image: {EXPECTED}" if content else f"is empty: {EXPECTED}")
     try:
         with _DECODING, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -107,78 +85,6 @@ def read_image(source: Path | bytes, image: Image) -> NDArray[np.uint8]:
         raise
     except Exception as error:  # Pillow raises a dozen unrelated classes for damaged files
         raise InputError(f"is damaged: {first_line(error)}") from None
-
-
-def read_file(file: ImageFile, image: Image) -> NDArray[np.uint8]:
-    """An image of a folder, as `read_image` reads it. Raises like it, and InputError for one that must not be read."""
-    if file.refusal:
-        raise InputError(file.refusal)
-    return read_image(file.path, image)
-
-
-def image_files(folder: Path) -> ImageFolder:
-    """The image files under a folder, known by their suffix.
-
-    Links are followed only to files within the folder; those that lead out, to nothing or to a folder, like pipes,
-    devices and folders that cannot be listed, come with a refusal.
-
-    Raises
-    ------
-    InputError
-        when the folder has no image, or is none
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: is no folder")
-    root = folder.resolve()
-    files: list[ImageFile] = []
-    others = 0
-    for path in _walk(folder, files):
-        if path.suffix.lower() not in SUFFIXES and not path.is_dir():
-            others += 1
-        else:
-            files.append(ImageFile(_name(path, folder), path, _refusal(path, root)))
-    if not files:
-        raise InputError(f"{folder}: holds no image; {_EXPECTED}, known by the suffix")
-    return ImageFolder(sorted(files), others)
-
-
-def heat_png(heat: NDArray[np.float32], white: float) -> bytes:
-    """A heat map, shape (height, width), as a grey PNG: 0 is black, `white` nats per pixel and more are white."""
-    import_pillow()
-    from PIL import Image as Pillow
-
-    grey = np.rint(np.clip(heat / white, 0, 1) * 255).astype(np.uint8)
-    out = io.BytesIO()
-    Pillow.fromarray(grey).save(out, "PNG")
-    return out.getvalue()
-
-
-def _walk(folder: Path, refused: list[ImageFile]) -> Iterator[Path]:
-    """All that is no folder, and links to folders; a folder that cannot be listed goes to `refused`."""
-
-    def refuse(error: OSError) -> None:
-        path = Path(error.filename)
-        refused.append(ImageFile(_name(path, folder), path, f"cannot be listed: {error.strerror}"))
-
-    for parent, folders, names in os.walk(folder, onerror=refuse):
-        yield from (Path(parent, name) for name in names)
-        yield from (path for name in folders if (path := Path(parent, name)).is_symlink())
-
-
-def _name(path: Path, folder: Path) -> str:
-    return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
-
-
-def _refusal(path: Path, root: Path) -> str:
-    try:
-        target = path.resolve(strict=True)
-    except (OSError, RuntimeError):  # RuntimeError: a loop, before Python 3.13
-        return "is a link that leads nowhere, or a file that cannot be reached"
-    if target.is_dir():
-        return "is a link to a folder, which is not followed"
-    if not target.is_relative_to(root):
-        return "is a link out of the folder"
-    return "" if target.is_file() else "is no regular file"
 
 
 def _read(path: Path) -> bytes:

@@ -9,13 +9,13 @@ from functools import cached_property
 import numpy as np
 
 from ..bundle import Column
+from .cells import FLOAT32_MAX
 
 UNKNOWN = -1.0
 """What the graph takes for a class that is not known."""
 
 _SHOWN = 5
 _SHOWN_LETTERS = 40
-_FLOAT32_MAX = float(np.finfo(np.float32).max)  # beyond it numpy warns of the cast
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Field:
             return UNKNOWN if self.optional else None
         if isinstance(cell, str):
             return self._places.get(cell)
-        return cell if abs(cell) <= _FLOAT32_MAX and np.float32(cell).item() in self._levels32 else None
+        return cell if abs(cell) <= FLOAT32_MAX and np.float32(cell).item() in self._levels32 else None
 
     @cached_property
     def _places(self) -> dict[str, float]:

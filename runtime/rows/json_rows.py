@@ -12,9 +12,10 @@ import msgspec
 import numpy as np
 
 from ..bundle import Column
-from ..errors import InputError
+from ..errors import InputError, TooLargeError
+from .cells import FLOAT32_MAX, BadCell
+from .chunk import Rows, bad_row
 from .fields import Field, as_fields
-from .tables import BadCell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +24,6 @@ MAX_ROWS = 100_000
 MAX_VALUES = 1_000_000
 """Numbers, texts and lists in one body. 16 MiB of "[]," would otherwise become 400 MB of Python objects."""
 
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
 _SHOWN = 40
 """Characters of input that a message repeats."""
 
@@ -34,17 +34,11 @@ _Text = float | str | None
 _TEXTS = msgspec.json.Decoder(list[_Text | list[_Text] | _Object] | _Object)
 
 
-class RefusedError(InputError):
-    """JSON that is not scored.
+class JsonRowsError(InputError):
+    """JSON that is no rows. `problem` is what is wrong with the first bad row, None when all of it is to blame."""
 
-    `status` is what HTTP answers; `rows` counts the rows where they can be told; `problem` is what is wrong with the
-    first bad row, None when the JSON as a whole is to blame.
-    """
-
-    def __init__(self, status: int, message: str, *, rows: int = 0, problem: BadCell | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.rows = rows
+    def __init__(self, message: str, *, rows: int = 0, row: int | None = None, problem: BadCell | None = None) -> None:
+        super().__init__(message, rows=rows, row=row, column=problem.column or None if problem else None)
         self.problem = problem
 
 
@@ -73,22 +67,35 @@ class RowReader:
 
         Raises
         ------
-        RefusedError
-            naming the row and the column where there is one to name
+        TooLargeError
+            when there are more than `MAX_ROWS` rows or `MAX_VALUES` values
+        InputError
+            for anything else that is no rows, naming the row and the column where there is one to name
         """
         if len(body) > MAX_VALUES and body.count(b",") >= MAX_VALUES:
-            raise RefusedError(413, f"the body holds more than {MAX_VALUES} values")
+            raise TooLargeError(f"the body holds more than {MAX_VALUES} values")
         try:
             rows = self._lists(self._decode(body), body)
             values = np.array(rows, dtype=np.float64)
         except (ValueError, TypeError, KeyError, RecursionError) as error:  # ragged rows, and all that msgspec raises
             raise self._diagnosis(body, f"the body is not valid JSON: {error}"[:200]) from None
         if len(values) > MAX_ROWS:
-            raise RefusedError(413, f"the body holds {len(values)} rows, expected at most {MAX_ROWS}", rows=len(rows))
+            raise TooLargeError(f"the body holds {len(values)} rows, expected at most {MAX_ROWS}", rows=len(values))
         # Compared in float64: a number just above the largest float32 must not be rounded down to it.
-        if values.ndim != 2 or values.shape[1] != len(self._columns) or not np.abs(values).max() <= _FLOAT32_MAX:
+        if values.ndim != 2 or values.shape[1] != len(self._columns) or not np.abs(values).max() <= FLOAT32_MAX:
             raise self._diagnosis(body, "expected rows of finite numbers")
         return values.astype(np.float32)
+
+    def read_line(self, number: int, line: bytes) -> Rows:
+        """The row on one line, as `read` takes it; a bad row where it holds none or several."""
+        try:
+            values = self.read(line)
+        except InputError as error:
+            problem = error.problem if isinstance(error, JsonRowsError) else None
+            return bad_row(number, len(self._columns), problem or BadCell("", str(error)))
+        if len(values) != 1:
+            return bad_row(number, len(self._columns), BadCell("", f"holds {len(values)} rows, expected one a line"))
+        return Rows(number, values, {}, None)
 
     def _lists(self, decoded: list[Any] | _Object, body: bytes) -> list[list[float]]:
         """Rows as lists; KeyError, TypeError or ValueError for what is no row."""
@@ -129,24 +136,24 @@ class RowReader:
             raise ValueError("not a number, or another text than the column holds")
         return numbers
 
-    def _diagnosis(self, body: bytes, fallback: str) -> RefusedError:
+    def _diagnosis(self, body: bytes, fallback: str) -> JsonRowsError:
         """Why this body is refused: parsed again, slowly, by a parser that keeps what is wrong with it."""
         try:
             found = json.loads(body.decode(), parse_int=float, object_pairs_hook=_Pairs)
         except (ValueError, RecursionError) as error:
-            return RefusedError(400, f"the body {_unreadable(error)}")
+            return JsonRowsError(f"the body {_unreadable(error)}")
         if type(found) is not list and type(found) is not _Pairs:
-            return RefusedError(400, f"the body {_kind(found)}, expected a row (a list or an object) or a list of rows")
+            return JsonRowsError(f"the body {_kind(found)}, expected a row (a list or an object) or a list of rows")
         many = type(found) is list and any(isinstance(item, list) for item in found)
         rows = found if many else [found]
         if not found:
-            return RefusedError(400, "the body is empty, expected a row or a list of rows")
+            return JsonRowsError("the body is empty, expected a row or a list of rows")
         for index, row in enumerate(rows):
             problem = self._problem(row)
             if problem:
                 where = f"row {index}, " if problem.column else f"row {index} "
-                return RefusedError(400, f"{where}{problem}", rows=len(rows), problem=problem)
-        return RefusedError(400, fallback, rows=len(rows))
+                return JsonRowsError(f"{where}{problem}", rows=len(rows), row=index, problem=problem)
+        return JsonRowsError(fallback, rows=len(rows))
 
     def _problem(self, row: Any) -> BadCell | None:
         if type(row) is _Pairs:
@@ -208,4 +215,4 @@ def _reason(field: Field, cell: Any) -> str:
         return f"{_kind(cell)}, expected a number"
     if math.isnan(cell):
         return "holds NaN, expected a finite number"
-    return "" if abs(cell) <= _FLOAT32_MAX else f"{_kind(cell)} beyond the range of float32 (3.4e38)"
+    return "" if abs(cell) <= FLOAT32_MAX else f"{_kind(cell)} beyond the range of float32 (3.4e38)"

@@ -31,13 +31,14 @@ class AdaptiveThreshold:
     def __init__(self, far: float, *, step: float = STEP) -> None:
         self._far = far
         self._gamma = step * far
-        self._alpha = far
+        self.alpha = far
+        """alpha_t, all that it remembers."""
 
     def verdicts(self, p_value: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Which of the next rows alarm, (rows,). A row that could not be scored, NaN, never does and moves nothing."""
         alarms = []
         for p in p_value.tolist():
-            alarms.append(p < self._alpha)
+            alarms.append(p < self.alpha)
             if not math.isnan(p):
-                self._alpha += self._gamma * (self._far - alarms[-1])
+                self.alpha += self._gamma * (self._far - alarms[-1])
         return np.array(alarms, np.bool_)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
-from ..bundle import Calibration, describe_range
+from ..bundle import Calibration
+from ..describe import describe_range
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +34,26 @@ _FAULT_ROWS, _FAULT_S = 400, 3600.0
 _MEMORIES = 4  # a block is so many times longer than the memory of the alarms, to be nearly independent of the last
 
 _REPORT = math.log(MEAN_BLOCKS)
+
+
+class DriftMemory(msgspec.Struct, frozen=True):
+    """What a monitor has seen."""
+
+    rows: int = 0
+    """Scored rows so far."""
+    holds: bool = True
+    """False while the promise is reported as broken."""
+    first_report: int | None = None
+    """Scored rows after which the promise was first reported as broken; None as long as it was not."""
+    alarms: int = 0
+    """In the block that is being filled."""
+    quiet_once: bool = False
+    """Whether a block kept the promise."""
+    evidence: float = 0.0
+    """Its logarithm."""
+    since_rows: int = 0
+    """Rows and alarms since the evidence was last at 1."""
+    since_alarms: int = 0
 
 
 class DriftMonitor:
@@ -69,55 +91,64 @@ class DriftMonitor:
         shortest = max(_FAULT_ROWS, _FAULT_S / period_s if period_s else 0.0) / FAULT_BLOCKS
         self.block = math.ceil(max(shortest, 1 / self._allowed, _MEMORIES * memory))
         """Rows in a block: also enough for one alarm at the rate allowed."""
-        self.first_report: int | None = None
-        """Scored rows after which the promise was first reported as broken; None as long as it was not."""
-        self.holds = True
+        self.memory = DriftMemory()
+
+    @property
+    def holds(self) -> bool:
         """False while the promise is reported as broken."""
-        self.rows = 0
-        """Scored rows so far."""
-        self._alarms = 0  # in the block that is being filled
-        self._quiet_once = False  # a block kept the promise
-        self._evidence = 0.0  # its logarithm
-        self._since_rows = self._since_alarms = 0  # since the evidence was last at 1
+        return self.memory.holds
+
+    @property
+    def first_report(self) -> int | None:
+        """Scored rows after which the promise was first reported as broken; None as long as it was not."""
+        return self.memory.first_report
 
     def push(self, alarm: NDArray[np.bool_]) -> None:
         """Takes the verdicts on the next scored rows, (rows,); how they are cut into calls changes nothing."""
-        missing = self.block - self.rows % self.block
-        self.rows += len(alarm)
+        memory = self.memory
+        missing = self.block - memory.rows % self.block
+        rows = memory.rows + len(alarm)
         if len(alarm) < missing:
-            self._alarms += int(np.count_nonzero(alarm))
+            alarms = memory.alarms + int(np.count_nonzero(alarm))
+            self.memory = msgspec.structs.replace(memory, rows=rows, alarms=alarms)
             return
         whole = missing + (len(alarm) - missing) // self.block * self.block
         counts = np.add.reduceat(alarm[:whole], [0, *range(missing, whole, self.block)], dtype=np.int64)
-        counts[0] += self._alarms
-        self._alarms = int(np.count_nonzero(alarm[whole:]))
-        for number, count in enumerate(counts.tolist(), self.rows // self.block - len(counts) + 1):
-            self._bet(number, count)
+        counts[0] += memory.alarms
+        memory = msgspec.structs.replace(memory, rows=rows, alarms=int(np.count_nonzero(alarm[whole:])))
+        for number, count in enumerate(counts.tolist(), rows // self.block - len(counts) + 1):
+            memory = self._bet(memory, number, count)
+        self.memory = memory
 
-    def _bet(self, number: int, alarms: int) -> None:
+    def _bet(self, memory: DriftMemory, number: int, alarms: int) -> DriftMemory:
         ratio = alarms / self.block / self._allowed
-        self._quiet_once = self._quiet_once or ratio <= 1
+        quiet_once = memory.quiet_once or ratio <= 1
         # A fault of 10 blocks may begin within one and touch 11, which must add up to less than a report.
-        most = _REPORT / (FAULT_BLOCKS + 2 if self._quiet_once else FIRST_BLOCKS)
+        most = _REPORT / (FAULT_BLOCKS + 2 if quiet_once else FIRST_BLOCKS)
         gain = min(math.log1p(_STAKE * (ratio - 1)), most)
-        self._evidence = min(max(self._evidence + gain, 0.0), _REPORT)
-        self._since_rows, self._since_alarms = self._since_rows + self.block, self._since_alarms + alarms
-        if self._evidence > _REPORT * (1 - 1e-9):
-            self.holds = False
-            self.first_report = self.first_report or number * self.block
-        elif self._evidence == 0:
-            self.holds = True
-            self._since_rows = self._since_alarms = 0
+        evidence = min(max(memory.evidence + gain, 0.0), _REPORT)
+        is_report, is_quiet = evidence > _REPORT * (1 - 1e-9), evidence == 0
+        return msgspec.structs.replace(
+            memory,
+            quiet_once=quiet_once,
+            evidence=evidence,
+            holds=not is_report and (is_quiet or memory.holds),
+            first_report=memory.first_report or (number * self.block if is_report else None),
+            since_rows=0 if is_quiet else memory.since_rows + self.block,
+            since_alarms=0 if is_quiet else memory.since_alarms + alarms,
+        )
 
     def describe(self) -> str:
         """One line: whether the calibration holds, for people."""
-        if self.first_report is None:
+        memory = self.memory
+        if memory.first_report is None:
             return "calibration holds"
-        if self.holds:
-            return f"calibration did not hold for a while, as reported after {self.first_report} inputs; it holds again"
-        promised = self._calibration
+        if memory.holds:
+            told = f"as reported after {memory.first_report} inputs"
+            return f"calibration did not hold for a while, {told}; it holds again"
+        promised, rows = self._calibration, memory.since_rows
         return (
-            f"calibration no longer holds: {self._since_alarms / self._since_rows:.3g} of the last {self._since_rows} "
+            f"calibration no longer holds: {memory.since_alarms / rows:.3g} of the last {rows} "
             f"inputs alarmed, promised {promised.far:.3g}, {describe_range(promised.far_low, promised.far_high)}; "
             "if the machine is healthy, train again with a newer recording"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, Iterable
 
-from ..rows.json_rows import RefusedError
+from .refusals import RefusedError
 
 MAX_BODY = 16 * 1024 * 1024
 MAX_BUFFERED = 4 * MAX_BODY

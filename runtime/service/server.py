@@ -21,7 +21,8 @@ from ..detector import Detector
 from ..errors import InputError, MissingExtraError
 from ..images.reading import import_pillow
 from .app import Service, create_app
-from .metrics import Metrics
+from .metrics import ServiceMetrics
+from .models import Served
 
 try:
     import uvicorn
@@ -38,7 +39,13 @@ DRAIN_S, STOP_S = 0.2, 8
 
 
 def serve(
-    load: Callable[[], Detector], *, host: str, port: int, announce: Callable[[str], None], adaptive: bool = False
+    load: Callable[[], Detector],
+    *,
+    name: str,
+    host: str,
+    port: int,
+    announce: Callable[[str], None],
+    adaptive: bool = False,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then finishes what was admitted and returns.
 
@@ -47,6 +54,7 @@ def serve(
     Parameters
     ----------
     load : makes the verified detector; what it raises stops the service and is raised here
+    name : of the model, in metrics
     host, port : where to listen; port 0 takes a free one
     announce : told, in one line each, what an operator should know
     adaptive : whether the threshold follows the stream, see `adaptive.AdaptiveThreshold`
@@ -60,9 +68,14 @@ def serve(
         address, number = listener.getsockname()[:2]
         if not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
             announce(f"warning: {address} can be reached from other machines, and this service asks for no password")
-        service = Service(Metrics(CollectorRegistry()), adaptive=adaptive)
+        metrics = ServiceMetrics(CollectorRegistry())
+        model = metrics.of_model(name)
         shown = f"[{host}]" if ":" in host else host
-        run = _Run(service, load, lambda text: announce(f"serving {text} on http://{shown}:{number}"))
+
+        def load_served() -> Served:
+            return Served.of(load(), model, adaptive=adaptive)
+
+        run = _Run(Service(metrics), load_served, lambda text: announce(f"serving {text} on http://{shown}:{number}"))
         run.server.run(sockets=[listener])
     if run.failure is not None:
         raise run.failure
@@ -85,7 +98,7 @@ def check(url: str, timeout_s: float) -> str | None:
 class _Run:
     """One life of the server: starts the loading, takes its outcome, and stops on a signal."""
 
-    def __init__(self, service: Service, load: Callable[[], Detector], announce: Callable[[str], None]) -> None:
+    def __init__(self, service: Service, load: Callable[[], Served], announce: Callable[[str], None]) -> None:
         self.failure: BaseException | None = None
         self._service, self._load, self._announce = service, load, announce
         config = uvicorn.Config(
@@ -113,20 +126,20 @@ class _Run:
     def _load_in_thread(self) -> None:
         outcome: Callable[[], None]
         try:
-            detector = self._load()
-            if detector.bundle.image is not None:
+            served = self._load()
+            if served.detector.bundle.image is not None:
                 import_pillow()  # now, rather than at the first request
-            outcome = partial(self._loaded, detector)
+            outcome = partial(self._loaded, served)
         except BaseException as error:
             outcome = partial(self._failed, error)
         with suppress(RuntimeError):  # the loop is closed: the service was stopped before
             self._loop.call_soon_threadsafe(outcome)
 
-    def _loaded(self, detector: Detector) -> None:
+    def _loaded(self, served: Served) -> None:
         if self._service.stopping:
             return
-        self._service.use(detector)
-        bundle = detector.bundle
+        self._service.use(served)
+        detector, bundle = served.detector, served.detector.bundle
         with suppress(OSError):  # nobody reads the log any more; that is no reason to stop
             self._announce(f"{bundle.export_id} ({bundle.recipe}, {detector.provider})")
 

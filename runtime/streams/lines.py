@@ -5,16 +5,22 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from itertools import chain
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from ..detector import Detector
 from ..errors import InputError
-from ..rows.json_rows import RefusedError, RowReader
-from ..rows.tables import BadCell, Layout, Rows, TableFormat, parse_time, read_header
-from ..scoring.results import Recording, Watch
+from ..rows.cells import BadCell
+from ..rows.chunk import Rows, bad_row
+from ..rows.csv_text import TableFormat, read_header
+from ..rows.json_rows import RowReader
+from ..rows.tables import ColumnReader
+from ..rows.times import parse_time
+from ..scoring.results import Results
+from ..scoring.score import score_stream
+from ..scoring.state import StreamState
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,10 +31,8 @@ MAX_LINE_BYTES = 1 << 20
 _JSON_STARTS = (b"{", b"[")
 
 
-def score_lines(
-    detector: Detector, lines: IO[bytes], form: TableFormat, *, watch: Watch | None = None
-) -> Iterator[dict[str, Any]]:
-    """The result of each row as soon as its line is read; see `Results.row` for its fields.
+def score_lines(detector: Detector, lines: IO[bytes], form: TableFormat, state: StreamState) -> Iterator[Results]:
+    """The result of each row as soon as its line is read; `state` is that of a stream that begins.
 
     The first line decides: a JSON object or list means JSON lines (lists in column order, objects by column name),
     anything else is the header of a CSV (or its first row, when `form` has no header). Blank lines are passed over.
@@ -38,7 +42,11 @@ def score_lines(
     InputError
         when a CSV has no usable header; after that a bad line is a bad row, and the stream goes on
     """
-    recording = Recording(detector, watch=watch)
+    return score_stream(detector, _read(detector, lines, form), state)
+
+
+def _read(detector: Detector, lines: IO[bytes], form: TableFormat) -> Iterator[Rows]:
+    """A row for each line."""
     source = _lines(lines, b" \t\r\n".replace(form.delimiter.encode(), b""))
     first = next(source, None)
     if first is None:
@@ -51,7 +59,7 @@ def score_lines(
         reader = _CsvLines(detector, first if form.header else None, form)
         pending = b"" if form.header else first
     for number, line in enumerate(chain([pending] if pending else [], source)):
-        yield recording.push(reader.parse(number, line)).row(0)
+        yield reader.parse(number, line)
 
 
 def _lines(stream: IO[bytes], blanks: bytes) -> Iterator[bytes]:
@@ -77,16 +85,16 @@ class _CsvLines:
             if isinstance(cells, BadCell):
                 raise InputError(f"standard input: the header {cells.reason}")
             names = read_header(iter([cells]), "standard input")
-        self._layout = Layout(
+        self._reader = ColumnReader(
             names, facts.columns, time_column=facts.data.time_column, form=form, source="standard input"
         )
 
     def parse(self, number: int, line: bytes) -> Rows:
         cells = self._cells(line)
         return (
-            _bad_row(number, len(self._layout.columns), cells)
+            bad_row(number, len(self._reader.columns), cells)
             if isinstance(cells, BadCell)
-            else self._layout.parse(number, [cells])
+            else self._reader.parse(number, [cells])
         )
 
     def _cells(self, line: bytes) -> list[str] | BadCell:
@@ -107,14 +115,9 @@ class _JsonLines:
 
     def parse(self, number: int, line: bytes) -> Rows:
         if len(line) > MAX_LINE_BYTES:
-            return _bad_row(number, self._columns, _TOO_LONG)
-        try:
-            values = self._reader.read(line)
-        except RefusedError as error:
-            return _bad_row(number, self._columns, error.problem or BadCell("", str(error)))
-        if len(values) != 1:
-            return _bad_row(number, self._columns, BadCell("", f"holds {len(values)} rows, expected one a line"))
-        return Rows(number, values, {}, self._time(line))
+            return bad_row(number, self._columns, _TOO_LONG)
+        rows = self._reader.read_line(number, line)
+        return rows if rows.bad else rows._replace(times=self._time(line))
 
     def _time(self, line: bytes) -> NDArray[np.float64] | None:
         if self._time_column is None or not line.startswith(b"{"):
@@ -123,7 +126,3 @@ class _JsonLines:
 
 
 _TOO_LONG = BadCell("", f"is longer than {MAX_LINE_BYTES} bytes")
-
-
-def _bad_row(number: int, columns: int, why: BadCell, times: NDArray[np.float64] | None = None) -> Rows:
-    return Rows(number, np.full((1, columns), np.nan, np.float32), {0: why}, times)

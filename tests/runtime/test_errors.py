@@ -10,6 +10,7 @@ from vae_detect.runtime.errors import (
     ModelError,
     ParityError,
     ProviderError,
+    TooLargeError,
     VaeDetectError,
 )
 
@@ -18,6 +19,7 @@ from vae_detect.runtime.errors import (
     ("error", "builtin", "exit_code"),
     [
         (InputError, ValueError, EXIT_USAGE),
+        (TooLargeError, InputError, EXIT_USAGE),
         (ModelError, ValueError, EXIT_USAGE),
         (ProviderError, RuntimeError, EXIT_ENVIRONMENT),
         (MissingExtraError, ImportError, EXIT_ENVIRONMENT),
@@ -36,4 +38,4 @@ def test_every_error_is_ours_and_a_builtin(
 def test_an_input_error_keeps_where_it_was() -> None:
     error = InputError("no number", row=3, column="flow")
     assert (str(error), error.row, error.column) == ("no number", 3, "flow")
-    assert (InputError("x").row, InputError("x").column) == (None, None)
+    assert (InputError("x").row, InputError("x").column, InputError("x").rows) == (None, None, 0)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
 from vae_detect.runtime.bundle import Calibration
+from vae_detect.runtime.describe import describe_calibration
 from vae_detect.runtime.errors import InputError
 from vae_detect.training.calibration import calibrate, min_calibration_rows
 
@@ -339,9 +340,9 @@ def test_settings_that_cannot_be_used() -> None:
 
 def test_describe() -> None:
     scores = np.random.default_rng(8).exponential(size=1000)
-    plain, deep = calibrate(scores, far=0.01).describe(), calibrate(scores, far=1e-4).describe()
+    plain, deep = describe_calibration(calibrate(scores, far=0.01)), describe_calibration(calibrate(scores, far=1e-4))
     assert "1000 held-out normal scores: promised false-alarm rate 0.01, really between 0.0054 and 0.016" in plain
     assert "extrapolated" not in plain
     assert "independent" not in plain
     assert "extrapolated" in deep
-    assert "independent" in calibrate(scores, far=0.01, dependence_rows=5).describe()
+    assert "independent" in describe_calibration(calibrate(scores, far=0.01, dependence_rows=5))

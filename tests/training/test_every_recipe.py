@@ -16,12 +16,14 @@ from sklearn.metrics import roc_auc_score
 
 from vae_detect.runtime import bundle as graph
 from vae_detect.runtime.bundle import Bundle
+from vae_detect.runtime.describe import describe
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError, ModelError
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.runtime.session import Session, read_model_file
 from vae_detect.training.data.loading import Selection
-from vae_detect.training.settings.recipes import RECIPES, configure
+from vae_detect.training.settings.config import configure
+from vae_detect.training.settings.recipes import RECIPES
 from vae_detect.training.train import train
 
 FEATURES, WINDOW, SIDE = 6, 8, 16
@@ -217,7 +219,7 @@ def test_the_graphs_say_what_they_have_and_fake_nothing(trained: Trained) -> Non
 
 
 def test_inspect_tells_the_recipe(trained: Trained) -> None:
-    text = trained.bundle.describe()
+    text = describe(trained.bundle)
 
     assert trained.bundle.recipe in text
     assert (trained.bundle.active_units is not None) == RECIPES[trained.bundle.recipe].posterior

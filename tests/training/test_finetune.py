@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,17 +19,20 @@ import pytest
 from conftest import Client
 from numpy.typing import NDArray
 
-from vae_detect.runtime.bundle import describe_range
+from vae_detect.runtime.bundle import Calibration
+from vae_detect.runtime.describe import describe, describe_range
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.runtime.session import Session
 from vae_detect.runtime.simulation import COLUMNS, Fault, csv_lines, simulate
+from vae_detect.training.calibration import calibrate
 from vae_detect.training.data.loading import Selection
-from vae_detect.training.export.graphs import PARITY_BATCHES
-from vae_detect.training.finetune import Outcome, dependence_rows, finetune
+from vae_detect.training.export.files import Exported
+from vae_detect.training.export.parity import PARITY_BATCHES
+from vae_detect.training.finetune import event_rows, finetune
 from vae_detect.training.labels.feedback import NARROW, WIDE, Yardstick
-from vae_detect.training.settings.recipes import TrainConfig, configure
+from vae_detect.training.settings.config import TrainConfig, configure
 from vae_detect.training.train import train
 
 CSV = TableFormat()
@@ -40,7 +43,7 @@ COMMAND = str(Path(sys.executable).parent / "vae-detect")
 class Tuned:
     """What a run made, from what, and what it said."""
 
-    outcome: Outcome
+    outcome: Exported
     before: Detector
     after: Detector
     said: list[str]
@@ -58,7 +61,7 @@ class Day(NamedTuple):
 def model(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small detector of `normal_csv`."""
     out = tmp_path_factory.mktemp("model") / "pump.onnx"
-    config = TrainConfig(hidden=(16,), latent=2, epochs=8, seed=2)
+    config = TrainConfig(recipe="vae", hidden=(16,), latent=2, epochs=8, seed=2)
     train(normal_csv, out, config, selection=Selection(), form=CSV, far="0.05")
     return out
 
@@ -224,7 +227,7 @@ def test_the_three_files_belong_together_and_name_their_parent(
         },
     )
     assert same == old
-    assert f"6 confirmed faults and 6 confirmed false alarms; fine-tuned from {old.export_id}" in bundle.describe()
+    assert f"6 confirmed faults and 6 confirmed false alarms; fine-tuned from {old.export_id}" in describe(bundle)
 
 
 def test_of_the_training_recording_only_what_was_held_out_sets_the_threshold(tuned: Tuned) -> None:
@@ -309,6 +312,29 @@ def test_unknown_faults_among_the_other_rows_are_warned_of(model: Path, faulty: 
     assert any("unknown faults among them make the new one too high" in text for text in tuned.said)
 
 
+def test_the_threshold_is_set_by_scores_that_do_not_know_the_labels_of_their_own_rows(
+    model: Path, faulty: Day, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines, truth, values = faulty
+    score = Detector.load(model, provider="cpu").score(values).score
+    quiet = int(np.flatnonzero(truth)[score[truth].argmin()])
+    loud = int(np.flatnonzero(~truth)[score[~truth].argmax()])
+    seen: list[NDArray[np.float32]] = []
+
+    def spied(scores: NDArray[np.float32], **how: Any) -> Calibration:
+        seen.append(scores)
+        return calibrate(scores, **how)
+
+    monkeypatch.setattr("vae_detect.training.finetune.calibrate", spied)
+    tuned = run(model, write_labels(tmp_path / "a.csv", lines, {quiet: "1", loud: "0"}), tmp_path / "a.onnx")
+    # Two labels foretell nothing, so each speaks for its like alone: without its own, a row keeps the score it had.
+    assert any("they do not foretell each other" in text for text in tuned.said)
+    (found,) = seen
+    own = found[loud - (quiet < loud)]  # the fault is left out
+    assert own == pytest.approx(score[loud], rel=0.01)
+    assert tuned.after.score(values[[loud]]).score[0] < 0.8 * score[loud]
+
+
 def test_a_false_alarm_does_not_vouch_for_itself(model: Path, faulty: Day, tmp_path: Path) -> None:
     # All rows called normal but one: were each scored with its own label, the threshold would sink below what the same
     # rows of another day score.
@@ -342,7 +368,7 @@ def test_another_recording_can_set_the_threshold(model: Path, labels_csv: Path, 
 def test_windows(windows_model: Path, normal_csv: Path, labels_csv: Path, tmp_path: Path) -> None:
     tuned = run(windows_model, labels_csv, tmp_path / "w.onnx", normal_csv)
     assert tuned.after.bundle.calibration.n == tuned.before.bundle.data.calibration
-    assert dependence_rows(tuned.after.bundle) == 10
+    assert event_rows(tuned.after.bundle) == 10
     x = tuned.after.golden_inputs()
     assert x.shape[1:] == (4, 8)
     assert not np.allclose(tuned.after.score(x).score, tuned.before.score(x).score, rtol=1e-3)

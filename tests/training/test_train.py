@@ -23,34 +23,37 @@ from PIL import Image as Pillow
 from vae_detect.runtime.bundle import METADATA_KEY, Image, Prior, read_part
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.runtime.session import Session
 from vae_detect.runtime.simulation import COLUMNS, Fault, simulate
 from vae_detect.training.calibration import min_calibration_rows
 from vae_detect.training.data.loading import Selection
+from vae_detect.training.export.files import Exported
 from vae_detect.training.fitting.fit import Epoch
-from vae_detect.training.settings.recipes import SCORES, TrainConfig, configure
-from vae_detect.training.train import Outcome, train
+from vae_detect.training.settings.config import TrainConfig, configure
+from vae_detect.training.settings.recipes import SCORES
+from vae_detect.training.train import train
 
 CSV = TableFormat()
 ANY = Selection()
-CONFIG = TrainConfig(hidden=(16,), latent=3, epochs=4, batch=64)
+CONFIG = TrainConfig(recipe="vae", hidden=(16,), latent=3, epochs=4, batch=64)
 NAMES = ["vae.onnx", "vae.encoder.onnx", "vae.decoder.onnx"]
 
 
 class Trained:
     """What a run made and what it said."""
 
-    def __init__(self, outcome: Outcome, said: list[str]) -> None:
-        self.outcome, self.said = outcome, said
+    def __init__(self, outcome: Exported, said: list[str], epochs: list[Epoch]) -> None:
+        self.outcome, self.said, self.epochs = outcome, said, epochs
         self.detector = Detector.load(outcome.files.scorer, provider="cpu")
 
 
 def run(data: Path, out: Path, config: TrainConfig = CONFIG, *, far: str = "0.05") -> Trained:
     said: list[str] = []
-    outcome = train(data, out, config, selection=ANY, form=CSV, far=far, say=said.append)
+    epochs: list[Epoch] = []
+    outcome = train(data, out, config, selection=ANY, form=CSV, far=far, say=said.append, report=epochs.append)
     assert outcome is not None
-    return Trained(outcome, said)
+    return Trained(outcome, said, epochs)
 
 
 @pytest.fixture(scope="module")
@@ -153,12 +156,12 @@ def test_the_user_is_told_what_happens(vae: Trained) -> None:
 
 
 def test_the_history_is_that_of_the_run(vae: Trained) -> None:
-    assert [epoch.number for epoch in vae.outcome.history] == [1, 2, 3, 4]
-    assert vae.outcome.history[-1].validation < vae.outcome.history[0].validation
+    assert [epoch.number for epoch in vae.epochs] == [1, 2, 3, 4]
+    assert vae.epochs[-1].validation < vae.epochs[0].validation
     kept = vae.detector.bundle.history
     assert kept is not None
-    assert kept.training == tuple(epoch.loss for epoch in vae.outcome.history)
-    assert kept.validation == tuple(epoch.validation for epoch in vae.outcome.history)
+    assert kept.training == tuple(epoch.loss for epoch in vae.epochs)
+    assert kept.validation == tuple(epoch.validation for epoch in vae.epochs)
 
 
 # --- the same again --------------------------------------------------------------------------------------------------
@@ -197,7 +200,7 @@ def test_an_interrupted_and_resumed_run_writes_the_same_bytes(vae: Trained, norm
         resumed = train(normal_csv, out, CONFIG, selection=ANY, form=CSV, far="20/day", resume=True, report=seen.append)
     assert resumed is not None
     assert [epoch.number for epoch in seen] == [3, 4]
-    assert resumed.history == vae.outcome.history
+    assert resumed.bundle.history == vae.outcome.bundle.history
     for first, second in zip(vae.outcome.files, resumed.files, strict=True):
         assert first.read_bytes() == second.read_bytes()
     assert not (tmp_path / "vae.checkpoint").exists()
@@ -338,7 +341,7 @@ def test_bernoulli_wants_zeros_and_ones(tmp_path: Path) -> None:
 def test_the_name_of_the_output(numbers_csv: Callable[[int], Path], tmp_path: Path) -> None:
     data = numbers_csv(500)
     assert "expected a file name that ends in .onnx" in refused(data, tmp_path / "model.pt")
-    assert "cannot make the folder" in refused(data, data / "model.onnx", far="0.1")
+    assert "cannot be made" in refused(data, data / "model.onnx", far="0.1")
 
 
 # --- classes, images and ranges --------------------------------------------------------------------------------------
@@ -486,15 +489,15 @@ import json
 import sys
 from pathlib import Path
 from vae_detect.runtime.rows.tables import TableFormat
-from vae_detect.training.data import Selection
-from vae_detect.training.settings.recipes import configure
+from vae_detect.training.data.loading import Selection
+from vae_detect.training.settings.config import configure
 from vae_detect.training.train import train
 
 data, out = map(Path, sys.argv[1:3])
 config = configure(json.loads(sys.argv[3]))
 said = []
 outcome = train(data, out, config, selection=Selection(), form=TableFormat(), far="0.1", device="cpu", say=said.append)
-print(bool(said), "none" if outcome is None else [epoch.loss for epoch in outcome.history])
+print(bool(said), "none" if outcome is None else list(outcome.bundle.history.training))
 """
 
 
@@ -529,5 +532,6 @@ def test_two_processes_follow_the_loss_path_of_one(normal_csv: Path, tmp_path: P
     assert alone is not None
     losses = json.loads(first.removeprefix("True "))
     assert len(losses) == 2
-    assert losses == pytest.approx([epoch.loss for epoch in alone.history], rel=1e-4)
+    assert alone.bundle.history is not None
+    assert losses == pytest.approx(alone.bundle.history.training, rel=1e-4)
     assert sorted(path.name for path in tmp_path.glob("two*")) == ["two.decoder.onnx", "two.encoder.onnx", "two.onnx"]

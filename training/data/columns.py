@@ -1,34 +1,73 @@
-"""What is done with each column before the network sees it: chosen from the training rows, computed in the graph."""
+"""What is done with each column before the network sees it, chosen from the training rows."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from collections.abc import Container, Mapping, Sequence
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from ...runtime.bundle import Column, Treatment
 from ...runtime.errors import InputError
+from ...runtime.observation import treat
 from ...runtime.rows.fields import UNKNOWN, write_number
+from ..settings.config import TrainConfig
+from .loading import MOST_LEVELS, Selection, Table
+from .split import Split, covered_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MOST_LEVELS = 32
-"""Distinct values up to which a column can be a category or a class."""
-
 _HEAVY_TAIL = 30.0
 """Kurtosis above which a column is taken on a logarithmic scale. A normal distribution has 3, an exponential 9."""
-
-_LOGIT_EDGE = 1e-3
-"""Share of the range next to each end where the logit goes on as a straight line: values outside must still count."""
 
 _TREATMENTS: tuple[Treatment, ...] = get_args(Treatment)
 
 _UNIT = re.compile(r"\[([^\[\]]+)\]\s*$")
+
+
+def columns_of(
+    table: Table, parts: Split, config: TrainConfig, selection: Selection
+) -> tuple[tuple[Column, ...], list[str]]:
+    """The columns of a run with the statistics of its training rows, and notes; raises like `plan_columns`."""
+    has_range = config.likelihood in ("bernoulli", "continuous-bernoulli")
+    if table.image is not None:
+        pixels = table.values[parts.train].reshape(-1, len(table.names))
+        center = pixels.mean(axis=0, dtype=np.float64)
+        scale = np.maximum(pixels.std(axis=0, dtype=np.float64), 1.0)
+        if has_range:
+            center, scale = np.zeros_like(center), np.full_like(scale, 255.0)
+        return tuple(map(Column, table.names, [""] * len(center), center.tolist(), scale.tolist())), []
+    treatments = dict(selection.treatments)
+    if selection.class_column is not None:
+        treatments[selection.class_column] = "class"
+    if has_range:
+        levels = {name for name, kind in treatments.items() if kind in ("category", "class")} | set(table.texts)
+        _refuse_out_of_range(table, config.likelihood, but=levels)
+    return plan_columns(
+        table.values[covered_rows(parts.train, config.window)].astype(np.float32, copy=False),
+        table.names,
+        texts=table.texts,
+        treatments=treatments,
+        numeric_only=config.ingredients.training == "contrastive-divergence",
+        # Prototypes find far values, which a logarithm brings near; the cells of windows gain by it.
+        logarithms=config.ingredients.score != "joined" or config.kind != "rows",
+        standardise=not has_range,
+    )
+
+
+def _refuse_out_of_range(table: Table, likelihood: str, *, but: Container[str]) -> None:
+    """Refuses values that the likelihood does not know, in all columns `but` those whose values are only names."""
+    for index, name in enumerate(table.names):
+        if name in but:
+            continue
+        values = table.values[:, index]
+        binary = likelihood == "bernoulli"
+        strange = values[(values != 0) & (values != 1)] if binary else values[(values < 0) | (values > 1)]
+        if len(strange):
+            wanted = "of 0 and 1" if binary else "between 0 and 1"
+            raise InputError(f"likelihood {likelihood} is for columns {wanted}; column {name!r} holds {strange[0]:g}")
 
 
 def plan_columns(
@@ -138,7 +177,7 @@ def _fit(
     column = Column(name, unit, 0.0, 1.0, kind, knee=knee, levels=ends)
     if not standardise:
         return column
-    treated = Transform((column,)).treat(torch.from_numpy(cells[:, None])).numpy()
+    treated = treat(cells, column)
     center, scale = float(treated.mean()), float(treated.std())
     if _is_constant(treated):
         # A constant column is kept, since a change in it is news: measured relative to its value, or as it is at 0.
@@ -174,143 +213,3 @@ def _is_percentage(unit: str) -> bool:
 def _is_constant(cells: NDArray[np.float64]) -> bool:
     """Whether what varies is no more than float32 rounds away."""
     return bool(cells.std() <= 1e-6 * max(abs(cells.mean()), 1e-30))
-
-
-class Transform(nn.Module):
-    """Raw values to treated and standardised ones, (..., features) both, and back.
-
-    log: sign(x) log(1 + |x| / knee). logit: log(u / (1 - u)) of the share u of the range, going on straight beyond
-    the edges. Others are only standardised: (x - center) / scale.
-    """
-
-    def __init__(self, columns: Sequence[Column]) -> None:
-        super().__init__()
-        of = {kind: [column.treatment == kind for column in columns] for kind in ("log", "logit")}
-        self.has_log, self.has_logit = any(of["log"]), any(of["logit"])
-        self._keep("center", [column.center for column in columns])
-        self._keep("scale", [column.scale for column in columns])
-        self.register_buffer("inverse_scale", 1 / self.scale, persistent=False)
-        self.inverse_scale: Tensor
-        if self.has_log:
-            self.register_buffer("is_log", torch.tensor(of["log"]), persistent=False)
-            self._keep("knee", [column.knee for column in columns])
-        if self.has_logit:
-            self.register_buffer("is_logit", torch.tensor(of["logit"]), persistent=False)
-            ends = [column.levels if column.treatment == "logit" else (0.0, 1.0) for column in columns]
-            self._keep("low", [low for low, _ in ends])
-            self._keep("span", [high - low for low, high in ends])
-
-    center: Tensor
-    scale: Tensor
-    is_log: Tensor
-    knee: Tensor
-    is_logit: Tensor
-    low: Tensor
-    span: Tensor
-
-    def _keep(self, name: str, values: list[float]) -> None:
-        self.register_buffer(name, torch.tensor(values, dtype=torch.float32), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (self.treat(x) - self.center) * self.inverse_scale
-
-    def treat(self, x: Tensor) -> Tensor:
-        """The treatments without the standardisation."""
-        if self.has_log:
-            x = torch.where(self.is_log, torch.sign(x) * torch.log(1 + torch.abs(x) / self.knee), x)
-        if self.has_logit:
-            share = (x - self.low) / self.span
-            inside = torch.clamp(share, _LOGIT_EDGE, 1 - _LOGIT_EDGE)
-            beyond = (share - inside) / (_LOGIT_EDGE * (1 - _LOGIT_EDGE))
-            x = torch.where(self.is_logit, torch.log(inside / (1 - inside)) + beyond, x)
-        return x
-
-    def inverse(self, standardised: Tensor) -> Tensor:
-        """Raw values."""
-        x = standardised * self.scale + self.center
-        if self.has_log:
-            size = torch.abs(x).clamp(max=80.0)  # float32 ends at e^88
-            x = torch.where(self.is_log, torch.sign(x) * (torch.exp(size) - 1) * self.knee, x)
-        if self.has_logit:
-            edge = torch.logit(torch.tensor(1 - _LOGIT_EDGE)).to(x)
-            inside = torch.clamp(x, -edge, edge)
-            share = torch.sigmoid(inside) + (x - inside) * _LOGIT_EDGE * (1 - _LOGIT_EDGE)
-            x = torch.where(self.is_logit, share * self.span + self.low, x)
-        return x
-
-
-class Layout(nn.Module):
-    """Where numbers, flags and categories stand among the features, and how categories become inputs of a network.
-
-    A network sees the numbers, then the flags, then a place for each level of each category; a class column is no
-    input.
-    """
-
-    def __init__(self, columns: Sequence[Column]) -> None:
-        super().__init__()
-        of: dict[str, list[int]] = {"number": [], "binary": [], "category": [], "class": []}
-        for position, column in enumerate(columns):
-            of[column.treatment if column.treatment in of else "number"].append(position)
-        self.numbers, self.flags, self.categories, self.classes = of.values()
-        self.features = len(columns)
-        self.is_plain = len(self.numbers) == len(columns)
-        self.levels = [columns[position].levels for position in self.categories]
-        self.class_levels = columns[self.classes[0]].levels if self.classes else ()
-        self.width = len(self.numbers) + len(self.flags) + sum(map(len, self.levels))
-        order = [*self.numbers, *self.flags, *self.categories, *self.classes]
-        self._index("order_of_numbers", self.numbers)
-        self._index("order_of_flags", self.flags)
-        self._index("back", np.argsort(order))
-        for number, levels in enumerate((*self.levels, self.class_levels)):
-            self.register_buffer(f"levels_{number}", torch.tensor(levels), persistent=False)
-
-    order_of_numbers: Tensor
-    order_of_flags: Tensor
-    back: Tensor
-
-    def _index(self, name: str, positions: Any) -> None:
-        self.register_buffer(name, torch.as_tensor(np.asarray(positions, np.int64)), persistent=False)
-
-    def one_hot(self, x: Tensor, number: int) -> Tensor:
-        """Which level the category is at, (..., levels); zeros for a value that is none of them, NaN unless finite."""
-        levels: Tensor = getattr(self, f"levels_{number}")
-        value = x[..., self.categories[number], None]
-        return (value == levels).to(x.dtype) + 0.0 * value
-
-    def expand(self, standardised: Tensor) -> Tensor:
-        """What a network sees, (..., width), from (..., features)."""
-        if self.is_plain:
-            return standardised
-        parts = [
-            standardised.index_select(-1, self.order_of_numbers),
-            standardised.index_select(-1, self.order_of_flags),
-        ]
-        parts += [self.one_hot(standardised, number) for number in range(len(self.categories))]
-        return torch.cat([part for part in parts if part.shape[-1]], -1)
-
-    def collapse(self, expanded: Tensor) -> Tensor:
-        """Standardised features (..., features) from means of what `expand` makes; the likeliest levels."""
-        if self.is_plain:
-            return expanded
-        widths = [len(self.numbers), len(self.flags), *map(len, self.levels)]
-        numbers, flags, *categories = expanded.split(widths, -1)
-        parts = [numbers, flags]
-        for number, shares in enumerate(categories):
-            parts.append(getattr(self, f"levels_{number}")[shares.argmax(-1)][..., None])
-        return torch.cat(parts, -1).index_select(-1, self.back)
-
-    def total(self, parts: Tensor) -> Tensor:
-        """Parts of what `expand` makes, (..., width), summed over the places of each feature: (..., features)."""
-        if self.is_plain:
-            return parts
-        widths = [len(self.numbers), len(self.flags), *map(len, self.levels)]
-        numbers, flags, *categories = parts.split(widths, -1)
-        summed = [numbers, flags, *(each.sum(-1, keepdim=True) for each in categories)]
-        return torch.cat(summed, -1).index_select(-1, self.back)
-
-    def class_of(self, x: Tensor) -> Tensor:
-        """1 at the class of an input, that of its newest row; zeros where it is unknown: (batch, classes)."""
-        value = x[..., self.classes[0]]
-        newest = value if value.ndim == 1 else value[:, -1]
-        levels: Tensor = getattr(self, f"levels_{len(self.categories)}")
-        return (newest[:, None] == levels).to(x.dtype)

@@ -2,201 +2,35 @@
 
 from __future__ import annotations
 
-import textwrap
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from ...runtime.batch.inputs import check_suffix
-from ...runtime.batch.scores import written_aside
-from ...runtime.bundle import Bundle, Kind, describe_range
+from ...runtime.bundle import Bundle
 from ...runtime.detector import Detector
 from ...runtime.errors import InputError
-from ...runtime.rows.tables import TableFormat
+from ...runtime.output import check_suffix, text_written_aside
+from ...runtime.rows.csv_text import TableFormat
+from ...runtime.rows.times import period_of
 from ...runtime.scoring.drift import DriftMonitor
+from ..data.split import is_ordered
 from .events import Events, PointAdjusted, count_events, point_adjust
-from .importance import LogLikelihood, log_likelihood
-from .labelled import Labelled, is_ordered, score_labelled
-from .regions import LARGEST_FALSE_RATE, Pixels, judge_pixels
-from .report import render
+from .figures import CURVE_POINTS, AtThreshold, Curve, Curves, Evaluation, PromiseCheck, Ranking
+from .importance import log_likelihood
+from .labelled import Labelled, score_labelled
+from .regions import judge_pixels
+from .report import page as report_page
 from .vus import default_buffer, volumes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CURVE_POINTS = 200
-"""Points of a curve that are kept, at most."""
 
 _COINS = 20
 """Draws over which the figures of a coin are averaged."""
-
-Curve = tuple[tuple[float, float], ...]
-
-
-class Ranking(msgspec.Struct, frozen=True):
-    """How well a score ranks anomalous rows above normal ones, at no threshold."""
-
-    roc_auc: float
-    average_precision: float
-    vus_roc: float | None = None
-    """Volume under the ROC surface (`vus.volumes`); None for rows without an order."""
-    vus_pr: float | None = None
-    """Volume under the precision-recall surface, likewise."""
-
-
-class Curves(msgspec.Struct, frozen=True):
-    """The curves behind a ranking, thinned to at most `CURVE_POINTS` points."""
-
-    roc: Curve
-    """(false-alarm rate, recall) from (0, 0) to (1, 1)."""
-    precision_recall: Curve
-    """(recall, precision) from recall 0 to 1."""
-
-
-class AtThreshold(msgspec.Struct, frozen=True):
-    """Row by row, at the threshold in the model file."""
-
-    precision: float | None
-    """Share of alarms that are right; None without any alarm."""
-    recall: float
-    """Share of anomalous rows with an alarm."""
-    false_alarm_rate: float
-    """Share of normal rows with an alarm."""
-    f1: float
-    """Harmonic mean of precision and recall: 2 right alarms / (alarms + anomalous rows)."""
-
-
-class PromiseCheck(msgspec.Struct, frozen=True):
-    """Whether the promised false-alarm rate was kept, and whether a user without labels would have been told."""
-
-    in_range: bool
-    """Whether the realised rate lies in the range that was promised."""
-    reported_after: int | None
-    """Inputs after which scoring reports that the calibration no longer holds, anomalies among them; None: not."""
-    reported_on_normal: bool
-    """Whether it reports that of the normal inputs alone."""
-
-    def describe(self) -> str:
-        """The end of a line for the terminal."""
-        told = "not reported" if self.reported_after is None else f"reported after {self.reported_after} inputs"
-        return f"rate {'in' if self.in_range else 'out of'} the range; {told} as broken"
-
-
-class Evaluation(msgspec.Struct, frozen=True):
-    """What `evaluate` found. Rows without a score (bad, or before the first full window) are left out, and counted."""
-
-    rows: int
-    scored: int
-    anomalous: int
-    promised_false_alarm_rate: float
-    promised_range: tuple[float, float]
-    detector: Ranking
-    z_score: Ranking
-    """The largest |x - mean| / standard deviation of the newest row, with the training rows' statistics."""
-    random: Ranking
-    at_threshold: AtThreshold
-    promise: PromiseCheck
-    events: Events | None
-    """None for rows without an order."""
-    log_likelihood: LogLikelihood | None = None
-    """None for a recipe without a posterior."""
-    kind: Kind = "rows"
-    adaptive: bool = False
-    """Whether the verdicts are of a threshold that followed the data."""
-    curves: dict[str, Curves] = {}
-    """Of "detector" and "z_score"."""
-    vus_buffer_rows: int | None = None
-    """The longest buffer of the volumes; None for rows without an order."""
-    point_adjusted: PointAdjusted | None = None
-    """Only when asked for."""
-    pixels: Pixels | None = None
-    """None without masks beside images."""
-
-    def describe(self) -> str:
-        """A small table for the terminal."""
-        low, high = self.promised_range
-        at = self.at_threshold
-        what = "images" if self.kind == "images" else "rows"
-        lines = [
-            f"{self.rows} {what}, {self.scored} scored, of them {self.anomalous} anomalous "
-            f"({self.anomalous / self.scored:.1%})",
-            "",
-            *self._ranking_lines(),
-            "",
-            "at a threshold that follows the data" if self.adaptive else "at the shipped threshold",
-            f"  precision         {'no alarms' if at.precision is None else format(at.precision, '.3f')}",
-            f"  recall            {at.recall:.3f}",
-            f"  F1                {at.f1:.3f}",
-            f"  false-alarm rate  {at.false_alarm_rate:.4f}   promised {self.promised_false_alarm_rate:.3g}, "
-            f"realised rate {describe_range(low, high)} allowed",
-            f"  calibration       {self.promise.describe()}",
-        ]
-        return "\n".join([*lines, *self._event_lines(), *self._pixel_lines(), *self._likelihood_lines()])
-
-    def _ranking_lines(self) -> list[str]:
-        ordered = self.vus_buffer_rows is not None
-        lines = [f"{'':10} {'ROC-AUC':>9} {'average precision':>19}" + f" {'VUS-ROC':>9} {'VUS-PR':>9}" * ordered]
-        for name, rank in (("detector", self.detector), ("z-score", self.z_score), ("random", self.random)):
-            line = f"{name:10} {rank.roc_auc:9.3f} {rank.average_precision:19.3f}"
-            lines.append(line + (f" {rank.vus_roc:9.3f} {rank.vus_pr:9.3f}" if ordered else ""))
-        return [*lines, f"VUS with buffers up to {self.vus_buffer_rows} rows"] if ordered else lines
-
-    def _event_lines(self) -> list[str]:
-        if self.events is None:
-            return []
-        found = self.events
-        delay = ""
-        if found.median_delay_rows is not None:
-            seconds = "" if found.median_delay_s is None else f" ({found.median_delay_s:g} s)"
-            delay = f", median delay {found.median_delay_rows:g} rows{seconds}, longest {found.max_delay_rows}"
-        per_day = "" if found.false_events_per_day is None else f", {found.false_events_per_day:.3g} a day"
-        figures = (("precision", found.precision), ("recall", found.recall), ("F1", found.f1))
-        return [
-            "events",
-            f"  found             {found.found} of {found.events}{delay}",
-            f"  false             {found.false_events}{per_day}",
-            *(f"  {name:17} {figure:.3f}" for name, figure in figures if figure is not None),
-            *self._point_adjusted_lines(),
-        ]
-
-    def _point_adjusted_lines(self) -> list[str]:
-        if self.point_adjusted is None:
-            return []
-        found = self.point_adjusted
-        return [
-            "point-adjusted, not to be compared with anything",
-            f"  precision         {'no alarms' if found.precision is None else format(found.precision, '.3f')}",
-            f"  recall            {found.recall:.3f}",
-            f"  F1                {found.f1:.3f}   a coin gets {found.coin_f1:.3f}",
-            textwrap.fill(found.warning, 110, initial_indent="  warning           ", subsequent_indent=20 * " "),
-        ]
-
-    def _pixel_lines(self) -> list[str]:
-        if self.pixels is None:
-            return ["heat maps are not judged: no masks in ground_truth beside test"] if self.kind == "images" else []
-        found = self.pixels
-        left_out = f"; anomalous images without one, left out: {found.without_mask}" if found.without_mask else ""
-        lines = [f"pixels of heat maps (masks: {found.masks}{left_out})"]
-        if found.roc_auc is not None:
-            lines += [
-                f"  ROC-AUC           {found.roc_auc:.3f}",
-                f"  AUPRO             {found.aupro:.3f}   up to a false-positive rate of {LARGEST_FALSE_RATE}",
-            ]
-        return lines
-
-    def _likelihood_lines(self) -> list[str]:
-        if self.log_likelihood is None:
-            return []
-        found = self.log_likelihood
-        return [
-            f"log-likelihood of {found.inputs} normal inputs, nats",
-            f"  ELBO              {found.elbo:.3f}",
-            f"  estimate          {found.log_likelihood:.3f}   by {found.samples} importance samples each",
-        ]
 
 
 def evaluate(
@@ -228,18 +62,18 @@ def evaluate(
         when the labels are missing, not 0 and 1, of another length, or all the same; when `point_adjusted` is asked of
         data without an order, or the report cannot be written
     """
-    if point_adjusted and not is_ordered(detector.bundle):
+    if point_adjusted and not is_ordered(detector.bundle.kind, detector.bundle.data.time_column):
         raise InputError(
             f"point-adjusted figures are for events of ordered data, and this model scores {detector.bundle.kind} "
             "without an order: windows, or rows trained with time stamps, have one"
         )
     if report is not None:
         check_suffix(report, ".html")
-    with nullcontext() if report is None else written_aside(report, force=force) as page:
+    with nullcontext() if report is None else text_written_aside(report, force=force) as page:
         labelled = score_labelled(detector, data, labels, form, adaptive=adaptive)
         evaluation = judge(detector, labelled, adaptive=adaptive, point_adjusted=point_adjusted)
         if page is not None:
-            page.write(render(detector, labelled, evaluation, data_name=data.name))
+            page.write(report_page(detector, labelled, evaluation, data_name=data.name))
     return evaluation
 
 
@@ -251,7 +85,7 @@ def judge(
     truth, alarm = labelled.truth[kept], labelled.alarm[kept]
     random = np.random.default_rng(0).random(len(labelled.truth))
     scores: dict[str, NDArray[Any]] = {"detector": labelled.score, "z_score": labelled.z_score, "random": random}
-    ordered = is_ordered(bundle)
+    ordered = is_ordered(bundle.kind, bundle.data.time_column)
     buffer_rows = default_buffer(labelled.truth) if ordered else None
     rankings = {name: _rank(labelled, score, buffer_rows) for name, score in scores.items()}
     return Evaluation(
@@ -343,6 +177,5 @@ def _normal_days(labelled: Labelled) -> float | None:
     """How long the normal rows with a score lasted, by the median step of the time stamps; None without any."""
     if labelled.times is None:
         return None
-    steps = np.diff(labelled.times[np.isfinite(labelled.times)])
-    period_s = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
+    period_s = period_of(labelled.times) or 0.0
     return int((labelled.scored & ~labelled.truth).sum()) * period_s / 86400 or None

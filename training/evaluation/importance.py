@@ -11,6 +11,7 @@ from scipy.stats import norm
 
 from ...runtime import bundle as graph
 from ...runtime.detector import Detector
+from ...runtime.scoring.framing import windows_at
 from ...runtime.session import Session, read_model_file
 from .labelled import Labelled
 
@@ -43,7 +44,7 @@ def log_likelihood(detector: Detector, labelled: Labelled) -> LogLikelihood | No
     normal = np.flatnonzero(labelled.scored & ~labelled.truth)
     most = max(20, min(LIKELIHOOD_ROWS, LIKELIHOOD_CELLS // int(np.prod(bundle.input_shape))))
     chosen = normal if len(normal) <= most else np.sort(np.random.default_rng(0).choice(normal, most, replace=False))
-    x = labelled.inputs(bundle, chosen)
+    x = windows_at(labelled.values, chosen, bundle.window)
     log_weights = importance_weights(detector, x, samples=LIKELIHOOD_SAMPLES)
     estimate = logsumexp(log_weights, axis=0) - np.log(LIKELIHOOD_SAMPLES)
     return LogLikelihood(len(x), LIKELIHOOD_SAMPLES, float(log_weights.mean()), float(estimate.mean()))
@@ -57,12 +58,16 @@ def importance_weights(detector: Detector, x: NDArray[Any], *, samples: int, see
     Parameters
     ----------
     x : inputs as the scorer takes them, of a recipe with a posterior
+
+    Raises
+    ------
+    ModelError
+        when the encoder beside the scorer is missing, or is not the one that was exported with it
     """
     bundle = detector.bundle
     assert bundle.prior is not None
-    encoder = detector.path.with_name(f"{detector.path.stem}.encoder.onnx")
-    names, feeds = [graph.MEAN, graph.LOG_VARIANCE], {graph.X: x}
-    mean, log_variance = Session(read_model_file(encoder), source=str(encoder)).run(names, feeds)
+    feeds = {graph.X: x}
+    mean, log_variance = detector.open_part("encoder")[0].run([graph.MEAN, graph.LOG_VARIANCE], feeds)
     scorer = Session(read_model_file(detector.path), source=str(detector.path))
     error, kl, elbo = scorer.run([graph.RECONSTRUCTION_ERROR, graph.KL, graph.ELBO], feeds)
     log_normaliser = float(np.median(-(elbo + error + kl).astype(np.float64)))

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...runtime.batch.scores import find_images, refuse_folder
+from ...runtime.batch.inputs import refuse_folder
 from ...runtime.bundle import Bundle
 from ...runtime.detector import Detector, Scores
 from ...runtime.errors import InputError
-from ...runtime.images.reading import read_file
-from ...runtime.rows.tables import TableFormat, read_column, read_rows, read_sample
-from ...runtime.scoring.results import Recording, Watch, score_images
+from ...runtime.images.folders import find_images, read_file
+from ...runtime.observation import treat
+from ...runtime.rows.csv_text import TableFormat
+from ...runtime.rows.tables import read_column, read_rows, read_sample
+from ...runtime.scoring.score import score_images, score_rows
+from ...runtime.scoring.state import StreamState
+from ..labels.reviews import LABELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,10 +26,9 @@ if TYPE_CHECKING:
 NORMAL_FOLDER = "good"
 """Name of the folder of normal images, as MVTec has it; images of every other one are anomalous."""
 
-LABELS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 
-
-class Labelled(NamedTuple):
+@dataclass(frozen=True)
+class Labelled:
     """Labelled rows or images in order, an element for each, and what the detector says of them."""
 
     truth: NDArray[np.bool_]
@@ -38,24 +41,12 @@ class Labelled(NamedTuple):
     """The largest |x - mean| / standard deviation of the newest row, with the training rows' statistics."""
     values: NDArray[Any]
     """Rows or images, raw units."""
-    times: NDArray[np.float64] | None
+    times: NDArray[np.float64] | None = None
     """Seconds, NaN where unreadable."""
-    names: tuple[str, ...]
+    names: tuple[str, ...] = ()
     """Of images, relative to their folder; empty for rows."""
-    masks: Path | None
+    masks: Path | None = None
     """Folder with a mask for each anomalous image, where there is one."""
-
-    def inputs(self, bundle: Bundle, places: NDArray[np.intp]) -> NDArray[Any]:
-        """What the detector takes at these rows or images, where `scored`: windows that end there."""
-        if bundle.kind == "windows":
-            places = places[:, None] + np.arange(1 - bundle.window, 1)
-        inputs: NDArray[Any] = self.values[places]
-        return inputs
-
-
-def is_ordered(bundle: Bundle) -> bool:
-    """Whether the rows that a detector takes follow each other in time."""
-    return bundle.kind == "windows" or bundle.data.time_column is not None
 
 
 def score_labelled(
@@ -65,15 +56,15 @@ def score_labelled(
 
     There are normal and anomalous ones among those with a score.
     """
-    watch = Watch(detector, adaptive=adaptive)
+    state = StreamState(detector.bundle, adaptive=adaptive)
     if detector.bundle.kind == "images":
         if labels is not None:
             raise InputError("--labels is for tables; the labels of images are the names of their folders")
-        found = _score_folder(detector, data, watch)
+        found = _score_folder(detector, data, state)
     else:
         if labels is None:
             raise InputError(f"{data}: needs --labels, a column of 0 and 1 or a CSV file with one")
-        found = _score_table(detector, data, form, watch)._replace(truth=read_labels(data, labels, form))
+        found = _score_table(detector, data, labels, form, state)
     if len(found.truth) != len(found.score):
         raise InputError(f"{len(found.truth)} labels for {len(found.score)} rows of {data}")
     kept = found.truth[found.scored]
@@ -114,67 +105,79 @@ def read_labels(data: Path, labels: str, form: TableFormat) -> NDArray[np.bool_]
     return truth
 
 
-def _score_table(detector: Detector, data: Path, form: TableFormat, watch: Watch) -> Labelled:
-    """The rows of a CSV, all normal until the labels are read."""
+class _Parts:
+    """Rows or images with what the detector says of them, a part at a time."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self._found: list[Scores] = []
+        self._values: list[NDArray[Any]] = []
+        self._z_score: list[NDArray[np.float64]] = []
+
+    def add(self, values: NDArray[Any], found: Scores) -> None:
+        """More of them, raw units, and their scores."""
+        self._values.append(values)
+        self._found.append(found)
+        self._z_score.append(_z_score(values, self._bundle))
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def with_truth(self, truth: NDArray[np.bool_]) -> Labelled:
+        """All of them, and which are anomalous; there is at least one part."""
+        found = Scores(*(np.concatenate(each) for each in zip(*self._found, strict=True)))
+        return Labelled(
+            truth=truth,
+            score=found.score,
+            p_value=found.p_value,
+            alarm=found.is_anomaly,
+            scored=found.scored,
+            z_score=np.concatenate(self._z_score),
+            values=np.concatenate(self._values),
+        )
+
+
+def _score_table(detector: Detector, data: Path, labels: str, form: TableFormat, state: StreamState) -> Labelled:
+    """The rows of a CSV."""
     refuse_folder(detector, data)
     bundle = detector.bundle
-    recording = Recording(detector, watch=watch)
-    parts: list[Labelled] = []
+    parts = _Parts(bundle)
+    times: list[NDArray[np.float64]] = []
     for rows in read_rows(data, bundle.columns, form=form, time_column=bundle.data.time_column):
-        normal = np.zeros(len(rows.values), np.bool_)
-        found = recording.push(rows).scores
-        parts.append(_labelled(normal, found, _z_score(rows.values, bundle), rows.values)._replace(times=rows.times))
-    if not parts:
+        results, framer = score_rows(detector, state.framer, rows)
+        parts.add(rows.values, state.accept(results, framer).scores)
+        if rows.times is not None:
+            times.append(rows.times)
+    if not len(parts):
         raise InputError(f"{data}: no rows after the header")
-    return _joined(parts)
+    found = parts.with_truth(read_labels(data, labels, form))
+    return replace(found, times=np.concatenate(times) if times else None)
 
 
-def _score_folder(detector: Detector, folder: Path, watch: Watch) -> Labelled:
+def _score_folder(detector: Detector, folder: Path, state: StreamState) -> Labelled:
     """The images of a folder, anomalous or not by the folder they are in."""
     image = detector.bundle.image
     assert image is not None
     root = folder / "test" if (folder / "test").is_dir() else folder
-    parts: list[Labelled] = []
-    for file in find_images(root).files:
+    parts, files = _Parts(detector.bundle), find_images(root).files
+    for number, file in enumerate(files):
         try:
             pixels = read_file(file, image)
         except InputError as error:
             raise InputError(f"{file.path}: {error}") from None
-        is_anomalous = np.array([NORMAL_FOLDER not in file.name.split("/")[:-1]])
-        found = score_images(detector, len(parts), [pixels], watch).scores
-        z_score = _z_score(pixels.reshape(1, -1, pixels.shape[-1]), detector.bundle)
-        parts.append(_labelled(is_anomalous, found, z_score, pixels[None])._replace(names=(file.name,)))
+        parts.add(pixels[None], state.watch.accept(score_images(detector, number, [pixels])).scores)
+    truth = np.array([NORMAL_FOLDER not in file.name.split("/")[:-1] for file in files])
     # MVTec has test/ and ground_truth/ side by side; below another folder the masks would be taken for images.
     beside = root.resolve()
     masks = beside.with_name("ground_truth") if beside.name == "test" else None
-    return _joined(parts)._replace(masks=masks if masks and masks.is_dir() else None)
-
-
-def _labelled(truth: NDArray[np.bool_], found: Scores, z_score: NDArray[np.float64], values: NDArray[Any]) -> Labelled:
-    return Labelled(truth, found.score, found.p_value, found.is_anomaly, found.scored, z_score, values, None, (), None)
-
-
-def _joined(parts: Sequence[Labelled]) -> Labelled:
-    truth, score, p_value, alarm, scored, z_score, values = (
-        np.concatenate(column) for column in list(zip(*parts, strict=True))[:7]
-    )
-    times = [part.times for part in parts if part.times is not None]
-    names = tuple(name for part in parts for name in part.names)
-    along = np.concatenate(times) if times else None
-    return Labelled(truth, score, p_value, alarm, scored, z_score, values, along, names, None)
+    names = tuple(file.name for file in files)
+    return replace(parts.with_truth(truth), names=names, masks=masks if masks and masks.is_dir() else None)
 
 
 def _z_score(values: NDArray[Any], bundle: Bundle) -> NDArray[np.float64]:
-    """The largest deviation of any cell of an input, in standard deviations of its column: (inputs,)."""
+    """The largest deviation of any cell of an input (inputs, ..., features), in its column's deviations: (inputs,)."""
     center = np.array([column.center for column in bundle.columns])
     scale = np.array([column.scale for column in bundle.columns])
-    if any(column.treatment in ("log", "logit") for column in bundle.columns):
-        import torch  # here, since it takes seconds to import and few models need it
-
-        from ..data.columns import Transform
-
-        treated = Transform(bundle.columns).treat(torch.from_numpy(values)).numpy()
-    else:
-        treated = values
+    treated = np.stack([treat(values[..., at], column) for at, column in enumerate(bundle.columns)], axis=-1)
     deviation: NDArray[np.float64] = np.abs((treated - center) / scale).reshape(len(values), -1).max(axis=1)
     return deviation

@@ -32,7 +32,8 @@ class Ink(NamedTuple):
 LIGHT = Ink(text="#1d2733", grid="#d5dbe3", normal="#1f62a8", anomaly="#c2410c", other="#6b7684")
 DARK = Ink(text="#dfe5ec", grid="#3b4552", normal="#72b0f0", anomaly="#ff9a5c", other="#98a3b0")
 
-Draw = Callable[[Figure, Ink], None]
+Plot = Callable[[Figure, Ink], None]
+"""Draws itself on an empty figure."""
 
 
 class Looks(NamedTuple):
@@ -42,12 +43,12 @@ class Looks(NamedTuple):
     dark: bytes
 
 
-def render(draw: Draw, *, height: float = 3.2) -> Looks:
-    """The plot that `draw` puts on an empty figure, 9 inches wide."""
-    return Looks(*(_svg(draw, ink, height) for ink in (LIGHT, DARK)))
+def svgs(plot: Plot, *, height: float = 3.2) -> Looks:
+    """A plot in both looks, 9 inches wide."""
+    return Looks(*(_svg(plot, ink, height) for ink in (LIGHT, DARK)))
 
 
-def _svg(draw: Draw, ink: Ink, height: float) -> bytes:
+def _svg(plot: Plot, ink: Ink, height: float) -> bytes:
     style: dict[Any, Any] = {
         **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), ink.text),
         "axes.edgecolor": ink.other,
@@ -62,7 +63,7 @@ def _svg(draw: Draw, ink: Ink, height: float) -> bytes:
     }
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(9, height), layout="constrained")
-        draw(figure, ink)
+        plot(figure, ink)
         content = io.BytesIO()
         figure.savefig(content, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return content.getvalue()
@@ -72,7 +73,7 @@ def curves(
     roc: Mapping[str, Sequence[tuple[float, float]]],
     precision_recall: Mapping[str, Sequence[tuple[float, float]]],
     at: tuple[float, float, float | None],
-) -> Draw:
+) -> Plot:
     """ROC and precision-recall curves of the detector, which comes first, and of what it is held against.
 
     Parameters
@@ -98,7 +99,7 @@ def curves(
     return draw
 
 
-def histogram(score: NDArray[np.float64], truth: NDArray[np.bool_], threshold: float) -> Draw:
+def histogram(score: NDArray[np.float64], truth: NDArray[np.bool_], threshold: float) -> Plot:
     """Shares of the normal and of the anomalous scores by size, and the threshold, on a scale as of `_scale`.
 
     Parameters
@@ -130,7 +131,7 @@ def calibration(
     low: NDArray[np.float64],
     high: NDArray[np.float64],
     far: float,
-) -> Draw:
+) -> Plot:
     """Promised false-alarm rates against realised ones.
 
     Parameters
@@ -160,7 +161,7 @@ def series(
     events: Sequence[tuple[int, int]],
     alarms: Sequence[tuple[int, int]],
     threshold: float,
-) -> Draw:
+) -> Plot:
     """Scores along the rows, events shaded, events and runs of alarms as marks above, on a scale as of `_scale`.
 
     Parameters
@@ -195,7 +196,7 @@ def series(
     return draw
 
 
-def losses(training: Sequence[float], validation: Sequence[float]) -> Draw:
+def losses(training: Sequence[float], validation: Sequence[float]) -> Plot:
     """Loss of each epoch, the one with the kept weights marked."""
 
     def draw(figure: Figure, ink: Ink) -> None:

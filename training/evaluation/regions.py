@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from scipy.ndimage import label
 from ...runtime.bundle import Image
 from ...runtime.detector import Detector
 from ...runtime.errors import InputError
-from ...runtime.images.reading import image_files, read_file
+from ...runtime.images.folders import image_files, read_file
 from .labelled import Labelled
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def judge_pixels(detector: Detector, labelled: Labelled) -> Pixels | None:
     """
     if labelled.masks is None or detector.bundle.image is None:
         return None
-    masks = read_masks(labelled.masks, labelled, detector.bundle.image)
+    masks = read_masks(labelled.masks, labelled.names, labelled.truth, detector.bundle.image)
     marked = masks.any(axis=(1, 2)) & labelled.scored
     used = (labelled.scored & ~labelled.truth) | marked
     left_out = int((labelled.scored & labelled.truth & ~marked).sum())
@@ -55,7 +56,7 @@ def judge_pixels(detector: Detector, labelled: Labelled) -> Pixels | None:
     return Pixels(int(marked.sum()), left_out, roc_auc, aupro)
 
 
-def read_masks(folder: Path, labelled: Labelled, image: Image) -> NDArray[np.bool_]:
+def read_masks(folder: Path, names: Sequence[str], truth: NDArray[np.bool_], image: Image) -> NDArray[np.bool_]:
     """The pixels of defects, (images, height, width); none in normal images, and in those that have no mask.
 
     The mask of crack/7.png is crack/7_mask.png in `folder`, or crack/7.png, with any suffix of images. It is read
@@ -63,10 +64,10 @@ def read_masks(folder: Path, labelled: Labelled, image: Image) -> NDArray[np.boo
     its largest value, so that masks of 0 and 1, and defects smaller than a pixel, are not lost.
     """
     files = {file.name.rpartition(".")[0]: file for file in image_files(folder).files}
-    masks = np.zeros((len(labelled.names), image.height, image.width), np.bool_)
+    masks = np.zeros((len(names), image.height, image.width), np.bool_)
     grey = Image(image.height, image.width, "grey")
-    for place in np.flatnonzero(labelled.truth):
-        stem = labelled.names[place].rpartition(".")[0]
+    for place in np.flatnonzero(truth).tolist():
+        stem = names[place].rpartition(".")[0]
         file = files.get(f"{stem}_mask") or files.get(stem)
         if file is None:
             continue

@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
-from ...runtime.batch.reconstructions import png, to_pixels
 from ...runtime.bundle import Bundle, Column
 from ...runtime.detector import HEAT_WHITE, Detector
+from ...runtime.images.pictures import png, to_pixels
+from ...runtime.scoring.framing import windows_at
 from ..calibration import realised_range
+from ..data.split import is_ordered
 from . import plots
 from .events import runs
-from .labelled import Labelled, is_ordered
+from .labelled import Labelled
 from .regions import read_masks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .evaluate import Evaluation
+    from .figures import Evaluation
 
 WORST_ROWS, WORST_IMAGES = 8, 5
 """How many of each kind are shown."""
@@ -82,7 +84,7 @@ class Offenders(NamedTuple):
     rows: list[Offender]
 
 
-def render(
+def page(
     detector: Detector, labelled: Labelled, evaluation: Evaluation, *, data_name: str, now: datetime | None = None
 ) -> str:
     """The page.
@@ -142,7 +144,7 @@ def _figures(detector: Detector, labelled: Labelled, evaluation: Evaluation) -> 
     threshold = bundle.calibration.threshold
     what = "images" if bundle.kind == "images" else "rows"
     figures = [_curves(evaluation)]
-    if is_ordered(bundle):
+    if _is_ordered(bundle):
         events = runs(labelled.truth)
         figures.append(
             _figure(
@@ -177,8 +179,8 @@ def _figures(detector: Detector, labelled: Labelled, evaluation: Evaluation) -> 
     return figures
 
 
-def _figure(title: str, draw: plots.Draw, alt: str, caption: str) -> Figure:
-    light, dark = (_data_uri(svg, "image/svg+xml") for svg in plots.render(draw))
+def _figure(title: str, plot: plots.Plot, alt: str, caption: str) -> Figure:
+    light, dark = (_data_uri(svg, "image/svg+xml") for svg in plots.svgs(plot))
     return Figure(title, light, dark, alt, caption)
 
 
@@ -222,8 +224,12 @@ def _calibration(bundle: Bundle, labelled: Labelled) -> Figure:
 # --- what went wrong, and why ----------------------------------------------------------------------------------------
 
 
+def _is_ordered(bundle: Bundle) -> bool:
+    return is_ordered(bundle.kind, bundle.data.time_column)
+
+
 def _offenders(detector: Detector, labelled: Labelled) -> list[Offenders]:
-    if is_ordered(detector.bundle):
+    if _is_ordered(detector.bundle):
         kinds = ("Runs of alarms that touch no event", "Events without an alarm", "Events with an alarm")
         each = "; of each the row with the highest score"
     else:
@@ -245,7 +251,7 @@ def _offenders(detector: Detector, labelled: Labelled) -> list[Offenders]:
 def _places(labelled: Labelled, bundle: Bundle, kind: Mistake) -> NDArray[np.intp]:
     """Rows or images of one kind, the worst first."""
     truth, alarm = labelled.truth, labelled.alarm
-    if is_ordered(bundle):
+    if _is_ordered(bundle):
         groups = {
             "false": [slice(*run) for run in runs(alarm) if not truth[slice(*run)].any()],
             "missed": [slice(*run) for run in runs(truth) if not alarm[slice(*run)].any()],
@@ -262,7 +268,7 @@ def _places(labelled: Labelled, bundle: Bundle, kind: Mistake) -> NDArray[np.int
 
 def _blamed(detector: Detector, labelled: Labelled, places: NDArray[np.intp]) -> list[Offender]:
     """Rows with the columns to blame; of windows their newest row, and contributions summed over the window."""
-    contribution, expected = detector.explain(labelled.inputs(detector.bundle, places))
+    contribution, expected = detector.explain(windows_at(labelled.values, places, detector.bundle.window))
     if contribution.ndim == 3:
         contribution, expected = contribution.sum(axis=1), expected[:, -1]
     columns = detector.bundle.columns
@@ -289,8 +295,7 @@ def _pictured(detector: Detector, labelled: Labelled, places: NDArray[np.intp]) 
     expected, heat = to_pixels(detector.reconstruct(values)), detector.heat_map(values)
     masks = None
     if labelled.masks is not None:
-        chosen = labelled._replace(truth=labelled.truth[places], names=tuple(labelled.names[at] for at in places))
-        masks = read_masks(labelled.masks, chosen, image)
+        masks = read_masks(labelled.masks, [labelled.names[at] for at in places], labelled.truth[places], image)
     rows = []
     for index, place in enumerate(places):
         pictures = {

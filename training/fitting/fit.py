@@ -5,24 +5,22 @@ One process, or several that torchrun started: they share each batch and follow 
 
 from __future__ import annotations
 
-import atexit
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch import distributed as dist
 
 from ...runtime.errors import InputError
-from ..data.loading import Split
+from ...runtime.output import written_aside
+from ..data.split import Split
 from ..model.autoencoder import Autoencoder
-from ..settings.recipes import TrainConfig
+from ..model.steps import Step
 from .objective import Losses, Objective, annealed
 from .pretraining import pretrain
-from .steps import Step
+from .world import ALONE, World
 
 VALIDATION_ROWS = 4096
 """Rows, or pixels, in a batch of validation inputs, but at least 64 inputs."""
@@ -37,51 +35,6 @@ class Epoch(NamedTuple):
     kl: float
     validation: float
     is_best: bool
-
-
-class World(NamedTuple):
-    """Which of how many processes this is."""
-
-    rank: int = 0
-    size: int = 1
-
-    def share(self, total: int) -> slice:
-        """The part of a batch that this process works on."""
-        return slice(total * self.rank // self.size, total * (self.rank + 1) // self.size)
-
-    def agree(self, tensors: Iterable[Tensor]) -> None:
-        """Gives all processes the first one's values."""
-        if self.size > 1:
-            for tensor in tensors:
-                dist.broadcast(tensor, 0)
-
-    def average(self, tensors: Sequence[Tensor]) -> None:
-        """Makes each tensor the mean of what the processes have, in place."""
-        if self.size > 1 and tensors:
-            flat = torch.cat([tensor.flatten() for tensor in tensors])
-            dist.all_reduce(flat)
-            flat /= self.size
-            for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
-                tensor.copy_(mean.view_as(tensor))
-
-    def wait(self) -> None:
-        """Until every process is here. The first one must have written before another ends, or torchrun may stop it."""
-        if self.size > 1:
-            dist.barrier()
-
-
-ALONE = World()
-
-
-def join_world(device: torch.device) -> World:
-    """Meets the other processes that torchrun started, until the program ends; alone without it."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
-        return ALONE
-    if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        atexit.register(dist.destroy_process_group)
-    return World(dist.get_rank(), size)
 
 
 class Inputs:
@@ -119,6 +72,8 @@ class _State:
 
     objective: Objective
     optimiser: torch.optim.Optimizer
+    path: Path
+    fingerprint: str
     best: dict[str, Tensor]
     pretrained: bool
     best_loss: float = float("inf")
@@ -126,9 +81,30 @@ class _State:
     epoch: int = 0
     history: list[Epoch] = field(default_factory=list)
 
-    def save(self, path: Path, fingerprint: str) -> None:
+    @classmethod
+    def begin(cls, model: Autoencoder, path: Path, fingerprint: str) -> _State:
+        """That of a run that has not begun."""
+        with torch.random.fork_rng(devices=[]):  # a discriminator draws its weights from the global generator
+            torch.manual_seed(model.config.seed + 1)
+            objective = Objective(model).to(model.energy_offset.device)
+        optimiser = torch.optim.Adam(objective.parameters(), lr=model.config.learning_rate, fused=True)
+        pretrained = model.ingredients.pretraining == "none"
+        return cls(objective, optimiser, path, fingerprint, _copy(model), pretrained)
+
+    def add(self, loss: float, reconstruction: float, kl: float, validation: float) -> None:
+        """One epoch more; the weights are kept if it is the best so far."""
+        self.epoch += 1
+        if validation < self.best_loss:
+            self.best, self.best_loss, self.best_epoch = _copy(self.objective.model), validation, self.epoch
+        epoch = Epoch(self.epoch, loss, reconstruction, kl, validation, self.best_epoch == self.epoch)
+        if not all(map(torch.isfinite, map(torch.tensor, epoch[1:5]))):
+            rate = self.objective.model.config.learning_rate
+            raise InputError(f"the loss is not finite in epoch {self.epoch}; try --set learning_rate={rate / 10:g}")
+        self.history.append(epoch)
+
+    def save(self) -> None:
         content = {
-            "fingerprint": fingerprint,
+            "fingerprint": self.fingerprint,
             "objective": self.objective.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "best": self.best,
@@ -138,11 +114,11 @@ class _State:
             "epoch": self.epoch,
             "history": [tuple(epoch) for epoch in self.history],
         }
-        aside = path.with_name(path.name + ".tmp")
-        torch.save(content, aside)
-        aside.replace(path)
+        with written_aside(self.path, force=True) as out:
+            torch.save(content, out)
 
-    def restore(self, path: Path, fingerprint: str) -> None:
+    def restore(self) -> None:
+        path = self.path
         try:
             device = self.objective.model.energy_offset.device
             content: Any = torch.load(path, map_location=device, weights_only=True)
@@ -150,7 +126,7 @@ class _State:
             raise InputError(f"{path}: no checkpoint to resume from; train without --resume") from None
         except Exception as error:  # a damaged zip, pickle or tensor each raise a class of their own
             raise InputError(f"{path}: not a checkpoint that can be resumed: {type(error).__name__}") from None
-        if not isinstance(content, dict) or content.get("fingerprint") != fingerprint:
+        if not isinstance(content, dict) or content.get("fingerprint") != self.fingerprint:
             raise InputError(
                 f"{path}: the checkpoint is of other data or settings; train without --resume to start anew"
             )
@@ -166,7 +142,6 @@ def fit(
     model: Autoencoder,
     values: Tensor,
     parts: Split,
-    config: TrainConfig,
     *,
     checkpoint: Path,
     fingerprint: str,
@@ -193,40 +168,24 @@ def fit(
     InputError
         when `resume` finds no fitting checkpoint, or the loss is not finite
     """
-    device = values.device
-    inputs = Inputs(model, values, classes)
-    train, validation = (torch.from_numpy(starts).to(device) for starts in (parts.train, parts.validation))
-    with torch.random.fork_rng(devices=[]):  # a discriminator draws its weights from the global generator
-        torch.manual_seed(config.seed + 1)
-        objective = Objective(model).to(device)
-    optimiser = torch.optim.Adam(objective.parameters(), lr=config.learning_rate, fused=True)
-    state = _State(objective, optimiser, best=_copy(model), pretrained=model.ingredients.pretraining == "none")
+    state = _State.begin(model, checkpoint, fingerprint)
     if resume:
-        state.restore(checkpoint, fingerprint)
-    loop = _Loop(objective, inputs, train, config, world)
+        state.restore()
+    loop = _Loop(state.objective, Inputs(model, values, classes), parts, world)
     if not state.pretrained:
         if world.rank == 0:
-            state.save(checkpoint, fingerprint)  # so that a run which is stopped while it pretrains can be resumed
+            state.save()  # so that a run which is stopped while it pretrains can be resumed
         pretrain(model, loop.prepared)
         state.best, state.pretrained = _copy(model), True
         if world.rank == 0:
-            state.save(checkpoint, fingerprint)
-    world.agree(objective.state_dict().values())
-    while state.epoch < config.epochs and state.epoch - state.best_epoch < config.patience:
-        loss, reconstruction, kl = loop.train_epoch(optimiser, state.epoch)
-        validated = _validate(objective, inputs, validation, config)
-        state.epoch += 1
-        if validated < state.best_loss:
-            state.best, state.best_loss, state.best_epoch = _copy(model), validated, state.epoch
-        epoch = Epoch(state.epoch, loss, reconstruction, kl, validated, state.best_epoch == state.epoch)
-        if not all(map(torch.isfinite, map(torch.tensor, epoch[1:5]))):
-            raise InputError(
-                f"the loss is not finite in epoch {state.epoch}; try --set learning_rate={config.learning_rate / 10:g}"
-            )
-        state.history.append(epoch)
+            state.save()
+    world.agree(state.objective.state_dict().values())
+    most, patience = model.config.epochs, model.config.patience
+    while state.epoch < most and state.epoch - state.best_epoch < patience:
+        state.add(*loop.train_epoch(state.optimiser, state.epoch), loop.validate())
         if world.rank == 0:
-            state.save(checkpoint, fingerprint)
-        report(epoch)
+            state.save()
+        report(state.history[-1])
     model.load_state_dict(state.best)
     return state.history
 
@@ -234,12 +193,13 @@ def fit(
 class _Loop:
     """Batches of an epoch, and the steps over them."""
 
-    def __init__(self, objective: Objective, inputs: Inputs, starts: Tensor, config: TrainConfig, world: World) -> None:
-        self._inputs, self._starts, self._config, self._world = inputs, starts, config, world
-        self._model = objective.model
-        self._device = starts.device
-        self._half = config.precision == "bfloat16" or (config.precision == "auto" and starts.is_cuda)
-        self._objective = objective
+    def __init__(self, objective: Objective, inputs: Inputs, parts: Split, world: World) -> None:
+        self._objective, self._inputs, self._world = objective, inputs, world
+        self._model, self._config = objective.model, objective.model.config
+        self._device = self._model.energy_offset.device
+        self._starts, self._held = (torch.from_numpy(part).to(self._device) for part in (parts.train, parts.validation))
+        precision = self._config.precision
+        self._half = precision == "bfloat16" or (precision == "auto" and self._device.type == "cuda")
 
     def train_epoch(self, optimiser: torch.optim.Optimizer, epoch: int) -> tuple[float, float, float]:
         """One pass in random order; mean loss, reconstruction term and KL over the batches."""
@@ -260,6 +220,16 @@ class _Loop:
         mean = (total / batches).tolist()
         return mean[0], mean[1], mean[2]
 
+    def validate(self) -> float:
+        """The loss at the posterior mean over the validation inputs; no noise, so that epochs compare."""
+        total = 0.0
+        size = max(64, VALIDATION_ROWS // self._model.cells)
+        with torch.no_grad():
+            for batch in self._held.split(size):
+                reconstruction, kl = self._objective.validate(*self._inputs.at(batch))
+                total += float(reconstruction + self._config.beta * kl)
+        return total / len(self._held)
+
     def prepared(self, epoch: int) -> Iterator[tuple[Tensor, Step]]:
         """What the networks see in an epoch of pretraining. Every process sees it all, since layers are small."""
         for starts, step in self._batches(-1 - epoch, ALONE):
@@ -272,17 +242,6 @@ class _Loop:
         for batch in order.split(self._config.batch):
             rows = world.share(len(batch))
             yield batch[rows], Step(generator, len(batch), rows, world.size > 1)
-
-
-def _validate(objective: Objective, inputs: Inputs, starts: Tensor, config: TrainConfig) -> float:
-    """The loss at the posterior mean over the validation inputs; no noise, so that epochs compare."""
-    total = 0.0
-    size = max(64, VALIDATION_ROWS // objective.model.cells)
-    with torch.no_grad():
-        for batch in starts.split(size):
-            reconstruction, kl = objective.validate(*inputs.at(batch))
-            total += float(reconstruction + config.beta * kl)
-    return total / len(starts)
 
 
 def _copy(model: Autoencoder) -> dict[str, Tensor]:

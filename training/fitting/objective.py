@@ -7,11 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..model.autoencoder import Autoencoder, Code, importance_weighted_bound
+from ..model.autoencoder import Autoencoder
 from ..model.boltzmann import contrastive_divergence
 from ..model.likelihoods import Mixed, kl_per_dimension
+from ..model.steps import Step
+from ..model.terms import Code, importance_weighted_bound
 from . import penalties
-from .steps import Step
 
 OUTLIER_BOUND = 20.0
 """While training, targets are clamped to this many standard deviations, so that no single cell owns a step."""
@@ -42,7 +43,7 @@ class Objective(nn.Module):
         if self.ingredients.penalty == "discriminator":
             self.discriminator = penalties.Discriminator(model.config.latent)
         elif self.ingredients.training == "ganomaly":
-            self.discriminator = penalties.Discriminator(model.cells * model.layout.width)
+            self.discriminator = penalties.Discriminator(model.cells * model.expansion.width)
 
     def forward(self, x: Tensor, classes: Tensor | None, step: Step, beta: float) -> Losses:
         """Losses of one training step.
@@ -109,7 +110,7 @@ class Objective(nn.Module):
         target = torch.clamp(x, -OUTLIER_BOUND, OUTLIER_BOUND)
         if isinstance(self.model.likelihood, Mixed):
             # Levels of categories may be any number; they are compared, not subtracted.
-            numbers = self.model.layout.order_of_numbers
+            numbers = self.model.expansion.order_of_numbers
             target = x.index_copy(-1, numbers, target.index_select(-1, numbers))
         return self.model.likelihood.deviance(target, output.float())
 

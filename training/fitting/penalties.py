@@ -8,7 +8,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from ..model.networks import MlpEncoder, dense
-from .steps import Step
+from ..model.steps import Step
 
 FEATURES = 64
 """Width of a discriminator's layers."""

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from ..model.autoencoder import Autoencoder
 from ..model.boltzmann import Machine, contrastive_divergence
 from ..model.networks import MlpDecoder, MlpEncoder
+from ..model.steps import Step
 from . import penalties
-from .steps import Step
 
 SPARSITY_WEIGHT = 0.1
 """Of the sparsity penalty on a hidden layer while it is trained alone."""

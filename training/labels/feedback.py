@@ -20,8 +20,9 @@ from scipy.special import expit
 from torch import Tensor, nn
 
 from ...runtime.bundle import Bundle, Calibration
-from ..data.columns import Layout, Transform
-from .reviews import Recording, in_parts, inputs_at
+from ...runtime.scoring.framing import windows_at
+from ..model.transform import Expansion, Transform
+from .reviews import ScoredRows, in_parts
 
 Floats = NDArray[np.float64]
 
@@ -104,12 +105,12 @@ class Likeness(nn.Module):
     def __init__(self, bundle: Bundle, length: float, middle: Tensor | None = None) -> None:
         super().__init__()
         self.register_buffer("middle", torch.zeros(()) if middle is None else middle)
-        self.transform, self.layout = Transform(bundle.columns), Layout(bundle.columns)
+        self.transform, self.expansion = Transform(bundle.columns), Expansion(bundle.columns)
         self.divisor = 2 * length * float(np.sqrt(len(bundle.columns) * bundle.window))
 
     def prepare(self, x: Tensor) -> Tensor:
         """t(x): (..., features), with a place for each level of a category."""
-        return torch.clamp(self.layout.expand(self.transform(x)), -CLIP, CLIP)
+        return torch.clamp(self.expansion.expand(self.transform(x)), -CLIP, CLIP)
 
     def forward(self, x: Tensor) -> Tensor:
         return ((self.prepare(x) - self.middle) / self.divisor).flatten(1)
@@ -192,7 +193,7 @@ class Fit:
     def __init__(
         self,
         bundle: Bundle,
-        recording: Recording,
+        recording: ScoredRows,
         labelled: NDArray[np.int64],
         is_fault: NDArray[np.bool_],
         *,
@@ -201,7 +202,7 @@ class Fit:
         self.bundle, self.labelled, self.is_fault = bundle, labelled, is_fault
         self.yardstick = Yardstick.of(bundle.calibration)
         self._log_odds = self.yardstick.log_odds(recording.score[labelled])
-        self._x = torch.from_numpy(inputs_at(bundle, recording.values, labelled))
+        self._x = torch.from_numpy(windows_at(recording.values, labelled, bundle.window))
         # Rows near a label are much like it: labels of a stretch count as one, and its rows are scored without them.
         self._near = near
         stretch: NDArray[np.int64] = np.cumsum(np.diff(labelled, prepend=labelled[:1]) > 2 * near, dtype=np.int64)
@@ -276,7 +277,7 @@ class Fit:
         weights = torch.from_numpy(self.weights.astype(np.float32))
         parts = []
         for part in in_parts(np.arange(len(rows))):
-            points = self.likeness(torch.from_numpy(inputs_at(self.bundle, values, rows[part])))
+            points = self.likeness(torch.from_numpy(windows_at(values, rows[part], self.bundle.window)))
             g = (likeness_of(points, self.points) @ weights)[np.arange(len(part)), columns[part]]
             parts.append(self.yardstick.correct(torch.from_numpy(score[part]), g).numpy())
         return np.concatenate(parts)

@@ -9,13 +9,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...runtime.batch.scores import refuse_folder
+from ...runtime.batch.inputs import refuse_folder
 from ...runtime.bundle import Bundle
 from ...runtime.detector import Detector
 from ...runtime.errors import InputError
-from ...runtime.rows.tables import TableFormat, read_column, read_rows
-from ...runtime.scoring.results import Framer, fill
-from ..evaluation.labelled import LABELS
+from ...runtime.rows.csv_text import TableFormat
+from ...runtime.rows.tables import read_column, read_rows
+from ...runtime.scoring.framing import Framer, fill, windows_at
+
+LABELS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
+"""By text, whether it says that a row is anomalous."""
 
 FAULT, NORMAL, UNREVIEWED = 1, 0, -1
 
@@ -26,7 +29,7 @@ MOST_LABELS = 200
 _AT_ONCE = 2048
 
 
-class Recording(NamedTuple):
+class ScoredRows(NamedTuple):
     """Rows in order, raw units, with the detector's own scores.
 
     `values` is (rows, features); `usable` (rows,) says which rows have a full input and a finite score, `score` (rows,)
@@ -59,25 +62,20 @@ def read_reviews(path: Path, column: str, form: TableFormat) -> NDArray[np.int64
     return label
 
 
-def read_recording(detector: Detector, path: Path, form: TableFormat) -> Recording:
+def score_recording(detector: Detector, path: Path, form: TableFormat) -> ScoredRows:
     """All rows of a CSV with their scores; bad rows and rows before a full window are not usable."""
     refuse_folder(detector, path)
-    bundle, framer = detector.bundle, Framer(detector.bundle)
+    bundle, framer = detector.bundle, Framer.of(detector.bundle)
     parts, why = [], {}
     for rows in read_rows(path, bundle.columns, form=form, time_column=bundle.data.time_column):
-        framed = framer.push(rows)
+        framed, framer = framer.frame(rows)
         score = fill(detector.score(framed.inputs).score, framed.full, len(rows.values))
         parts.append((rows.values, score))
         why.update({rows.first + index: reason for index, reason in enumerate(framed.reason) if reason})
     if not parts:
         raise InputError(f"{path}: no rows after the header")
     values, score = (np.concatenate(each) for each in zip(*parts, strict=True))
-    return Recording(values, score, np.isfinite(score), why)
-
-
-def inputs_at(bundle: Bundle, values: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The inputs whose newest rows these are."""
-    return values[rows] if bundle.kind == "rows" else values[rows[:, None] + np.arange(1 - bundle.window, 1)]
+    return ScoredRows(values, score, np.isfinite(score), why)
 
 
 def in_parts(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -86,7 +84,7 @@ def in_parts(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
 
 
 def choose_labels(
-    bundle: Bundle, path: Path, recording: Recording, label: NDArray[np.int64], say: Callable[[str], None]
+    bundle: Bundle, path: Path, recording: ScoredRows, label: NDArray[np.int64], say: Callable[[str], None]
 ) -> NDArray[np.int64]:
     """The labelled rows that go into the graph, ascending."""
     reviewed = np.flatnonzero(label != UNREVIEWED)
@@ -114,7 +112,7 @@ def _refuse_contradictions(
 ) -> None:
     seen: dict[bytes, int] = {}
     for row in rows.tolist():
-        first = seen.setdefault(inputs_at(bundle, values, np.array([row])).tobytes(), row)
+        first = seen.setdefault(windows_at(values, np.array([row]), bundle.window).tobytes(), row)
         if label[first] != label[row]:
             raise InputError(
                 f"{path}: rows {first} and {row} are the same, and labelled {label[first]} and {label[row]}; "

@@ -11,24 +11,16 @@ from torch.nn import functional as F
 
 from ...runtime.bundle import Column, Image
 from ...runtime.errors import InputError
-from ..data.columns import Layout, Transform
-from ..fitting.steps import Step
-from ..settings.recipes import Recipe, TrainConfig
+from ..settings.config import TrainConfig
+from ..settings.recipes import Recipe
 from .boltzmann import Machine
 from .ensemble import Ensemble, Measured, WindowStatistics
 from .likelihoods import LIKELIHOODS, Likelihood, Mixed
-from .networks import (
-    ConvDecoder,
-    ConvEncoder,
-    Dictionary,
-    GruDecoder,
-    GruEncoder,
-    IstaEncoder,
-    MlpDecoder,
-    MlpEncoder,
-    halved,
-)
-from .priors import ClassMeans, Mixture, StandardNormal
+from .networks import MlpEncoder, choose_networks
+from .priors import choose_prior
+from .steps import Step
+from .terms import Code, Terms, importance_weighted_bound
+from .transform import Expansion, Transform
 
 LOG_VARIANCE_BOUNDS = (-10.0, 4.0)
 """Bounds of the posterior's log-variance: from 0.7 % of the prior's width to 7 times it."""
@@ -37,50 +29,19 @@ HEAT_MAP_SIZE = 5
 """Width in pixels of the square over which a heat map averages the contributions."""
 
 
-class Code(NamedTuple):
-    """What the encoder makes of a batch."""
+class _Way(NamedTuple):
+    """A batch on its way through the networks."""
 
-    mean: Tensor
-    """The code, the posterior's mean where there is one: (batch, latent)."""
-    log_variance: Tensor | None
-    """Of the posterior, (batch, latent); None for a point code."""
-    indices: Tensor | None
-    """Where the maxima stood, (batch, places) int64; None without pooling."""
-
-    def at(self, noise: Tensor) -> Tensor:
-        """mean + s * noise."""
-        assert self.log_variance is not None
-        return self.mean + torch.exp(0.5 * self.log_variance) * noise
-
-
-class Terms(NamedTuple):
-    """What the score is made of, for a batch of inputs."""
-
-    reconstruction_error: Tensor
-    """Half deviance summed over the input, averaged over the noise points: (batch,), nats, >= 0."""
-    kl: Tensor | None
-    """KL of the posterior from the prior: (batch,), nats; None for a point code."""
-    score: Tensor
-    """As the recipe has it, higher for worse: (batch,)."""
-    log_normaliser: Tensor
-    """What turns the reconstruction error into a negative log-likelihood: a scalar."""
-    contribution: Tensor
-    """Shaped like the input: half deviance per feature, which sums to `reconstruction_error`; of a joined score what
-    each feature adds to it, which sums to `score`."""
-    reconstruction: Tensor
-    """E[x | z] in raw units, shaped like the input."""
+    standardised: Tensor
+    prepared: Tensor
+    code: Code
+    noise: Tensor | None
     latent: Tensor
-    """The code, the posterior's mean where there is one: (batch, latent)."""
-    heat_map: Tensor | None
-    """For images: contributions averaged over each pixel's neighbourhood, (batch, height, width), nats a pixel."""
-    distances: Tensor | None = None
-    """Of a joined score: the error and what each member of the ensemble measures, (1 + members, batch)."""
-
-    @property
-    def elbo(self) -> Tensor:
-        """E_q[log p(x | z)] - KL(q || p) of the standardised input, nats (Kingma and Welling 2014, eq. 3): (batch,)."""
-        assert self.kl is not None
-        return -self.log_normaliser - (self.reconstruction_error + self.kl)
+    """The codes that were decoded, (batch, latent) or (points, batch, latent)."""
+    output: Tensor
+    """The decoder's, (batch, ...) or (points, batch, ...)."""
+    deviance: Tensor
+    """Half deviances of what the likelihood is about, shaped like the output of it."""
 
 
 class Autoencoder(nn.Module):
@@ -107,32 +68,32 @@ class Autoencoder(nn.Module):
         self.ingredients: Recipe = config.ingredients
         self.config, self.columns, self.image = config, tuple(columns), image
         self.is_gaussian = self.ingredients.posterior
-        self.transform, self.layout = Transform(columns), Layout(columns)
+        self.transform, self.expansion = Transform(columns), Expansion(columns)
         features = len(columns)
         of_kind = {"rows": (features,), "windows": (config.window, features)}
         self.input_shape: tuple[int, ...] = image.shape if image else of_kind[config.kind]
         self.cells = 1  # how often each feature stands in an input
         for size in self.input_shape[:-1]:
             self.cells *= size
-        shape: tuple[int, ...] = (*self.input_shape[:-1], self.layout.width)
+        shape: tuple[int, ...] = (*self.input_shape[:-1], self.expansion.width)
         self.ensemble: Ensemble | None = None  # fitted once the network is trained
         self.statistics: WindowStatistics | None = None
         if self.ingredients.score == "joined" and config.kind == "windows":
-            self.statistics = WindowStatistics(config.window, self.layout.width)
+            self.statistics = WindowStatistics(config.window, self.expansion.width)
             shape, self.cells = (self.statistics.width,), 1
-        self.encoder, self.decoder = _networks(config, shape)
-        self.second_encoder = _networks(config, shape)[0] if self.ingredients.training == "ganomaly" else None
+        self.encoder, self.decoder = choose_networks(config, shape)
+        self.second_encoder = choose_networks(config, shape)[0] if self.ingredients.training == "ganomaly" else None
         family = LIKELIHOODS[config.likelihood]
         self.likelihood: Likelihood
         if self.statistics is not None:
             self.likelihood = family(self.statistics.width)
         else:
-            plain = self.layout.is_plain
-            self.likelihood = family(features) if plain else Mixed(self.layout, family(len(self.layout.numbers)))
-        self.prior = _prior(config, class_frequencies)
+            plain = self.expansion.is_plain
+            self.likelihood = family(features) if plain else Mixed(self.expansion, family(len(self.expansion.numbers)))
+        self.prior = choose_prior(config, class_frequencies)
         self.noise = noise_points(config.points, config.latent) if self.is_gaussian else None
         self.register_buffer("energy_offset", torch.zeros(()))
-        if self.ingredients.training == "contrastive-divergence" and not self.layout.is_plain:
+        if self.ingredients.training == "contrastive-divergence" and not self.expansion.is_plain:
             raise InputError(f"recipe {config.recipe} takes numbers only; --exclude text and categories")
 
     def standardise(self, x: Tensor) -> Tensor:
@@ -144,12 +105,12 @@ class Autoencoder(nn.Module):
         """What the likelihood is about: the input itself, or the statistics of a window."""
         if self.statistics is None:
             return standardised
-        statistics: Tensor = self.statistics(self.layout.expand(standardised))
+        statistics: Tensor = self.statistics(self.expansion.expand(standardised))
         return statistics
 
     def prepare(self, observed: Tensor) -> Tensor:
         """What the networks see: categories as one-hot, clipped so that an outlier moves the code only so far."""
-        expanded = observed if self.statistics is not None else self.layout.expand(observed)
+        expanded = observed if self.statistics is not None else self.expansion.expand(observed)
         return torch.clamp(expanded, -self.config.clip, self.config.clip)
 
     def see(self, x: Tensor) -> Tensor:
@@ -173,7 +134,7 @@ class Autoencoder(nn.Module):
         """E[x | z] in raw units from the decoder's output."""
         mean = self.likelihood.mean(output)
         if self.statistics is not None:
-            mean = self.layout.collapse(self.statistics.rows(mean)[0])
+            mean = self.expansion.collapse(self.statistics.rows(mean)[0])
         raw: Tensor = self.transform.inverse(mean)
         return raw
 
@@ -181,12 +142,12 @@ class Autoencoder(nn.Module):
         """The likelihood's scale of each feature, in the units in which it is standardised before it is scaled."""
         scale = self.likelihood.scale()
         if self.statistics is not None:
-            scale = self.layout.collapse(self.statistics.rows(output)[1])
+            scale = self.expansion.collapse(self.statistics.rows(output)[1])
         return scale * self.transform.scale
 
     def classes_of(self, standardised: Tensor) -> Tensor | None:
         """(batch, classes), 1 at an input's class, 0 where it is unknown; None where no column holds it."""
-        return self.layout.class_of(standardised) if self.layout.classes else None
+        return self.expansion.class_of(standardised) if self.expansion.classes else None
 
     def machine(self) -> Machine:
         """The restricted Boltzmann machine that a tied layer is."""
@@ -203,6 +164,38 @@ class Autoencoder(nn.Module):
         noise : standard normal points: (1, latent) for one, with zeros for the posterior's mean, or
             (points, 1, latent) for an average over several; None for the posterior's mean
         """
+        way = self._through(x, noise)
+        contribution, reconstruction = way.deviance, self.to_raw(way.output)
+        if self.statistics is not None:
+            contribution = self.expansion.total(self.statistics.spread(way.deviance))
+        elif way.output.ndim > x.ndim:
+            contribution, reconstruction = contribution.mean(0), reconstruction.mean(0)
+        error, kl = contribution.flatten(1).sum(-1), None
+        if way.code.log_variance is not None:
+            kl = self.prior.kl(way.code.mean, way.code.log_variance, self.classes_of(way.standardised))
+        score, distances = self._score(way, error, kl), None
+        local = None if self.image is None else heat_map(contribution)
+        if self.ensemble is not None:
+            measured = [Measured(error, contribution) if local is None else _local_error(contribution, local)]
+            measured += self.ensemble.measure(self.expansion.expand(way.standardised), way.code.mean)
+            distances = torch.stack([each.distance for each in measured])
+            score, shares = self.ensemble.join(distances)
+            contribution = self._shared(measured, shares)
+            local = None if self.image is None else heat_map(contribution)
+        return Terms(
+            reconstruction_error=error,
+            kl=kl,
+            score=score,
+            log_normaliser=self.likelihood.log_normaliser() * self.cells,
+            contribution=contribution,
+            reconstruction=reconstruction,
+            latent=way.code.mean,
+            heat_map=local,
+            distances=distances,
+        )
+
+    def _through(self, x: Tensor, noise: Tensor | None) -> _Way:
+        """Inputs there and back."""
         standardised = self.standardise(x)
         observed = self.observe(standardised)
         prepared = self.prepare(observed)
@@ -216,56 +209,31 @@ class Autoencoder(nn.Module):
             output = self.decode(latent.flatten(0, -2), code.indices)
             if noise.ndim == 3:
                 output = output.unflatten(0, (len(noise), -1))  # (points, batch, ...)
-        deviance = self.likelihood.deviance(observed, output)
-        contribution, reconstruction = deviance, self.to_raw(output)
-        if self.statistics is not None:
-            contribution = self.layout.total(self.statistics.spread(deviance))
-        elif output.ndim > x.ndim:
-            contribution, reconstruction = deviance.mean(0), reconstruction.mean(0)
-        error = contribution.flatten(1).sum(-1)
-        kl = None
-        if code.log_variance is not None:
-            kl = self.prior.kl(code.mean, code.log_variance, self.classes_of(standardised))
-        if self.ingredients.score == "elbo":
+        return _Way(standardised, prepared, code, noise, latent, output, self.likelihood.deviance(observed, output))
+
+    def _score(self, way: _Way, error: Tensor, kl: Tensor | None) -> Tensor:
+        """What the recipe scores by, before an ensemble joins it: (batch,)."""
+        kind = self.ingredients.score
+        if kind == "elbo":
             assert kl is not None
-            score = error + kl
-        elif self.ingredients.score == "bound":
-            score = -importance_weighted_bound(deviance, code, latent, noise)
-        elif self.ingredients.score == "free-energy":
+            return error + kl
+        if kind == "bound":
+            return -importance_weighted_bound(way.deviance, way.code, way.latent, way.noise)
+        if kind == "free-energy":
             # The visible term sees the input whole, so that a far outlier keeps scoring higher.
             machine = self.machine()
-            energy = machine.free_energy(standardised.flatten(1), machine.drive(prepared.flatten(1)))
-            score = energy - self.energy_offset
-        elif self.ingredients.score == "latent-distance":
+            energy = machine.free_energy(way.standardised.flatten(1), machine.drive(way.prepared.flatten(1)))
+            return energy - self.energy_offset
+        if kind == "latent-distance":
             # The code sees the input clipped; what is not finite must not get a finite score for that.
-            score = self.latent_distance(output, code.mean) + 0.0 * error
-        else:
-            score = error
-        distances, local = None, None if self.image is None else heat_map(contribution)
-        if self.ensemble is not None:
-            measured = [_local_error(contribution, local) if local is not None else Measured(error, contribution)]
-            measured += self.ensemble.measure(self.layout.expand(standardised), code.mean)
-            distances = torch.stack([each.distance for each in measured])
-            score, shares = self.ensemble.join(distances)
-            contribution = self._shared(measured, shares)
-            local = None if self.image is None else heat_map(contribution)
-        return Terms(
-            reconstruction_error=error,
-            kl=kl,
-            score=score,
-            log_normaliser=self.likelihood.log_normaliser() * self.cells,
-            contribution=contribution,
-            reconstruction=reconstruction,
-            latent=code.mean,
-            heat_map=local,
-            distances=distances,
-        )
+            return self.latent_distance(way.output, way.code.mean) + 0.0 * error
+        return error
 
     def _shared(self, measured: Sequence[Measured], shares: Tensor) -> Tensor:
         """What each feature adds to a joined score, from what each member does (members, batch)."""
         parts = []
         for number, (_, where) in enumerate(measured):
-            of_features = where if number == 0 else self.layout.total(where)
+            of_features = where if number == 0 else self.expansion.total(where)
             total = of_features.flatten(1).sum(-1)
             factor = shares[number] / torch.clamp(total, min=1e-30)
             parts.append(of_features * factor.reshape(-1, *[1] * (of_features.ndim - 1)))
@@ -282,30 +250,6 @@ class Autoencoder(nn.Module):
         assert self.second_encoder is not None
         expected = torch.clamp(self.likelihood.expected(output), -self.config.clip, self.config.clip)
         return torch.abs(code - self.second_encoder(expected)[0]).sum(-1)
-
-
-def importance_weighted_bound(deviance: Tensor, code: Code, latent: Tensor, noise: Tensor | None) -> Tensor:
-    """log 1/K sum_k p(x, z_k) / q(z_k | x), without the likelihood's normaliser (Burda et al. 2016, eq. 8): (batch,).
-
-    log p(z) - log q(z | x) = 1/2 sum_j (log s_j^2 + noise_j^2 - z_j^2) for the standard normal prior.
-
-    Parameters
-    ----------
-    deviance : half deviances at each point, (points, batch, ...), or (batch, ...) for one
-    latent : z_k, (points, batch, latent) or (batch, latent)
-    noise : (points, batch or 1, latent) or (1, latent); None is the posterior's mean
-    """
-    assert code.log_variance is not None
-    squares = torch.zeros_like(latent) if noise is None else noise * noise
-    log_ratio = 0.5 * (code.log_variance + squares - latent * latent).sum(-1)  # (points, batch)
-    log_weight = log_ratio - deviance.flatten(latent.ndim - 1).sum(-1)
-    return log_weight if latent.ndim == 2 else log_mean_exp(log_weight)
-
-
-def log_mean_exp(values: Tensor) -> Tensor:
-    """log of the mean of exp over the first axis."""
-    highest = values.amax(0)
-    return highest + torch.log(torch.exp(values - highest).mean(0))
 
 
 def _local_error(contribution: Tensor, local: Tensor) -> Measured:
@@ -335,44 +279,3 @@ def noise_points(points: int, latent: int) -> Tensor:
 def example_input(model: Autoencoder, batch: int) -> Tensor:
     """Zeros of the shape and type that `model` takes."""
     return torch.zeros((batch, *model.input_shape), dtype=torch.uint8 if model.image else torch.float32)
-
-
-def _networks(config: TrainConfig, shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
-    recipe, network = config.ingredients, config.network_name
-    hidden, latent = config.hidden, config.latent
-    outputs = latent * (2 if recipe.posterior else 1)
-    if recipe.dictionary:
-        dictionary = Dictionary(shape, latent)
-        return IstaEncoder(dictionary, config.steps, config.penalty_weight), dictionary
-    if network == "gru":
-        return GruEncoder(shape, hidden, outputs, dropout=config.dropout), GruDecoder(shape, hidden, latent)
-    if network != "mlp":
-        _check_axes(config, shape)
-        return (
-            ConvEncoder(shape, hidden, outputs, pooling=recipe.pooling, dropout=config.dropout),
-            ConvDecoder(shape, hidden, latent, pooling=recipe.pooling),
-        )
-    encoder = MlpEncoder(shape, hidden, outputs, activation=recipe.activation, dropout=config.dropout)
-    tied = encoder if config.tied else None
-    return encoder, MlpDecoder(shape, hidden, latent, activation=recipe.activation, tied=tied)
-
-
-def _check_axes(config: TrainConfig, shape: Sequence[int]) -> None:
-    times = len(config.hidden)
-    what = "window" if len(shape) == 2 else "image size"
-    if config.ingredients.pooling and any(size % 2**times for size in shape[:-1]):
-        sizes = "x".join(map(str, shape[:-1]))
-        raise InputError(f"{what} {sizes} cannot be halved {times} times, expected a multiple of {2**times}")
-    if any(size < 2 for size in halved(shape[:-1], max(times - 1, 0))[-1]):
-        raise InputError(f"{what} {min(shape[:-1])} is too small for {times} halvings; set fewer layers in hidden")
-
-
-def _prior(config: TrainConfig, class_frequencies: Sequence[float]) -> StandardNormal | Mixture | ClassMeans:
-    kind = config.ingredients.prior
-    if kind == "mixture":
-        return Mixture(config.latent, config.components)
-    if kind == "classes":
-        if len(class_frequencies) < 2:
-            raise InputError("recipe cvae needs a class for each input: name its column with --class-column")
-        return ClassMeans(config.latent, class_frequencies)
-    return StandardNormal(config.latent)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..fitting.steps import Step
 from .likelihoods import LOGIT_BOUND
+from .steps import Step
 
 
 class Machine(NamedTuple):

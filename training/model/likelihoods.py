@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..data.columns import Layout
+from .transform import Expansion
 
 SCALE_BOUNDS = (0.05, 2.0)
 """Bounds of the learned scale, in standard deviations of the feature. The lower one keeps a feature
@@ -180,18 +180,18 @@ class ContinuousBernoulli(Likelihood):
 class Mixed(Likelihood):
     """Numbers by one likelihood, flags as Bernoulli, categories as categorical; a class column costs nothing.
 
-    The decoder's output, (..., layout.width), holds the numbers, the flags' logits, then each category's logits.
+    The decoder's output, (..., expansion.width), holds the numbers, the flags' logits, then each category's logits.
     """
 
-    def __init__(self, layout: Layout, numbers: Likelihood) -> None:
+    def __init__(self, expansion: Expansion, numbers: Likelihood) -> None:
         super().__init__()
-        self.layout, self.numbers, self.flags = layout, numbers, Bernoulli(len(layout.flags))
-        self.widths = [len(layout.numbers), len(layout.flags), *map(len, layout.levels)]
+        self.expansion, self.numbers, self.flags = expansion, numbers, Bernoulli(len(expansion.flags))
+        self.widths = [len(expansion.numbers), len(expansion.flags), *map(len, expansion.levels)]
 
     def scale(self) -> Tensor:
         """The scale of the numbers, 1 for what has none."""
-        rest = self.numbers.scale().new_ones(self.layout.features - len(self.layout.numbers))
-        return torch.cat([self.numbers.scale(), rest]).index_select(0, self.layout.back)
+        rest = self.numbers.scale().new_ones(self.expansion.features - len(self.expansion.numbers))
+        return torch.cat([self.numbers.scale(), rest]).index_select(0, self.expansion.back)
 
     def log_normaliser(self) -> Tensor:
         return self.numbers.log_normaliser()
@@ -201,9 +201,9 @@ class Mixed(Likelihood):
         numbers, flags, *categories = output.split(self.widths, -1)
         parts = [self.numbers.mean(numbers), self.flags.mean(flags)]
         for number, logits in enumerate(categories):
-            parts.append(getattr(self.layout, f"levels_{number}")[logits.argmax(-1)][..., None])
-        parts += [torch.full_like(output[..., :1], -1.0) for _ in self.layout.classes]
-        return torch.cat(parts, -1).index_select(-1, self.layout.back)
+            parts.append(getattr(self.expansion, f"levels_{number}")[logits.argmax(-1)][..., None])
+        parts += [torch.full_like(output[..., :1], -1.0) for _ in self.expansion.classes]
+        return torch.cat(parts, -1).index_select(-1, self.expansion.back)
 
     def expected(self, output: Tensor) -> Tensor:
         numbers, flags, *categories = output.split(self.widths, -1)
@@ -213,18 +213,18 @@ class Mixed(Likelihood):
     def deviance(self, x: Tensor, output: Tensor) -> Tensor:
         """A category costs -log of the probability of its level; an unknown level the most that a known one can."""
         numbers, flags, *categories = output.split(self.widths, -1)
-        layout = self.layout
+        expansion = self.expansion
         parts = [
-            self.numbers.deviance(x.index_select(-1, layout.order_of_numbers), numbers),
-            self.flags.deviance(x.index_select(-1, layout.order_of_flags), flags),
+            self.numbers.deviance(x.index_select(-1, expansion.order_of_numbers), numbers),
+            self.flags.deviance(x.index_select(-1, expansion.order_of_flags), flags),
         ]
         for number, logits in enumerate(categories):
-            at = layout.one_hot(x, number)
+            at = expansion.one_hot(x, number)
             known = (at * torch.log_softmax(torch.clamp(logits, -LOGIT_BOUND, LOGIT_BOUND), -1)).sum(-1, keepdim=True)
             most = 2 * LOGIT_BOUND + math.log(logits.shape[-1])  # what the least likely level can cost
             parts.append(most * (1 - at.sum(-1, keepdim=True)) - known)
-        parts += [0.0 * (x[..., position, None] + output[..., :1]) for position in layout.classes]  # NaN stays NaN
-        return torch.cat(parts, -1).index_select(-1, layout.back)
+        parts += [0.0 * (x[..., position, None] + output[..., :1]) for position in expansion.classes]  # NaN stays NaN
+        return torch.cat(parts, -1).index_select(-1, expansion.back)
 
 
 LIKELIHOODS: dict[str, Callable[[int], Likelihood]] = {

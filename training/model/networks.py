@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..fitting.steps import Step
+from ...runtime.errors import InputError
+from ..settings.config import TrainConfig
+from .steps import Step
 
 ACTIVATIONS = {"relu": torch.relu, "sigmoid": torch.sigmoid}
 
@@ -289,3 +291,37 @@ def _drop(h: Tensor, share: float, step: Step | None) -> Tensor:
     if step is None or not share:
         return h
     return h * (step.uniform(h) >= share) / (1 - share)
+
+
+def choose_networks(config: TrainConfig, shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
+    """The encoder and the decoder of a recipe, for what it prepares of one input.
+
+    Raises InputError for a size that cannot be halved as often as the settings ask.
+    """
+    recipe, network = config.ingredients, config.network_name
+    hidden, latent = config.hidden, config.latent
+    outputs = latent * (2 if recipe.posterior else 1)
+    if recipe.dictionary:
+        dictionary = Dictionary(shape, latent)
+        return IstaEncoder(dictionary, config.steps, config.penalty_weight), dictionary
+    if network == "gru":
+        return GruEncoder(shape, hidden, outputs, dropout=config.dropout), GruDecoder(shape, hidden, latent)
+    if network != "mlp":
+        _check_axes(config, shape)
+        return (
+            ConvEncoder(shape, hidden, outputs, pooling=recipe.pooling, dropout=config.dropout),
+            ConvDecoder(shape, hidden, latent, pooling=recipe.pooling),
+        )
+    encoder = MlpEncoder(shape, hidden, outputs, activation=recipe.activation, dropout=config.dropout)
+    tied = encoder if config.tied else None
+    return encoder, MlpDecoder(shape, hidden, latent, activation=recipe.activation, tied=tied)
+
+
+def _check_axes(config: TrainConfig, shape: Sequence[int]) -> None:
+    times = len(config.hidden)
+    what = "window" if len(shape) == 2 else "image size"
+    if config.ingredients.pooling and any(size % 2**times for size in shape[:-1]):
+        sizes = "x".join(map(str, shape[:-1]))
+        raise InputError(f"{what} {sizes} cannot be halved {times} times, expected a multiple of {2**times}")
+    if any(size < 2 for size in halved(shape[:-1], max(times - 1, 0))[-1]):
+        raise InputError(f"{what} {min(shape[:-1])} is too small for {times} halvings; set fewer layers in hidden")

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ...runtime import bundle
+from ...runtime.errors import InputError
+from ..settings.config import TrainConfig
 from .likelihoods import kl_standard_normal
 
 ABSENT = -1e4
@@ -101,3 +103,15 @@ def _prior(log_weights: Tensor, means: Tensor, log_variances: Tensor) -> bundle.
         weights = torch.softmax(log_weights.double(), -1).tolist()
         scales = torch.exp(0.5 * log_variances)
     return bundle.Prior(tuple(weights), tuple(map(tuple, means.tolist())), tuple(map(tuple, scales.tolist())))
+
+
+def choose_prior(config: TrainConfig, class_frequencies: Sequence[float]) -> StandardNormal | Mixture | ClassMeans:
+    """The prior of a recipe; `class_frequencies` are the shares of the classes among the training inputs."""
+    kind = config.ingredients.prior
+    if kind == "mixture":
+        return Mixture(config.latent, config.components)
+    if kind == "classes":
+        if len(class_frequencies) < 2:
+            raise InputError("recipe cvae needs a class for each input: name its column with --class-column")
+        return ClassMeans(config.latent, class_frequencies)
+    return StandardNormal(config.latent)

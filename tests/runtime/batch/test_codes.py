@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 import tracemalloc
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from PIL import Image as Pillow
 
 from vae_detect.runtime.batch import codes
 from vae_detect.runtime.batch.codes import write_codes
-from vae_detect.runtime.batch.inputs import Outcome
 from vae_detect.runtime.batch.scores import score_file
+from vae_detect.runtime.batch.summary import Summary
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError, MissingExtraError
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.scoring.state import StreamState
 
 Floats = NDArray[np.float32]
 CSV = TableFormat()
@@ -48,16 +50,16 @@ def test_rows_get_the_code_of_the_encoder(detector: Detector, normal_rows: Float
     rows = np.tile(normal_rows, (2, 1))  # more than a chunk
     overflow = ",".join(["3.4e38"] * 8)
     data = write_rows(tmp_path / "rows.csv", detector, rows, row3="x", row1200=overflow)
-    outcome = write_codes(detector, data, tmp_path / "codes.csv", form=CSV)
-    assert outcome == Outcome("rows", "encoded", {"ok": 1438, "bad": 1, "overflow": 1})
-    assert outcome.describe() == "1440 rows: 1438 encoded, 1 bad, 1 overflow"
+    summary = write_codes(detector, data, tmp_path / "codes.csv", form=CSV)
+    assert summary == Summary("rows", "encoded", None, Counter(ok=1438, bad=1, overflow=1))
+    assert summary.describe() == "1440 rows: 1438 encoded, 1 bad, 1 overflow"
     lines = read_table(tmp_path / "codes.csv")
     width = detector.bundle.latent
     assert list(lines[0]) == ["row", "status", *(f"z{place}" for place in range(width))]
     assert [int(line["row"]) for line in lines] == list(range(1440))
     assert list(lines[3].values()) == ["3", "bad", *[""] * width]
     assert [line["status"] for line in lines] == [
-        status for part in score_file(detector, data, CSV) for status in part.status
+        status for part in score_file(detector, data, CSV, StreamState(detector.bundle)) for status in part.status
     ]
     expected = detector.encode(rows)
     expected[[3, 1200]] = np.nan
@@ -82,8 +84,8 @@ def test_images_are_named(images_detector: Detector, photos: NDArray[np.uint8], 
     Pillow.fromarray(photos[0]).save(folder / "b" / "one.png")
     Pillow.fromarray(photos[1]).save(folder / "two.bmp")
     (folder / "a.png").write_bytes(b"")
-    outcome = write_codes(images_detector, folder, tmp_path / "codes.csv", form=CSV)
-    assert outcome.describe() == "3 images: 2 encoded, 1 bad"
+    summary = write_codes(images_detector, folder, tmp_path / "codes.csv", form=CSV)
+    assert summary.describe() == "3 images: 2 encoded, 1 bad"
     lines = read_table(tmp_path / "codes.csv")
     assert [(line["file"], line["status"]) for line in lines] == [
         ("a.png", "bad"),

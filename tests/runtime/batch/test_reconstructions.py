@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from vae_detect.runtime.batch.reconstructions import grid, write_reconstructions, write_samples
+from vae_detect.runtime.batch.reconstructions import write_reconstructions, write_samples
 from vae_detect.runtime.bundle import Prior
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError, ModelError
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 
 Floats = NDArray[np.float32]
 CSV = TableFormat()
@@ -63,10 +63,10 @@ def windows_with_prior(windows_detector: Detector, monkeypatch: pytest.MonkeyPat
 def test_rows_are_reconstructed_line_by_line(detector: Detector, normal_rows: Floats, tmp_path: Path) -> None:
     rows = np.tile(normal_rows, (2, 1))  # more than a chunk
     rows[1100, 2] = np.nan
-    outcome = write_reconstructions(
+    summary = write_reconstructions(
         detector, write_rows(tmp_path / "rows.csv", detector, rows), tmp_path / "out.csv", form=CSV
     )
-    assert outcome.describe() == "1440 rows: 1439 reconstructed, 1 bad"
+    assert summary.describe() == "1440 rows: 1439 reconstructed, 1 bad"
     header, lines = read_cells(tmp_path / "out.csv")
     assert tuple(header) == detector.bundle.names
     assert lines[1100] == [""] * 8
@@ -89,8 +89,8 @@ def test_texts_and_classes_are_written_as_they_are_read(with_texts: Detector, tm
     names = with_texts.bundle.names
     lines = ["2,fast,7,new,1,2,3,4", "0.5,slow,,,1,2,3,4", "1,slow,4,new,1,2,3,4", "1,Slow,3,new,1,2,3,4"]
     data.write_text("\n".join([",".join(names), *lines]))
-    outcome = write_reconstructions(with_texts, data, tmp_path / "out.csv", form=CSV)
-    assert outcome.by_status == {"ok": 2, "bad": 2}
+    summary = write_reconstructions(with_texts, data, tmp_path / "out.csv", form=CSV)
+    assert summary.by_status == {"ok": 2, "bad": 2}
     _, cells = read_cells(tmp_path / "out.csv")
     assert [line[2:4] for line in cells[:2]] == [["7", "new"], ["", ""]]  # classes are given, not expected
     for line in cells[:2]:
@@ -108,8 +108,8 @@ def test_images_become_pngs_of_their_names(
     Pillow.fromarray(photos[0]).save(data / "b" / "one.png")
     Pillow.fromarray(photos[1]).save(data / "two.bmp")
     (data / "a.png").write_bytes(b"x")
-    outcome = write_reconstructions(images_detector, data, out, form=CSV)
-    assert outcome.describe() == "3 images: 2 reconstructed, 1 bad"
+    summary = write_reconstructions(images_detector, data, out, form=CSV)
+    assert summary.describe() == "3 images: 2 reconstructed, 1 bad"
     found = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
     assert sorted(found) == ["b/one.png", "two.bmp.png"]
     expected = np.rint(images_detector.reconstruct(photos[:2]))
@@ -172,6 +172,19 @@ def test_windows_are_sampled_in_blocks(windows_with_prior: Detector, tmp_path: P
     assert np.array_equal(values, windows_with_prior.sample(3))
 
 
+def test_a_column_that_is_called_like_a_counter_keeps_its_name(
+    windows_with_prior: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = list(windows_with_prior.bundle.columns)
+    columns[0] = msgspec.structs.replace(columns[0], name="row")
+    bundle = msgspec.structs.replace(windows_with_prior.bundle, columns=tuple(columns))
+    monkeypatch.setattr(windows_with_prior, "bundle", bundle)
+    write_samples(windows_with_prior, 1, tmp_path / "new.csv")
+    header, lines = read_cells(tmp_path / "new.csv")
+    assert header == ["window", "row_number", "row", *bundle.names[1:]]
+    assert np.array_equal(numbers([line[2:] for line in lines])[None], windows_with_prior.sample(1))
+
+
 def test_samples_are_written_with_the_nearest_text(
     with_texts: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,16 +210,6 @@ def test_images_are_sampled_into_a_grid(
     assert np.array_equal(pixels[2:98:8, 2:130:8], samples[0])
     assert np.array_equal(pixels[100:196:8, 132:260:8], samples[4])
     assert (pixels[98:, 262:] == 255).all()
-
-
-@pytest.mark.parametrize(("n", "shape"), [(0, (2, 100, 1)), (1, (100, 100, 1)), (4, (198, 198, 1)), (5, (198, 296, 1))])
-def test_a_grid_has_room_for_all(n: int, shape: tuple[int, ...]) -> None:
-    assert grid(np.zeros((n, 96, 96, 1), np.uint8)).shape == shape
-    assert (grid(np.zeros((n, 96, 96, 1), np.uint8)) == 0).sum() == n * 96**2
-
-
-def test_large_images_stay_as_they_are() -> None:
-    assert grid(np.zeros((1, 200, 97, 3), np.uint8)).shape == (204, 101, 3)
 
 
 def test_what_cannot_be_sampled_is_refused(

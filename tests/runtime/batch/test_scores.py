@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import tracemalloc
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +16,16 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from vae_detect.runtime.batch import scores as batch
-from vae_detect.runtime.batch.scores import (
-    COLUMNS,
-    Summary,
-    find_images,
-    ignored_columns,
-    picture_paths,
-    score_file,
-    score_files,
-    write_scores,
-    written_aside,
-)
+from vae_detect.runtime.batch.scores import ignored_columns, schema, score_file, score_files, write_scores
+from vae_detect.runtime.batch.summary import Summary
 from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.detector import HEAT_WHITE, Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.images.reading import ImageFile
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.images.folders import ImageFile, find_images
+from vae_detect.runtime.images.pictures import picture_paths
+from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.rows.writers import CsvWriter
+from vae_detect.runtime.scoring.state import StreamState
 
 Floats = NDArray[np.float32]
 CSV = TableFormat()
@@ -43,7 +38,8 @@ def lines_of(detector: Detector, rows: Floats) -> list[str]:
 def score(detector: Detector, path: Path, lines: list[str]) -> tuple[Summary, list[str]]:
     path.write_text("\n".join(lines) + "\n")
     out = io.StringIO()
-    summary = write_scores(score_file(detector, path, CSV), out)
+    results = score_file(detector, path, CSV, StreamState(detector.bundle))
+    summary = write_scores(results, CsvWriter(out, schema()))
     return summary, out.getvalue().splitlines()
 
 
@@ -52,7 +48,7 @@ def test_n_rows_in_n_rows_out(detector: Detector, normal_rows: Floats, tmp_path:
     rows[::7] *= 2
     summary, lines = score(detector, tmp_path / "rows.csv", lines_of(detector, rows))
     assert lines[0] == "row,score,severity,p_value,is_anomaly,status,reason"
-    assert tuple(lines[0].split(",")) == COLUMNS
+    assert lines[0].split(",") == list(schema())
     read = list(csv.DictReader(lines))
     assert [int(line["row"]) for line in read] == list(range(2500))
     assert {line["status"] for line in read} == {"ok"}
@@ -64,8 +60,8 @@ def test_n_rows_in_n_rows_out(detector: Detector, normal_rows: Floats, tmp_path:
         assert values.tobytes() == b"".join(getattr(part, name).tobytes() for part in expected)
     verdicts = [line["is_anomaly"] for line in read]
     assert verdicts == [str(int(flag)) for part in expected for flag in part.is_anomaly]
-    assert summary == Summary(2500, verdicts.count("1"), {"ok": 2500})
-    assert 0 < summary.anomalies < 2500
+    assert summary == Summary("rows", "scored", verdicts.count("1"), Counter(ok=2500))
+    assert 0 < verdicts.count("1") < 2500
 
 
 def test_bad_rows_leave_the_other_lines_as_they_are(detector: Detector, normal_rows: Floats, tmp_path: Path) -> None:
@@ -86,14 +82,14 @@ def test_bad_rows_leave_the_other_lines_as_they_are(detector: Detector, normal_r
 
 def test_a_file_of_bad_rows_only(detector: Detector, tmp_path: Path) -> None:
     summary, lines = score(detector, tmp_path / "rows.csv", [",".join(detector.bundle.names), *["x"] * 1500])
-    assert summary == Summary(1500, 0, {"bad": 1500})
+    assert summary == Summary("rows", "scored", 0, Counter(bad=1500))
     assert lines[1500] == '1499,,,,,bad,"has 1 cells, expected 8"'
 
 
 def test_a_header_without_rows_gives_a_header(detector: Detector, tmp_path: Path) -> None:
     summary, lines = score(detector, tmp_path / "rows.csv", lines_of(detector, np.empty((0, 8), np.float32)))
-    assert summary == Summary(0, 0, {})
-    assert lines == [",".join(COLUMNS)]
+    assert summary == Summary("rows", "scored", 0)
+    assert lines == [",".join(schema())]
 
 
 def test_windows_warm_up_and_fill_anew(windows_detector: Detector, normal_rows: Floats, tmp_path: Path) -> None:
@@ -122,10 +118,15 @@ def test_stop_on_bad_names_the_row(detector: Detector, normal_rows: Floats, tmp_
     lines[1101] = "x" + lines[1101][lines[1101].index(",") :]
     path.write_text("\n".join(lines))
     with pytest.raises(InputError, match=r"rows\.csv: row 1100, column 'speed_rpm' holds 'x'") as caught:
-        list(score_file(detector, path, CSV, stop_on_bad=True))
+        list(score_file(detector, path, CSV, StreamState(detector.bundle), stop_on_bad=True))
     assert (caught.value.row, caught.value.column) == (1100, "speed_rpm")
     path.write_text("\n".join(lines[:1101]))
-    assert sum(len(each.status) for each in score_file(detector, path, CSV, stop_on_bad=True)) == 1100
+    assert (
+        sum(
+            len(each.status) for each in score_file(detector, path, CSV, StreamState(detector.bundle), stop_on_bad=True)
+        )
+        == 1100
+    )
 
 
 def test_ignored_columns(detector: Detector, normal_rows: Floats, tmp_path: Path) -> None:
@@ -144,7 +145,8 @@ def test_memory_does_not_grow_with_the_file(detector: Detector, normal_rows: Flo
         tracemalloc.start()
         try:
             with (tmp_path / "scores.csv").open("w", newline="") as out:
-                write_scores(score_file(detector, path, CSV), out)
+                results = score_file(detector, path, CSV, StreamState(detector.bundle))
+                write_scores(results, CsvWriter(out, schema()))
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -172,7 +174,8 @@ def folder(tmp_path: Path, photos: NDArray[np.uint8]) -> Path:
 def score_folder(detector: Detector, folder: Path, **options: Any) -> tuple[Summary, list[dict[str, str]]]:
     out = io.StringIO()
     files = find_images(folder).files
-    summary = write_scores(score_files(detector, files, **options), out, files)
+    results = score_files(detector, files, StreamState(detector.bundle), **options)
+    summary = write_scores(results, CsvWriter(out, schema(files)), files)
     assert out.getvalue().startswith("file,score,severity,p_value,is_anomaly,status,reason\n")
     return summary, list(csv.DictReader(out.getvalue().splitlines()))
 
@@ -187,8 +190,8 @@ def test_n_images_in_n_lines_out_sorted(
 ) -> None:
     monkeypatch.setattr(batch, "IMAGES_AT_ONCE", at_once)
     summary, lines = score_folder(images_detector, folder)
-    assert summary == Summary(42, 1, {"ok": 41, "bad": 1})
-    assert summary.describe("images") == "42 images: 41 scored, 1 anomalies (2.44%), 1 bad"
+    assert summary == Summary("images", "scored", 1, Counter(ok=41, bad=1))
+    assert summary.describe() == "42 images: 41 scored, 1 anomalies (2.44%), 1 bad"
     names = [line["file"] for line in lines]
     assert names == sorted(names)
     assert len(names) == 42
@@ -202,7 +205,11 @@ def test_n_images_in_n_lines_out_sorted(
 
 def test_stop_on_bad_names_the_image(images_detector: Detector, folder: Path) -> None:
     with pytest.raises(InputError, match=r"photos/1/25a\.jpg: is no image") as caught:
-        list(score_files(images_detector, find_images(folder).files, stop_on_bad=True))
+        list(
+            score_files(
+                images_detector, find_images(folder).files, StreamState(images_detector.bundle), stop_on_bad=True
+            )
+        )
     assert caught.value.row == 26
 
 
@@ -223,7 +230,7 @@ def test_few_images_are_read_ahead(images_detector: Detector, folder: Path, monk
 
     monkeypatch.setattr(batch, "read_file", read_file)
     monkeypatch.setattr(batch, "IMAGES_AT_ONCE", 3)
-    results = score_files(images_detector, find_images(folder).files)
+    results = score_files(images_detector, find_images(folder).files, StreamState(images_detector.bundle))
     next(results)
     results.close()  # type: ignore[attr-defined]
     assert 3 <= len(read) <= 9
@@ -251,16 +258,6 @@ def test_heat_maps_lie_under_the_names_of_their_images(
     assert summary.by_status == {"ok": 42, "bad": 1}
 
 
-def test_heat_maps_that_would_mix_with_images_or_each_other_are_refused(folder: Path, tmp_path: Path) -> None:
-    files = find_images(folder).files
-    for inside in (folder, folder / "heat"):
-        with pytest.raises(InputError, match="would be taken for images the next time"):
-            picture_paths(inside, folder, files, what="heat map", force=True)
-    twins = [ImageFile(name, folder / name, "") for name in ("a.jpg", "a.jpg.png")]
-    with pytest.raises(InputError, match=r"two images would have the heat map a\.jpg\.png; rename one"):
-        picture_paths(tmp_path / "heat", folder, twins, what="heat map", force=True)
-
-
 def test_heat_maps_that_cannot_be_written_are_one_sentence(
     images_detector: Detector, folder: Path, tmp_path: Path
 ) -> None:
@@ -272,101 +269,17 @@ def test_heat_maps_that_cannot_be_written_are_one_sentence(
 
 def test_one_image_is_a_folder_of_one(images_detector: Detector, folder: Path) -> None:
     summary, (line,) = score_folder(images_detector, folder / "0" / "03.png")
-    assert summary.rows == 1
+    assert summary.by_status.total() == 1
     assert line["file"] == "03.png"
 
 
 def test_images_for_a_model_of_rows_are_refused(detector: Detector, folder: Path) -> None:
     with pytest.raises(InputError, match="this model scores rows of a table, expected a CSV file"):
-        list(score_files(detector, find_images(folder).files))
-
-
-# --- the summary -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("summary", "text"),
-    [
-        (Summary(0, 0, {}), "0 rows: 0 scored, 0 anomalies"),
-        (Summary(200, 3, {"ok": 200}), "200 rows: 200 scored, 3 anomalies (1.50%)"),
-        (Summary(9, 0, {"bad": 9}), "9 rows: 0 scored, 0 anomalies, 9 bad"),
-        (
-            Summary(10, 1, {"warming": 3, "ok": 4, "bad": 1, "gap": 2}),
-            "10 rows: 4 scored, 1 anomalies (25.00%), 3 warming, 1 bad, 2 gap",
-        ),
-    ],
-)
-def test_the_summary_in_a_line(summary: Summary, text: str) -> None:
-    assert summary.describe() == text
-
-
-# --- the output file -------------------------------------------------------------------------------------------------
-
-
-def write(path: Path, text: str, *, force: bool = False) -> None:
-    with written_aside(path, force=force) as out:
-        out.write(text)
-
-
-def test_a_file_appears_only_when_complete(tmp_path: Path) -> None:
-    path = tmp_path / "scores.csv"
-    with written_aside(path) as out:
-        out.write("a\n")
-        out.flush()
-        assert not path.exists()
-    assert path.read_bytes() == b"a\n"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_an_existing_file_is_kept_unless_forced(tmp_path: Path) -> None:
-    path = tmp_path / "scores.csv"
-    path.write_text("mine")
-    with pytest.raises(InputError, match=r"scores\.csv: exists already; pass --force to replace it"):
-        write(path, "yours")
-    assert path.read_text() == "mine"
-    write(path, "yours", force=True)
-    assert path.read_text() == "yours"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("error", [InputError("row 3"), KeyboardInterrupt(), OSError(28, "No space left on device")])
-def test_a_failure_leaves_nothing_behind(tmp_path: Path, error: BaseException) -> None:
-    path = tmp_path / "scores.csv"
-    path.write_text("mine")
-    expected = InputError if isinstance(error, OSError) else type(error)
-    with pytest.raises(expected), written_aside(path, force=True) as out:  # noqa: PT012
-        out.write("half")
-        raise error
-    assert path.read_text() == "mine"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("name", ["absent/scores.csv", "file/scores.csv", "x" * 250, "x" * 300])
-def test_a_path_that_cannot_be_written_is_one_sentence(tmp_path: Path, name: str) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot be written: "):
-        write(tmp_path / name, "a")
-
-
-def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
-    (tmp_path / "scores.csv").mkdir()
-    with pytest.raises(InputError, match="no regular file"):
-        write(tmp_path / "scores.csv", "a", force=True)
-    assert [path.name for path in tmp_path.iterdir()] == ["scores.csv"]
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
-def test_a_folder_without_permission(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    try:
-        with pytest.raises(InputError, match="cannot be written: Permission denied"):
-            write(tmp_path / "scores.csv", "a")
-    finally:
-        tmp_path.chmod(0o700)
+        list(score_files(detector, find_images(folder).files, StreamState(detector.bundle)))
 
 
 def test_a_full_disk_is_one_sentence() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     with pytest.raises(OSError, match="No space left"), Path("/dev/full").open("w") as out:
-        write_scores([], out)
+        write_scores([], CsvWriter(out, schema()))

@@ -22,7 +22,9 @@ from PIL import Image as Pillow
 from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.errors import InputError, MissingExtraError
 from vae_detect.runtime.images import reading as images
-from vae_detect.runtime.images.reading import heat_png, image_files, image_format, read_image
+from vae_detect.runtime.images.folders import image_files
+from vae_detect.runtime.images.pictures import heat_png
+from vae_detect.runtime.images.reading import image_format, read_image
 
 GREY, COLOUR = Image(24, 18, "grey"), Image(24, 18, "colour")
 EVERY_MODE = pytest.mark.parametrize("image", [GREY, COLOUR], ids=["grey", "colour"])
@@ -380,7 +382,7 @@ import sys
 from pathlib import Path
 from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.images import read_image
+from vae_detect.runtime.images.reading import read_image
 for name in sys.argv[1:]:
     try:
         read_image(Path(name), Image(64, 64, "colour"))

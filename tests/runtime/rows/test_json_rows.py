@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vae_detect.runtime.errors import InputError, TooLargeError
 from vae_detect.runtime.rows.fields import Field
-from vae_detect.runtime.rows.json_rows import MAX_ROWS, MAX_VALUES, RefusedError, RowReader
+from vae_detect.runtime.rows.json_rows import MAX_ROWS, MAX_VALUES, RowReader
 
 READER = RowReader(["a", "b [m3/h]", 'c "x" \\ \u00e9'])
 KEY = b'"c \\"x\\" \\\\ \xc3\xa9"'
@@ -92,18 +93,19 @@ def test_rows_are_read_in_the_order_of_the_columns(body: bytes, expected: list[l
     ],
 )
 def test_one_bad_cell_refuses_the_request(body: bytes, rows: int, message: str) -> None:
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(InputError) as refused:
         READER.read(body)
     assert message in str(refused.value)
-    assert (refused.value.status, refused.value.rows) == (400, rows)
+    assert not isinstance(refused.value, TooLargeError)
+    assert refused.value.rows == rows
 
 
 def test_a_repeated_column_is_found_though_another_object_lacks_one() -> None:
     # Two keys "a" in all for two objects: counting alone does not find this.
     reader = RowReader(["a", "b"])
-    with pytest.raises(RefusedError, match="row 1, column 'a' is missing"):
+    with pytest.raises(InputError, match="row 1, column 'a' is missing"):
         reader.read(b'[{"a": 1, "b": 2}, {"b": 2, "x": "a"}]')
-    with pytest.raises(RefusedError, match="row 0, column 'a' stands in the object more than once"):
+    with pytest.raises(InputError, match="row 0, column 'a' stands in the object more than once"):
         reader.read(b'[{"a": 1, "a": 9, "b": 2}, {"b": 2}]')
     assert reader.read(b'{"a": 1, "b": 2, "x": "a"}').tolist() == [[1, 2]]
 
@@ -111,25 +113,25 @@ def test_a_repeated_column_is_found_though_another_object_lacks_one() -> None:
 def test_limits_hold_one_below_and_one_above() -> None:
     one = RowReader(["a"])
     assert len(one.read(b"[" + b",".join([b"[1]"] * MAX_ROWS) + b"]")) == MAX_ROWS
-    with pytest.raises(RefusedError, match="100001 rows") as refused:
+    with pytest.raises(TooLargeError, match="100001 rows") as refused:
         one.read(b"[" + b",".join([b"[1]"] * (MAX_ROWS + 1)) + b"]")
-    assert (refused.value.status, refused.value.rows) == (413, MAX_ROWS + 1)
+    assert refused.value.rows == MAX_ROWS + 1
     wide = RowReader([f"c{i}" for i in range(MAX_VALUES)])
     assert wide.read(b"[" + b",".join([b"1"] * MAX_VALUES) + b"]").shape == (1, MAX_VALUES)
-    with pytest.raises(RefusedError, match="more than 1000000 values"):
+    with pytest.raises(TooLargeError, match="more than 1000000 values"):
         one.read(b"[" + b"[]," * MAX_VALUES + b"[]]")
 
 
 @given(st.binary(max_size=40) | st.text('[]{},:"\\ab0123456789.eE+-ntrufalsN \u00e9', max_size=40).map(str.encode))
 def test_any_bytes_are_rows_or_refused(body: bytes) -> None:
     reader = RowReader(["a", "b"])
-    problem, values = "", np.zeros((1, 2), np.float32)
+    values, refused = np.zeros((1, 2), np.float32), InputError("")
     try:
         values = reader.read(body)
-    except RefusedError as refused:
-        problem = f"{refused.status} {refused}"
-    assert not problem or problem.startswith("400 ")
-    assert len(problem) < 500
+    except InputError as error:
+        refused = error
+    assert not isinstance(refused, TooLargeError)
+    assert len(str(refused)) < 500
     assert values.shape[1] == 2
     assert np.isfinite(values).all()
 
@@ -202,10 +204,9 @@ def test_texts_and_classes_are_read_as_numbers(body: bytes, expected: list[list[
     ],
 )
 def test_another_text_or_class_refuses_the_request(body: bytes, message: str) -> None:
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(InputError) as refused:
         MIXED.read(body)
     assert message in str(refused.value)
-    assert refused.value.status == 400
 
 
 _CELLS = st.sampled_from([b"1", b'"auto"', b'"fan"', b"null", b"20", b"true", b"[]", b"{}", b'"x"', b"1e999"])
@@ -220,9 +221,33 @@ def test_any_mixture_of_texts_is_rows_or_refused(body: bytes) -> None:
     problem, values = "", np.zeros((1, 4), np.float32)
     try:
         values = MIXED.read(body)
-    except RefusedError as refused:
+    except InputError as refused:
         problem = str(refused)
     assert "expected rows of finite numbers" not in problem  # the diagnosis found what is wrong
     assert "not valid JSON: not" not in problem
     assert values.shape[1] == 4
     assert np.isfinite(values).all()
+
+
+# --- lines -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_line_is_one_row() -> None:
+    rows = RowReader(["a", "b"]).read_line(7, b'{"b": 2, "a": 1}')
+    assert (rows.first, rows.values.tolist(), rows.bad, rows.times) == (7, [[1, 2]], {}, None)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"[1, true]", "column 'b' holds true, expected a number"),
+        (b"[1]", "has 1 values, expected 2"),
+        (b"[[1, 2], [3, 4]]", "holds 2 rows, expected one a line"),
+        (b"online", "the body is not valid JSON: Expecting value at character 0"),
+    ],
+)
+def test_a_line_that_is_no_row_is_a_bad_row(line: bytes, why: str) -> None:
+    rows = RowReader(["a", "b"]).read_line(7, line)
+    assert (rows.first, rows.values.shape) == (7, (1, 2))
+    assert np.isnan(rows.values).all()
+    assert str(rows.bad[0]) == why

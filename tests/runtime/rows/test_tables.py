@@ -6,32 +6,20 @@ import csv
 import gzip
 import io
 import math
-import os
-import subprocess
-import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.rows.cells import BadCell, bad_reason
+from vae_detect.runtime.rows.chunk import Rows
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.runtime.rows.fields import Field
-from vae_detect.runtime.rows.tables import (
-    BadCell,
-    Layout,
-    Rows,
-    TableFormat,
-    bad_reason,
-    parse_time,
-    read_column,
-    read_rows,
-    read_sample,
-)
+from vae_detect.runtime.rows.tables import ColumnReader, read_column, read_rows, read_sample
 
 CSV = TableFormat()
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -126,8 +114,8 @@ def test_a_good_cell_is_the_nearest_float32(tmp_path: Path, cell: str, value: fl
 @settings(deadline=None)
 @given(st.text(max_size=12) | st.from_regex(r"\s?[-+]?\d{0,3}[._e,x]?\d{0,3}\s?", fullmatch=True))
 def test_any_cell_is_a_finite_float32_or_has_a_reason(cell: str) -> None:
-    layout = Layout(["a"], ["a"], form=CSV, source="rows.csv")
-    rows = layout.parse(0, [[cell]])
+    reader = ColumnReader(["a"], ["a"], form=CSV, source="rows.csv")
+    rows = reader.parse(0, [[cell]])
     assert (bad_reason(cell) == "") == bool(np.isfinite(rows.values[0, 0])) == (not rows.bad)
     if not rows.bad:
         assert rows.values[0, 0] == np.float32(float(cell))
@@ -136,8 +124,8 @@ def test_any_cell_is_a_finite_float32_or_has_a_reason(cell: str) -> None:
 @settings(deadline=None)
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_every_float32_is_read_back(value: float) -> None:
-    layout = Layout(["a"], ["a"], form=CSV, source="rows.csv")
-    assert layout.parse(0, [[repr(value)]]).values.tobytes() == np.float32(value).tobytes()
+    reader = ColumnReader(["a"], ["a"], form=CSV, source="rows.csv")
+    assert reader.parse(0, [[repr(value)]]).values.tobytes() == np.float32(value).tobytes()
 
 
 def test_rows_with_too_few_and_too_many_cells(tmp_path: Path) -> None:
@@ -373,9 +361,9 @@ def test_without_a_header_a_class_has_its_place(tmp_path: Path) -> None:
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(["auto", "off", "", "x", "1", " manual "]), min_size=1, max_size=8))
 def test_rows_of_text_are_read_the_same_together_and_alone(cells: list[str]) -> None:
-    layout = Layout(["mode", "a"], ["a", MODE], form=CSV, source="rows.csv")
-    together = layout.parse(0, [[cell, "1"] for cell in cells])
-    alone = [layout.parse(0, [[cell, "1"]]) for cell in cells]
+    reader = ColumnReader(["mode", "a"], ["a", MODE], form=CSV, source="rows.csv")
+    together = reader.parse(0, [[cell, "1"] for cell in cells])
+    alone = [reader.parse(0, [[cell, "1"]]) for cell in cells]
     np.testing.assert_array_equal(together.values, np.concatenate([rows.values for rows in alone]))
     assert together.bad == {i: rows.bad[0] for i, rows in enumerate(alone) if rows.bad}
 
@@ -421,48 +409,13 @@ def test_sample_and_column(tmp_path: Path) -> None:
         read_sample(path, CSV)
 
 
-def test_layout_finds_the_time_column() -> None:
-    layout = Layout(["x", "b", "t", "a"], ["a", "b"], time_column="t", form=CSV, source="rows.csv")
-    assert (layout.time_position, layout.width) == (2, 4)
-    absent = Layout(["b", "a"], ["a", "b"], time_column="t", form=CSV, source="rows.csv")
+def test_the_reader_finds_the_time_column() -> None:
+    reader = ColumnReader(["x", "b", "t", "a"], ["a", "b"], time_column="t", form=CSV, source="rows.csv")
+    assert (reader.time_position, reader.width) == (2, 4)
+    absent = ColumnReader(["b", "a"], ["a", "b"], time_column="t", form=CSV, source="rows.csv")
     assert absent.time_position is None
-
-
-# --- times -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("1970-01-01T00:00:00Z", 0),
-        ("1970-01-01 00:01:00", 60),
-        ("1970-01-02", 86400),
-        ("1970-01-01T01:00:00+01:00", 0),
-        (" 1970-01-01T00:00:00.25Z ", 0.25),
-        ("2026-03-29T02:30:00", datetime(2026, 3, 29, 2, 30, tzinfo=UTC).timestamp()),
-        ("12.5", 12.5),
-        ("1767225600", 1767225600),
-        ("-1e3", -1000),
-    ],
-)
-def test_times(text: str, seconds: float) -> None:
-    assert parse_time(text) == seconds
-
-
-def test_a_time_without_a_zone_is_utc_wherever_the_machine_stands() -> None:
-    code = "from vae_detect.runtime.rows.tables import parse_time; print(parse_time('1970-01-02T00:00:01'))"
-    environment = {**os.environ, "TZ": "America/New_York", "PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
-    assert done.stdout == "86401.0\n"
-
-
-@pytest.mark.parametrize(
-    "text", ["", "x", "nan", "inf", "-Infinity", "1e400", "1_0", "\uff11", "2026-13-01", "25:00", "yesterday"]
-)
-def test_what_is_no_time_is_nan(text: str) -> None:
-    assert math.isnan(parse_time(text))
 
 
 def test_a_repeated_time_column_is_refused() -> None:
     with pytest.raises(InputError, match="'t' stands in the header more than once"):
-        Layout(["t", "a", "t"], ["a"], time_column="t", form=CSV, source="rows.csv")
+        ColumnReader(["t", "a", "t"], ["a"], time_column="t", form=CSV, source="rows.csv")

@@ -7,8 +7,9 @@ import base64
 import io
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from unittest.mock import ANY
 
 import httpx
@@ -21,7 +22,8 @@ from PIL import Image as Pillow
 from vae_detect.runtime.detector import HEAT_WHITE, Detector
 from vae_detect.runtime.images.reading import _DECODING
 from vae_detect.runtime.rows.json_rows import RowReader
-from vae_detect.runtime.service import app as service
+from vae_detect.runtime.scoring.watch import Watch
+from vae_detect.runtime.service import answers
 from vae_detect.runtime.service.app import create_app
 from vae_detect.runtime.service.bodies import MAX_BODY
 
@@ -245,7 +247,7 @@ def test_alive_but_not_ready_until_a_model_is_there(detector: Detector, row: lis
         assert response.headers["retry-after"] == "1"
         assert response.json() == {"error": "not ready: the model is being loaded"}
     assert client.series()["vae_detect_ready[]"] == 0
-    client.service.use(detector)
+    client.use(detector)
     assert client.ask("GET", "/readyz").json() == {"status": "ready", "calibration": "calibration holds"}
     assert client.results(row)
 
@@ -276,6 +278,66 @@ def test_an_adaptive_service_learns_a_lasting_fault_as_normal(detector: Detector
     assert then[0]["severity"] > 1  # of the p-value, which stays what it is
 
 
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_a_refused_request_leaves_no_trace(detector: Detector, row: list[float], adaptive: bool) -> None:
+    client, untouched = (Client(detector, adaptive=adaptive) for _ in range(2))
+    bad = [3 * row[0], *row[1:]]  # an alarm each, over many chunks; the last row is refused
+    assert client.score([bad] * 20_000 + [[3e38] * 8]).status_code == 400
+    assert client.score([bad] * 20_000 + [[None] * 8]).status_code == 400
+    found, before = client.series(), untouched.series()
+    changed = {name for name in before if before[name] != found[name] and name.startswith("vae_detect")}
+    assert changed == {
+        *("vae_detect_rows_received_total[]", "vae_detect_rows_refused_total[]"),
+        "vae_detect_requests_total[('code', '400')]",
+    }
+    assert client.service.served is not None
+    assert client.service.served.watch.memory == Watch(detector.bundle, adaptive=adaptive).memory
+    assert client.results([bad] * 40) == untouched.results([bad] * 40)
+
+
+def test_a_client_that_leaves_is_its_own_fault(client: Client) -> None:
+    messages = iter([{"type": "http.request", "body": b"[1,", "more_body": True}, {"type": "http.disconnect"}])
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/score", "query_string": b"", "headers": []}
+    asyncio.run(create_app(client.service)(scope, receive, send))
+    series = client.series()
+    assert series["vae_detect_requests_total[('code', '400')]"] == 1
+    assert series["vae_detect_requests_total[('code', '500')]"] == 0
+
+
+def test_an_answer_is_of_the_version_that_was_served_when_the_request_came(
+    detector: Detector, windows_detector: Detector, row: list[float]
+) -> None:
+    client = Client(detector)
+
+    async def swap_while_a_body_arrives() -> httpx.Response:
+        async def body() -> AsyncIterator[bytes]:
+            yield b"["
+            client.use(windows_detector)
+            yield json.dumps(row).encode() + b"]"
+
+        transport = httpx.ASGITransport(create_app(client.service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+            return await http.post("/score", content=body())
+
+    answer = asyncio.run(swap_while_a_body_arrives()).json()
+    assert answer["model"] == detector.bundle.export_id
+    assert answer["results"][0]["status"] == "ok"
+    assert client.score([row]).json()["model"] == windows_detector.bundle.export_id
+    series = client.series()  # counts go on over versions
+    assert (
+        series["vae_detect_rows_scored_total[]"],
+        series["vae_detect_rows_flagged_total[('reason', 'warming')]"],
+    ) == (1, 1)
+
+
 def test_a_closing_service_is_not_ready_but_still_answers(client: Client, row: list[float]) -> None:
     async def close() -> None:
         client.service.close()
@@ -303,6 +365,7 @@ def test_accounting_closes_and_no_request_makes_a_series(client: Client, row: li
         client.ask("GET", f"/junk{index}", headers={f"x-{index}": "1"})
         client.score(b"{" * index, f"?explain={index + 2}")
     client.ask("POST", "/score", headers={"content-encoding": "gzip"})
+    client.ask("GET", "/score")
     after = client.series()
     assert after.keys() == before.keys()
     received = after["vae_detect_rows_received_total[]"]
@@ -313,6 +376,7 @@ def test_accounting_closes_and_no_request_makes_a_series(client: Client, row: li
     assert after["vae_detect_requests_total[('code', '200')]"] == 3
     assert after["vae_detect_requests_total[('code', '400')]"] == 102
     assert after["vae_detect_requests_total[('code', '415')]"] == 1
+    assert after["vae_detect_requests_total[('code', '405')]"] == 1
     assert after["vae_detect_score_threshold_ratio_count[]"] == 3021
 
 
@@ -321,7 +385,8 @@ def test_a_bug_is_a_short_error_without_a_traceback(client: Client, row: list[fl
         def read(self, body: bytes) -> NoReturn:
             raise ZeroDivisionError("a secret")
 
-    client.service._reader = Broken([])
+    assert client.service.served is not None
+    client.service.served = replace(client.service.served, reader=Broken([]))
 
     async def once() -> httpx.Response:
         transport = httpx.ASGITransport(create_app(client.service), raise_app_exceptions=False)
@@ -432,7 +497,7 @@ def test_an_image_counts_as_a_row(images_client: Client, photos: NDArray[np.uint
 def test_images_that_wait_to_be_decoded_are_bounded(
     images_client: Client, photos: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "MAX_BUFFERED", 3 * 1024 * 1024)
+    monkeypatch.setattr(answers, "MAX_BUFFERED", 3 * 1024 * 1024)
     body = encoded(photos[0])
     app = create_app(images_client.service)
 

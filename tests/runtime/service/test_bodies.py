@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from vae_detect.runtime.rows.json_rows import RefusedError
 from vae_detect.runtime.service import bodies as requests
 from vae_detect.runtime.service.bodies import MAX_BODY, BodyReader
+from vae_detect.runtime.service.refusals import RefusedError
 
 
 async def sent(*chunks: bytes) -> AsyncIterator[bytes]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import shutil
 import subprocess
+import threading
 from timeit import timeit
 
 import numpy as np
@@ -13,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from vae_detect.runtime.detector import Detector, Scores
 from vae_detect.runtime.scoring.drift import DriftMonitor
 from vae_detect.runtime.scoring.results import Results
-from vae_detect.runtime.service.metrics import CODES, Metrics
+from vae_detect.runtime.service.metrics import ModelMetrics, ServiceMetrics
+from vae_detect.runtime.service.refusals import CODES
 
 EXPECTED = {
     "vae_detect_rows_received_total",
@@ -31,13 +33,15 @@ EXPECTED = {
 }
 
 
-def series(metrics: Metrics) -> dict[str, float]:
-    """Every sample by its name and its label values."""
+def series(metrics: ServiceMetrics, model: str = "pump") -> dict[str, float]:
+    """Every sample of the service and of one model, by its name and its other label values."""
     found = {}
     for family in text_string_to_metric_families(metrics.exposition().decode()):
         assert family.documentation
         for sample in family.samples:
-            labels = ",".join(value for _, value in sorted(sample.labels.items()))
+            if sample.labels.get("model", model) != model:
+                continue
+            labels = ",".join(value for name, value in sorted(sample.labels.items()) if name != "model")
             found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
     return found
 
@@ -52,14 +56,21 @@ def results(scores: list[float], threshold: float, statuses: list[str] | None = 
 
 
 @pytest.fixture
-def metrics(detector: Detector) -> Metrics:
-    made = Metrics(CollectorRegistry())
-    made.model_loaded(detector, DriftMonitor(detector.bundle.calibration, None))
+def metrics() -> ServiceMetrics:
+    return ServiceMetrics(CollectorRegistry())
+
+
+@pytest.fixture
+def model(metrics: ServiceMetrics, detector: Detector) -> ModelMetrics:
+    made = metrics.of_model("pump")
+    made.show(detector, DriftMonitor(detector.bundle.calibration, None))
     return made
 
 
 def test_every_series_is_there_at_zero_before_the_first_event() -> None:
-    fresh = series(Metrics(CollectorRegistry()))
+    metrics = ServiceMetrics(CollectorRegistry())
+    metrics.of_model("pump")
+    fresh = series(metrics)
     assert {name: fresh[name] for name in EXPECTED} == dict.fromkeys(EXPECTED, 0.0)
     assert fresh["vae_detect_ready"] == 0
     assert math.isnan(fresh["vae_detect_threshold"])
@@ -67,20 +78,20 @@ def test_every_series_is_there_at_zero_before_the_first_event() -> None:
     assert len(fresh) < 100
 
 
-def test_a_loaded_model_shows_its_promise(metrics: Metrics, detector: Detector) -> None:
+def test_a_loaded_model_shows_its_promise(metrics: ServiceMetrics, model: ModelMetrics, detector: Detector) -> None:
     found = series(metrics)
     bundle = detector.bundle
-    assert found["vae_detect_ready"] == 1
+    assert found["vae_detect_calibration_holds"] == 1
     assert found["vae_detect_threshold"] == bundle.calibration.threshold
     assert found["vae_detect_expected_false_alarm_ratio"] == bundle.calibration.far
     assert found[f"vae_detect_model_info{{{bundle.export_id},rows,cpu,{bundle.recipe}}}"] == 1
     assert any(name.startswith("vae_detect_build_info{") for name in found)
 
 
-def test_received_is_scored_and_flagged_and_refused(metrics: Metrics) -> None:
-    metrics.observe(results([1.0, math.nan, math.nan, 2.0], 9, ["ok", "warming", "gap", "ok"]), 0.25)
-    metrics.observe(results([1.0], 9), 0.5)
-    metrics.refused(7)
+def test_received_is_scored_and_flagged_and_refused(metrics: ServiceMetrics, model: ModelMetrics) -> None:
+    model.observe(results([1.0, math.nan, math.nan, 2.0], 9, ["ok", "warming", "gap", "ok"]), 0.25, 9)
+    model.observe(results([1.0], 9), 0.5, 9)
+    model.refused(7)
     metrics.request(200)
     found = series(metrics)
     assert found["vae_detect_rows_received_total"] == 12
@@ -96,13 +107,15 @@ def test_received_is_scored_and_flagged_and_refused(metrics: Metrics) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 6])
-def test_the_bucket_at_one_is_the_verdict(metrics: Metrics, detector: Detector, size: int) -> None:
+def test_the_bucket_at_one_is_the_verdict(
+    metrics: ServiceMetrics, model: ModelMetrics, detector: Detector, size: int
+) -> None:
     threshold = np.float32(detector.bundle.calibration.threshold)
     around = [0.0, threshold / 2, np.nextafter(threshold, np.float32(0)), threshold]
     above = [np.nextafter(threshold, np.float32(1e9)), threshold * 1000]
     scores = [float(score) for score in (*around, *above)]
     for start in range(0, len(scores), size):
-        metrics.observe(results(scores[start : start + size], float(threshold)), 1e-4)
+        model.observe(results(scores[start : start + size], float(threshold)), 1e-4, float(threshold))
     found = series(metrics)
     assert found["vae_detect_anomalies_total"] == 2
     assert found["vae_detect_score_threshold_ratio_bucket{1.0}"] == 4
@@ -111,24 +124,55 @@ def test_the_bucket_at_one_is_the_verdict(metrics: Metrics, detector: Detector, 
     assert found["vae_detect_score_threshold_ratio_sum"] == pytest.approx(sum(scores) / float(threshold))
 
 
-def test_a_status_without_a_series_is_a_bug_not_a_new_series(metrics: Metrics) -> None:
+def test_a_status_without_a_series_is_a_bug_not_a_new_series(metrics: ServiceMetrics, model: ModelMetrics) -> None:
     with pytest.raises(KeyError):
         metrics.request(418)
 
 
 def test_two_services_in_one_process_share_nothing() -> None:
-    first, second = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
-    first.refused(1)
+    first, second = ServiceMetrics(CollectorRegistry()), ServiceMetrics(CollectorRegistry())
+    first.of_model("pump").refused(1)
+    second.of_model("pump")
     assert series(second)["vae_detect_rows_refused_total"] == 0
 
 
-def test_a_batch_is_counted_in_time_that_does_not_grow_with_observe_calls(metrics: Metrics) -> None:
+def test_two_models_of_one_service_are_told_apart_and_keep_their_counts(metrics: ServiceMetrics) -> None:
+    metrics.of_model("pump").refused(1)
+    metrics.of_model("fan").refused(2)
+    metrics.of_model("pump").refused(4)  # of a later version
+    assert [series(metrics, name)["vae_detect_rows_refused_total"] for name in ("pump", "fan")] == [5, 2]
+
+
+def test_a_scrape_from_another_thread_never_sees_half_a_batch(metrics: ServiceMetrics, model: ModelMetrics) -> None:
+    batch = results([1.0, math.nan], 9, ["ok", "bad"])
+    stop = threading.Event()
+
+    def count() -> None:
+        while not stop.is_set():
+            model.observe(batch, 1e-4, 9)
+
+    counting = threading.Thread(target=count)
+    counting.start()
+    try:
+        for _ in range(100):
+            found = series(metrics)
+            parts = found["vae_detect_rows_scored_total"], found["vae_detect_rows_flagged_total{bad}"]
+            assert found["vae_detect_rows_received_total"] == sum(parts)
+            assert parts[0] == parts[1] == found["vae_detect_inference_seconds_count"]
+    finally:
+        stop.set()
+        counting.join()
+
+
+def test_a_batch_is_counted_in_time_that_does_not_grow_with_observe_calls(
+    metrics: ServiceMetrics, model: ModelMetrics
+) -> None:
     batch = results([1.0] * 1024, 9)
     # One observe() a row takes 900 us for this batch.
-    assert timeit(lambda: metrics.observe(batch, 1e-4), number=200) / 200 < 300e-6
+    assert timeit(lambda: model.observe(batch, 1e-4, 9), number=200) / 200 < 300e-6
 
 
-def test_promtool_finds_nothing(metrics: Metrics) -> None:
+def test_promtool_finds_nothing(metrics: ServiceMetrics, model: ModelMetrics) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed (Debian package prometheus)")

@@ -32,7 +32,7 @@ server.HEAD_S = float(sys.argv[4])
 try:
     server.serve(
         lambda: Detector.load(sys.argv[1], provider="cpu"),
-        host=sys.argv[2], port=int(sys.argv[3]), announce=lambda text: print(text, flush=True),
+        name="pump", host=sys.argv[2], port=int(sys.argv[3]), announce=lambda text: print(text, flush=True),
     )
 except VaeDetectError as error:
     sys.exit(f"{type(error).__name__}: {error}")
@@ -232,7 +232,7 @@ def test_an_address_that_cannot_be_had_is_one_error(live: str) -> None:
         ("127.0.0.1", 65536, "expected 0 to 65535"),
     ):
         with pytest.raises(InputError, match=f"{port}.*({reason})"):
-            serve(lambda: pytest.fail("loaded"), host=host, port=port, announce=print)
+            serve(lambda: pytest.fail("loaded"), name="pump", host=host, port=port, announce=print)
 
 
 def test_a_missing_package_names_the_extra() -> None:
@@ -259,7 +259,7 @@ def test_prometheus_scrapes_what_was_scored(live: str, row: list[float], tmp_pat
     exposition = httpx.get(f"{live}/metrics").text
     lint = subprocess.run([promtool, "check", "metrics"], input=exposition, capture_output=True, text=True, check=False)
     assert (lint.returncode, lint.stdout, lint.stderr) == (0, "", "")
-    scored = parse(exposition)["vae_detect_rows_scored_total[]"]
+    scored = parse(exposition)["vae_detect_rows_scored_total[('model', 'pump')]"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from vae_detect.runtime.batch.scores import score_file
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.rows.writers import records
+from vae_detect.runtime.scoring.state import StreamState
 from vae_detect.runtime.streams.lines import MAX_LINE_BYTES, score_lines
 
 Floats = NDArray[np.float32]
@@ -33,7 +35,8 @@ HEADER = ",".join(NAMES).encode()
 
 
 def run(detector: Detector, content: bytes, form: TableFormat = CSV) -> list[Result]:
-    results = list(score_lines(detector, io.BytesIO(content), form))
+    found = score_lines(detector, io.BytesIO(content), form, StreamState(detector.bundle))
+    results = [record for one in found for record in records(one.table("row"))]
     for result in results:
         json.dumps(result, allow_nan=False)
     assert [result["row"] for result in results] == list(range(len(results)))
@@ -322,9 +325,9 @@ def test_a_line_is_answered_before_the_next_is_read(
     detector: Detector, normal_rows: Floats, head: list[bytes], line: Callable[[Floats], bytes]
 ) -> None:
     pipe = Pipe([*head, *(line(row) + b"\n" for row in normal_rows[:10])], head=len(head))
-    for result in score_lines(detector, pipe, CSV):  # type: ignore[arg-type]
+    for result in score_lines(detector, pipe, CSV, StreamState(detector.bundle)):  # type: ignore[arg-type]
         pipe.answered += 1
-        assert result["row"] == pipe.answered - 1
+        assert result.first == pipe.answered - 1
         assert pipe.read == pipe.answered + len(head)
     assert pipe.answered == 10
 
@@ -340,7 +343,8 @@ def test_a_pipe_gives_what_the_file_gives(windows_detector: Detector, normal_csv
     lines[48] = b"   "
     path = tmp_path / "rows.csv"
     path.write_bytes(b"\n".join(lines))
-    from_file = [each.row(i) for each in score_file(windows_detector, path, CSV) for i in range(len(each.status))]
+    scored = score_file(windows_detector, path, CSV, StreamState(windows_detector.bundle))
+    from_file = [record for each in scored for record in records(each.table("row"))]
     from_pipe = run(windows_detector, path.read_bytes())
     assert {"ok", "warming", "gap", "bad"} == {*statuses(from_file)}
     for mine, theirs in zip(from_pipe, from_file, strict=True):

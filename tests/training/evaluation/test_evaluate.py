@@ -1,6 +1,8 @@
 """Metrics by hand, labels from a column and a file, and the promise on real data."""
 
 import json
+import subprocess
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,12 +15,13 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.training.data.loading import Selection
-from vae_detect.training.evaluation.evaluate import Evaluation, PromiseCheck, check_promise, evaluate, trace_curves
+from vae_detect.training.evaluation.evaluate import check_promise, evaluate, trace_curves
 from vae_detect.training.evaluation.events import Events
+from vae_detect.training.evaluation.figures import Evaluation, PromiseCheck
 from vae_detect.training.evaluation.vus import volumes
-from vae_detect.training.settings.recipes import TrainConfig
+from vae_detect.training.settings.config import TrainConfig
 from vae_detect.training.train import train
 
 CSV = TableFormat()
@@ -180,7 +183,7 @@ def test_windows_are_scored_from_the_first_full_one(
 def test_cardio_with_the_defaults(real_data: Path, tmp_path: Path) -> None:
     folder = real_data / "tabular" / "cardio"
     out = tmp_path / "cardio.onnx"
-    train(folder / "train.csv", out, TrainConfig(), selection=Selection(), form=CSV)
+    train(folder / "train.csv", out, TrainConfig(recipe="vae"), selection=Selection(), form=CSV)
     detector = Detector.load(out, provider="cpu")
 
     found = evaluate(detector, folder / "test.csv", str(folder / "test_labels.csv"), CSV)
@@ -361,3 +364,8 @@ def test_adapted_verdicts_are_judged_by_their_own_rate(detector: Detector) -> No
     found = check_promise(detector.bundle, truth, score, np.arange(5000) < 20)
     assert found == PromiseCheck(True, 4 * 213, True)
     assert found.describe() == "rate in the range; reported after 852 inputs as broken"
+
+
+def test_an_evaluation_needs_no_torch() -> None:
+    code = "import sys; import vae_detect.training.evaluation.evaluate; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

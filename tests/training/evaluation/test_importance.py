@@ -1,11 +1,16 @@
 """The log-likelihood by importance sampling: weights from the files, the bound, the prior."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
+import pytest
 from scipy.special import logsumexp
 from scipy.stats import norm
 
 from vae_detect.runtime.bundle import Prior
 from vae_detect.runtime.detector import Detector
+from vae_detect.runtime.errors import ModelError
 from vae_detect.runtime.session import Session, read_model_file
 from vae_detect.runtime.simulation import simulate
 from vae_detect.training.evaluation.importance import importance_weights, log_prior
@@ -30,6 +35,18 @@ def test_importance_weights_are_those_of_the_encoder_and_decoder_files(detector:
         log_likelihood = norm.logpdf(x, expected, scale).sum(1) + np.log(scale_of_columns).sum()
         log_ratio = norm.logpdf(z).sum(1) - norm.logpdf(z, mean, np.exp(log_variance / 2)).sum(1)
         np.testing.assert_allclose(weights, log_likelihood + log_ratio, rtol=1e-3, atol=2e-2)
+
+
+def test_an_encoder_of_another_export_is_refused(
+    detector: Detector, windows_detector: Detector, tmp_path: Path
+) -> None:
+    copied = tmp_path / "vae.onnx"
+    shutil.copy(detector.path, copied)
+    foreign = windows_detector.path.with_name(f"{windows_detector.path.stem}.encoder.onnx")
+    shutil.copy(foreign, tmp_path / "vae.encoder.onnx")
+    x = simulate(duration_s=600, period_s=30, seed=9).values.astype(np.float32)
+    with pytest.raises(ModelError, match=f"expected encoder of {detector.bundle.export_id}"):
+        importance_weights(Detector.load(copied, provider="cpu"), x, samples=3)
 
 
 def test_more_samples_give_a_higher_bound(detector: Detector) -> None:

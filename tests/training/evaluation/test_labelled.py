@@ -9,7 +9,8 @@ from PIL import Image as Pillow
 
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.scoring.framing import windows_at
 from vae_detect.training.evaluation.labelled import read_labels, score_labelled
 
 CSV = TableFormat()
@@ -82,7 +83,7 @@ def test_inputs_of_windows_end_at_their_row(
     path.write_text("\n".join([",".join([*windows_detector.bundle.names, "label"]), *lines]) + "\n")
     found = score_labelled(windows_detector, path, "label", CSV)
     assert found.scored.tolist() == [False] * 3 + [True] * 7
-    inputs = found.inputs(windows_detector.bundle, np.array([3, 9]))
+    inputs = windows_at(found.values, np.array([3, 9]), 4)
     np.testing.assert_array_equal(inputs, [normal_rows[:4], normal_rows[6:10]])
     np.testing.assert_array_equal(windows_detector.score(inputs).score, found.score[[3, 9]])
-    assert found.inputs(windows_detector.bundle, np.array([], np.intp)).shape == (0, 4, 8)
+    assert windows_at(found.values, np.array([], np.intp), 4).shape == (0, 4, 8)

@@ -35,7 +35,7 @@ DRAWN = {
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_plots_are_small_svg_in_both_looks(name: str) -> None:
-    looks = plots.render(DRAWN[name])
+    looks = plots.svgs(DRAWN[name])
     for content, ink, other in ((looks.light, plots.LIGHT, plots.DARK), (looks.dark, plots.DARK, plots.LIGHT)):
         assert ElementTree.fromstring(content).tag == "{http://www.w3.org/2000/svg}svg"
         assert len(content) < 300_000
@@ -44,19 +44,19 @@ def test_plots_are_small_svg_in_both_looks(name: str) -> None:
         assert other.text not in text
         assert "<script" not in text
         assert "nan" not in text
-    assert plots.render(DRAWN[name]) == looks
+    assert plots.svgs(DRAWN[name]) == looks
 
 
 def test_a_series_keeps_its_peaks() -> None:
     score = np.ones(100_000)
     score[77_777] = 1000.0
-    svg = plots.render(plots.series(score, [], [], 5.0)).light.decode()
+    svg = plots.svgs(plots.series(score, [], [], 5.0)).light.decode()
     ticks = [part.split("-->")[0].strip() for part in svg.split("<!--")[1:]]
     assert "500" in ticks  # the axis reaches up to it
 
 
 def test_an_axis_has_its_0_where_scores_are_hardly_negative() -> None:
-    svg = plots.render(plots.histogram(SCORE - 0.02, TRUTH, 30.0)).light.decode()
+    svg = plots.svgs(plots.histogram(SCORE - 0.02, TRUTH, 30.0)).light.decode()
     ticks = [part.split("-->")[0].strip() for part in svg.split("<!--")[1:]]
     assert ticks[:4] == ["0", "2", "5", "10"]
 

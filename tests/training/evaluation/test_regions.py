@@ -1,5 +1,6 @@
 """Pixels of defects: areas against scikit-learn and brute force, masks by their names, and what is left out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.training.evaluation.labelled import Labelled, score_labelled
 from vae_detect.training.evaluation.regions import LARGEST_FALSE_RATE, judge_pixels, pixel_areas, read_masks
 
@@ -113,7 +114,7 @@ def test_masks_are_found_by_name_and_brought_to_the_size_of_images(
     expected[2:6, 4:10] = True
     scored = labelled(images_detector, folder)
     assert scored.masks is not None
-    found = read_masks(scored.masks, scored, Image(12, 16, "colour"))
+    found = read_masks(scored.masks, scored.names, scored.truth, Image(12, 16, "colour"))
     for place, mask in zip(range(5), [expected, expected, 0 * expected, 0 * expected, 0 * expected], strict=True):
         np.testing.assert_array_equal(found[place], mask)
     judged = judge_pixels(images_detector, scored)
@@ -130,7 +131,9 @@ def test_a_defect_smaller_than_a_pixel_is_not_lost(
     write_mask(folder / "ground_truth" / "bent" / "a_mask.png", dot)
     scored = labelled(images_detector, folder)
     assert scored.masks is not None
-    assert np.argwhere(read_masks(scored.masks, scored, Image(12, 16, "colour"))).tolist() == [[0, 5, 8]]
+    assert np.argwhere(read_masks(scored.masks, scored.names, scored.truth, Image(12, 16, "colour"))).tolist() == [
+        [0, 5, 8]
+    ]
 
 
 def test_heat_at_a_mended_block_is_measured(
@@ -158,7 +161,7 @@ def test_without_masks_there_are_no_figures(
     judged = judge_pixels(images_detector, labelled(images_detector, folder))
     assert judged is not None
     assert (judged.masks, judged.without_mask, judged.roc_auc, judged.aupro) == (0, 1, None, None)
-    scored = labelled(images_detector, folder)._replace(masks=None)
+    scored = replace(labelled(images_detector, folder), masks=None)
     assert judge_pixels(images_detector, scored) is None
 
 

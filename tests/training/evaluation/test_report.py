@@ -17,13 +17,13 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.runtime.simulation import Fault, csv_lines, simulate
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.evaluation.evaluate import evaluate, judge
 from vae_detect.training.evaluation.labelled import score_labelled
-from vae_detect.training.evaluation.report import render
-from vae_detect.training.settings.recipes import TrainConfig
+from vae_detect.training.evaluation.report import page as page_of
+from vae_detect.training.settings.config import TrainConfig
 from vae_detect.training.train import train
 
 CSV = TableFormat()
@@ -67,7 +67,7 @@ def table_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = folder / f"{HOSTILE.replace('/', '')}.csv"
     write_hostile(data, 400, seed=1)
     out = folder / "<b>model</b>.onnx".replace("/", "")
-    config = TrainConfig(hidden=(8,), latent=1, epochs=4, learning_rate=0.01)
+    config = TrainConfig(recipe="vae", hidden=(8,), latent=1, epochs=4, learning_rate=0.01)
     train(folder / "normal.csv", out, config, selection=Selection(exclude=("label",)), form=CSV, far="0.05")
     evaluate(Detector.load(out, provider="cpu"), data, "label", CSV, report=folder / "report.html")
     return folder / "report.html"
@@ -213,7 +213,7 @@ def test_the_heading_names_model_export_data_and_date(
     lines = [",".join(map(str, [*row, int(at > 40)])) for at, row in enumerate(normal_rows[:50].tolist())]
     path.write_text("\n".join([",".join([*detector.bundle.names, "label"]), *lines]) + "\n")
     labelled = score_labelled(detector, path, "label", CSV)
-    page = render(detector, labelled, judge(detector, labelled), data_name="a.csv", now=datetime(2031, 5, 6))
+    page = page_of(detector, labelled, judge(detector, labelled), data_name="a.csv", now=datetime(2031, 5, 6))
     for words in ("<h1>vae.onnx on a.csv</h1>", detector.bundle.export_id, "2031-05-06"):
         assert words in page
     assert "None." in page  # no alarm, so nothing is false

@@ -10,18 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 from tiny_images import normal_images
 
 from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.training.data.loading import Selection
-from vae_detect.training.settings.recipes import configure
+from vae_detect.training.settings.config import configure
 from vae_detect.training.train import train
-
-ROOT = Path(__file__).parent.parent
 
 _SCORE = """
 import json, sys

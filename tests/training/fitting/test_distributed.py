@@ -15,12 +15,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from vae_detect.runtime.scoring.framing import windows_at
 from vae_detect.training.data.columns import plan_columns
-from vae_detect.training.data.loading import Split
+from vae_detect.training.data.split import Split
 from vae_detect.training.fitting.fit import Epoch, fit
 from vae_detect.training.model.autoencoder import Autoencoder
-from vae_detect.training.settings.recipes import configure
-from vae_detect.training.train import gather
+from vae_detect.training.settings.config import configure
 
 SMALL = {"hidden": (8,), "latent": 3, "epochs": 4}
 RUNS: dict[str, dict[str, Any]] = {
@@ -46,7 +46,7 @@ import numpy as np
 import torch
 sys.path.insert(0, sys.argv[1])
 from test_distributed import RESUMED, RUNS, learn
-from vae_detect.training.fit import join_world
+from vae_detect.training.fitting.world import join_world
 
 folder = Path(sys.argv[2])
 rows = np.load(folder / "rows.npy")
@@ -79,8 +79,8 @@ def learn(recipe: str, rows: NDArray[np.float32], checkpoint: Path, **options: A
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = Autoencoder(config, plan_columns(rows, list("abcde"))[0])
-    history = fit(model, torch.from_numpy(rows), PARTS, config, checkpoint=checkpoint, fingerprint="", **options)
-    x = torch.from_numpy(gather(rows, np.arange(890), config))
+    history = fit(model, torch.from_numpy(rows), PARTS, checkpoint=checkpoint, fingerprint="", **options)
+    x = torch.from_numpy(windows_at(rows, np.arange(890) + config.window - 1, config.window))
     with torch.no_grad():
         return Learned(history, model.terms(x, model.noise).score.tolist())
 

@@ -9,19 +9,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 from vae_detect.runtime.bundle import Column, Image
 from vae_detect.runtime.errors import InputError
-from vae_detect.training.data.loading import Split
-from vae_detect.training.fitting.fit import ALONE, Epoch, Inputs, World, fit, join_world
+from vae_detect.training.data.split import Split
+from vae_detect.training.fitting.fit import Epoch, Inputs, fit
 from vae_detect.training.fitting.objective import Objective
 from vae_detect.training.model.autoencoder import Autoencoder
-from vae_detect.training.settings.recipes import RECIPES, TrainConfig, configure
+from vae_detect.training.settings.config import TrainConfig, configure
+from vae_detect.training.settings.recipes import RECIPES
 
-CONFIG = TrainConfig(hidden=(6,), latent=1, epochs=6, batch=32, learning_rate=1e-2)
+CONFIG = TrainConfig(recipe="vae", hidden=(6,), latent=1, epochs=6, batch=32, learning_rate=1e-2)
 PARTS = Split(np.arange(0, 140), np.arange(140, 170), np.arange(170, 200))
 
 
@@ -78,9 +77,7 @@ def run(
     report: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Run:
     model = new_model(config)
-    history = fit(
-        model, rows, parts, config, checkpoint=checkpoint, fingerprint=fingerprint, resume=resume, report=report
-    )
+    history = fit(model, rows, parts, checkpoint=checkpoint, fingerprint=fingerprint, resume=resume, report=report)
     return Run(model, history)
 
 
@@ -158,7 +155,9 @@ def test_images_train(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     brightness = generator.integers(60, 200, size=(60, 1, 1, 1))
     images = torch.from_numpy((brightness + generator.integers(0, 20, size=(60, 8, 8, 1))).astype(np.uint8))
-    config = TrainConfig(kind="images", size=(8,), hidden=(4,), latent=1, epochs=5, batch=16, learning_rate=1e-2)
+    config = TrainConfig(
+        recipe="vae", kind="images", size=(8,), hidden=(4,), latent=1, epochs=5, batch=16, learning_rate=1e-2
+    )
     parts = Split(np.arange(0, 40), np.arange(40, 50), np.arange(50, 60))
     history = run(images, tmp_path / "c", config, parts=parts).history
     assert history[-1].validation < history[0].validation
@@ -208,8 +207,8 @@ def test_the_seed_orders_the_rows_too(rows: Tensor, tmp_path: Path) -> None:
     ends = []
     for seed in (0, 1):
         model = new_model(CONFIG)
-        config = replace(CONFIG, seed=seed)
-        fit(model, rows, PARTS, config, checkpoint=tmp_path / "c", fingerprint="abc")
+        model.config = replace(CONFIG, seed=seed)
+        fit(model, rows, PARTS, checkpoint=tmp_path / "c", fingerprint="abc")
         ends.append(model.state_dict())
     assert not equal(*ends)
 
@@ -290,7 +289,7 @@ def test_a_run_stopped_while_it_pretrains_resumes(
         raise InterruptedRunError
 
     with monkeypatch.context() as patch:
-        patch.setattr("vae_detect.training.fit.pretrain", stopped)
+        patch.setattr("vae_detect.training.fitting.fit.pretrain", stopped)
         with pytest.raises(InterruptedRunError):
             run(rows, tmp_path / "c", config)
     resumed = run(rows, tmp_path / "c", config, resume=True)
@@ -329,13 +328,14 @@ def test_a_resumed_run_remembers_its_best_epoch(rows: Tensor, tmp_path: Path) ->
 def test_a_run_killed_while_writing_resumes_from_the_epoch_before(rows: Tensor, tmp_path: Path) -> None:
     with pytest.raises(InterruptedRunError):
         run(rows, tmp_path / "c", report=interrupt_after(2))
-    (tmp_path / "c.tmp").write_bytes((tmp_path / "c").read_bytes()[:100])  # half a file under the temporary name
+    half = tmp_path / f"c.{2**22 + 1}.tmp"  # the temporary name of a process beyond the largest number
+    half.write_bytes((tmp_path / "c").read_bytes()[:100])
     seen: list[Epoch] = []
     resumed = run(rows, tmp_path / "c", resume=True, report=seen.append)
     assert [epoch.number for epoch in seen] == [3, 4, 5, 6]
     assert [epoch.number for epoch in resumed.history] == [1, 2, 3, 4, 5, 6]
     assert equal(resumed.weights, run(rows, tmp_path / "whole").weights)
-    assert not (tmp_path / "c.tmp").exists()
+    assert not half.exists()
 
 
 def test_without_resume_a_checkpoint_is_ignored(rows: Tensor, tmp_path: Path) -> None:
@@ -392,7 +392,7 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(rows: Tensor, tmp_path: Path
 
 def model_of(kind: str, window: int = 1) -> Autoencoder:
     """Two columns, (x - 1) / 2."""
-    config = TrainConfig(kind=kind, window=window, hidden=(2,), latent=1)  # type: ignore[arg-type]
+    config = TrainConfig(recipe="vae", kind=kind, window=window, hidden=(2,), latent=1)  # type: ignore[arg-type]
     return Autoencoder(config, (Column("a", "", 1.0, 2.0), Column("b", "", 1.0, 2.0)))
 
 
@@ -414,7 +414,7 @@ def test_windows_are_a_view_of_the_rows() -> None:
 
 
 def test_images_stay_uint8_until_they_are_drawn() -> None:
-    config = TrainConfig(kind="images", size=(8,), hidden=(2,), latent=1)
+    config = TrainConfig(recipe="vae", kind="images", size=(8,), hidden=(2,), latent=1)
     model = Autoencoder(config, (Column("grey", "", 100.0, 50.0),), Image(8, 8, "grey"))
     images = torch.full((5, 8, 8, 1), 200, dtype=torch.uint8)
     images[3] = 0
@@ -423,20 +423,3 @@ def test_images_stay_uint8_until_they_are_drawn() -> None:
     assert x.flatten(1)[:, 0].tolist() == [-2.0, 2.0]  # (0 - 100) / 50 and (200 - 100) / 50
     assert classes is not None
     assert classes.tolist() == torch.eye(5)[[3, 1]].tolist()
-
-
-# --- several processes -----------------------------------------------------------------------------------------------
-
-
-@given(st.integers(0, 200), st.integers(1, 9))
-def test_the_shares_of_a_batch_are_all_of_it_once(total: int, size: int) -> None:
-    shares = [World(rank, size).share(total) for rank in range(size)]
-    assert [row for share in shares for row in range(total)[share]] == list(range(total))
-    lengths = [len(range(total)[share]) for share in shares]
-    assert max(lengths) - min(lengths) <= 1
-
-
-def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert join_world(torch.device("cpu")) == ALONE == World(0, 1)
-    assert ALONE.share(5) == slice(0, 5)

@@ -16,10 +16,11 @@ from vae_detect.runtime.bundle import Column
 from vae_detect.runtime.errors import InputError
 from vae_detect.training.fitting import penalties
 from vae_detect.training.fitting.objective import OUTLIER_BOUND, Losses, Objective, active_units, annealed
-from vae_detect.training.fitting.steps import Step
-from vae_detect.training.model.autoencoder import Autoencoder, Code, importance_weighted_bound, log_mean_exp
+from vae_detect.training.model.autoencoder import Autoencoder
 from vae_detect.training.model.boltzmann import contrastive_divergence
-from vae_detect.training.settings.recipes import configure
+from vae_detect.training.model.steps import Step
+from vae_detect.training.model.terms import Code
+from vae_detect.training.settings.config import configure
 
 Floats = NDArray[np.float64]
 LOG_2PI = math.log(2 * math.pi)
@@ -173,30 +174,6 @@ def test_a_known_class_pulls_to_its_own_mean() -> None:
 
 
 # --- the importance-weighted bound -----------------------------------------------------------------------------------
-
-
-def test_log_mean_exp() -> None:
-    values = torch.tensor([[0.0, 1e4, -1e4], [math.log(3), 1e4, -1e4 + math.log(3)]], dtype=torch.float64)
-    assert log_mean_exp(values).tolist() == pytest.approx([math.log(2), 1e4, -1e4 + math.log(2)])
-    several = torch.randn(7, 5, dtype=torch.float64, requires_grad=True)
-    log_mean_exp(several).sum().backward()
-    torch.testing.assert_close(several.grad, torch.softmax(several.detach(), 0))
-
-
-def test_importance_weights_by_hand() -> None:
-    code = Code(torch.tensor([[1.0]]), torch.tensor([[math.log(4)]]), None)
-    noise = torch.tensor([[[0.5]], [[-1.0]]])
-    latent = code.at(noise)
-    assert latent.flatten().tolist() == pytest.approx([2.0, -1.0])
-    deviance = torch.tensor([[[0.3, 0.2]], [[1.0, 0.0]]])
-    weights = [
-        math.exp(-d) * norm.pdf(z) / norm.pdf(z, 1.0, 2.0) for d, z in ((0.5, 2.0), (1.0, -1.0))
-    ]  # p(x, z) / q(z | x)
-    found = importance_weighted_bound(deviance, code, latent, noise)
-    assert found.tolist() == pytest.approx([math.log(sum(weights) / 2)], rel=1e-5)
-    # One point, as for terms(): no axis of points.
-    found = importance_weighted_bound(deviance[0], code, latent[0], noise[0])
-    assert found.tolist() == pytest.approx([math.log(weights[0])], rel=1e-5)
 
 
 def test_one_sample_is_the_elbo_of_one_sample() -> None:

@@ -13,8 +13,8 @@ from torch import Tensor, distributions
 from torch.nn import functional as F
 
 from vae_detect.training.fitting import penalties
-from vae_detect.training.fitting.steps import Step
 from vae_detect.training.model.networks import ConvEncoder, MlpEncoder
+from vae_detect.training.model.steps import Step
 
 
 def step_of(total: int, seed: int = 0) -> Step:

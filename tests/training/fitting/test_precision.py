@@ -11,13 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.training.data.columns import plan_columns
-from vae_detect.training.data.loading import Selection, Split
+from vae_detect.training.data.loading import Selection
+from vae_detect.training.data.split import Split
 from vae_detect.training.fitting.fit import Epoch, fit
 from vae_detect.training.fitting.objective import Losses, Objective
 from vae_detect.training.model.autoencoder import Autoencoder
-from vae_detect.training.settings.recipes import RECIPES, TrainConfig, configure
+from vae_detect.training.settings.config import TrainConfig, configure
+from vae_detect.training.settings.recipes import RECIPES
 from vae_detect.training.train import train
 
 WINDOWS = {"kind": "windows", "window": 8}
@@ -56,7 +58,7 @@ def learn(name: str, precision: str, checkpoint: Path) -> list[Epoch]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = Autoencoder(config, columns)
-    history = fit(model, torch.from_numpy(values), PARTS, config, checkpoint=checkpoint, fingerprint="")
+    history = fit(model, torch.from_numpy(values), PARTS, checkpoint=checkpoint, fingerprint="")
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     return history
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from vae_detect.runtime.bundle import Column
 from vae_detect.training.fitting.objective import Objective
 from vae_detect.training.fitting.pretraining import pretrain
-from vae_detect.training.fitting.steps import Step
 from vae_detect.training.model.autoencoder import Autoencoder
 from vae_detect.training.model.networks import MlpDecoder, MlpEncoder
-from vae_detect.training.settings.recipes import configure
+from vae_detect.training.model.steps import Step
+from vae_detect.training.settings.config import configure
 
 BATCH = 64
 

@@ -22,7 +22,7 @@ from vae_detect.training.labels.feedback import (
     likeness_of,
     shared_counts,
 )
-from vae_detect.training.labels.reviews import Recording
+from vae_detect.training.labels.reviews import ScoredRows
 
 Floats = NDArray[np.float64]
 
@@ -171,7 +171,8 @@ def test_each_weight_is_how_surprising_its_label_is(n: int, seed: int, far: floa
     log_odds = log_odds * far
     a = fit_weights(k, log_odds, is_fault, counts)
     f = log_odds + k @ a
-    np.testing.assert_allclose(a, counts * (is_fault - expit(f)), atol=1e-5)
+    # The search stops when the posterior hardly rises any more: its maximum is flat, so a is known less well.
+    np.testing.assert_allclose(a, counts * (is_fault - expit(f)), atol=1e-4)
     assert np.all(a[is_fault] >= -1e-6)
     assert np.all(a[~is_fault] <= 1e-6)
 
@@ -182,8 +183,8 @@ def test_labels_of_a_kind_within_a_stretch_count_as_one() -> None:
     assert shared_counts(stretch, is_fault).tolist() == pytest.approx([1 / 3, 1 / 3, 1, 1 / 3, 1, 1])
 
 
-def recording(x: NDArray[np.float32], score: float = 20.0) -> Recording:
-    return Recording(x, np.full(len(x), score, np.float32), np.ones(len(x), np.bool_), {})
+def recording(x: NDArray[np.float32], score: float = 20.0) -> ScoredRows:
+    return ScoredRows(x, np.full(len(x), score, np.float32), np.ones(len(x), np.bool_), {})
 
 
 def test_rows_near_a_label_are_scored_without_it(two_columns: Bundle) -> None:

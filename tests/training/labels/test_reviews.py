@@ -7,16 +7,16 @@ import pytest
 
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.tables import TableFormat
+from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.scoring.framing import windows_at
 from vae_detect.runtime.simulation import COLUMNS
 from vae_detect.training.labels.reviews import (
     MOST_LABELS,
-    Recording,
+    ScoredRows,
     choose_labels,
     in_parts,
-    inputs_at,
-    read_recording,
     read_reviews,
+    score_recording,
 )
 
 CSV = TableFormat()
@@ -54,7 +54,7 @@ def test_a_recording_has_the_scores_of_the_detector(
     lines = [",".join(map(str, row)) for row in normal_rows[:5].tolist()]
     lines[2] = "," + lines[2].split(",", 1)[1]
     path.write_text("\n".join([",".join(COLUMNS), *lines]) + "\n")
-    found = read_recording(detector, path, CSV)
+    found = score_recording(detector, path, CSV)
     assert found.usable.tolist() == [True, True, False, True, True]
     assert np.isnan(found.score[2])
     np.testing.assert_array_equal(found.score[found.usable], detector.score(normal_rows[[0, 1, 3, 4]]).score)
@@ -62,9 +62,9 @@ def test_a_recording_has_the_scores_of_the_detector(
 
 
 def test_windows_end_at_their_row(windows_detector: Detector, normal_csv: Path) -> None:
-    found = read_recording(windows_detector, normal_csv, CSV)
+    found = score_recording(windows_detector, normal_csv, CSV)
     assert found.usable.tolist() == [False] * 3 + [True] * 1437
-    x = inputs_at(windows_detector.bundle, found.values, np.array([3, 700]))
+    x = windows_at(found.values, np.array([3, 700]), 4)
     np.testing.assert_array_equal(x, np.stack([found.values[0:4], found.values[697:701]]))
     np.testing.assert_allclose(windows_detector.score(x).score, found.score[[3, 700]], rtol=1e-5)
 
@@ -72,9 +72,9 @@ def test_windows_end_at_their_row(windows_detector: Detector, normal_csv: Path) 
 def test_an_empty_recording_and_a_folder_are_refused(detector: Detector, tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text(",".join(COLUMNS) + "\n")
     with pytest.raises(InputError, match=r"empty\.csv: no rows after the header"):
-        read_recording(detector, tmp_path / "empty.csv", CSV)
+        score_recording(detector, tmp_path / "empty.csv", CSV)
     with pytest.raises(InputError, match="is a folder, and this model scores rows"):
-        read_recording(detector, tmp_path, CSV)
+        score_recording(detector, tmp_path, CSV)
 
 
 def test_parts_cover_all_rows_in_order() -> None:
@@ -84,9 +84,9 @@ def test_parts_cover_all_rows_in_order() -> None:
         assert max(map(len, parts)) <= 2048
 
 
-def rows(detector: Detector, n: int) -> Recording:
+def rows(detector: Detector, n: int) -> ScoredRows:
     values = np.arange(n * len(detector.bundle.columns), dtype=np.float32).reshape(n, -1)
-    return Recording(values, np.ones(n, np.float32), np.ones(n, np.bool_), {})
+    return ScoredRows(values, np.ones(n, np.float32), np.ones(n, np.bool_), {})
 
 
 def test_equal_rows_with_different_labels_are_refused(detector: Detector) -> None:

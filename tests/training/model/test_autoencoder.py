@@ -16,22 +16,20 @@ from torch import Tensor, nn
 from vae_detect.runtime.bundle import Column, Image
 from vae_detect.runtime.errors import InputError
 from vae_detect.training.fitting.objective import OUTLIER_BOUND, Losses, Objective
-from vae_detect.training.fitting.steps import Step
 from vae_detect.training.model.autoencoder import (
     LOG_VARIANCE_BOUNDS,
     Autoencoder,
-    Code,
-    Terms,
     example_input,
     heat_map,
-    importance_weighted_bound,
-    log_mean_exp,
     noise_points,
 )
 from vae_detect.training.model.networks import MlpDecoder, MlpEncoder
-from vae_detect.training.settings.recipes import RECIPES, TrainConfig, configure
+from vae_detect.training.model.steps import Step
+from vae_detect.training.model.terms import Terms, log_mean_exp
+from vae_detect.training.settings.config import TrainConfig, configure
+from vae_detect.training.settings.recipes import RECIPES
 
-LINEAR = TrainConfig(hidden=(), latent=1)
+LINEAR = TrainConfig(recipe="vae", hidden=(), latent=1)
 
 
 def numbers(center: Sequence[float], scale: Sequence[float]) -> tuple[Column, ...]:
@@ -180,7 +178,7 @@ def pca_model(points: int) -> tuple[Autoencoder, Tensor, Tensor, float]:
     """
     w = torch.tensor([[1.0, 1.0], [1.0, -1.0], [2.0, 0.0]])  # columns orthogonal: 1 - 1 + 0 = 0
     b, s = torch.tensor([0.5, -1.0, 0.25]), 0.5
-    config = TrainConfig(hidden=(), latent=2, points=points, clip=100.0)
+    config = TrainConfig(recipe="vae", hidden=(), latent=2, points=points, clip=100.0)
     model = build(config, center=[0.0, 0.0, 0.0], scale=[1.0, 1.0, 1.0])
     m = torch.diag(w.T @ w) + s * s  # (6, 2) + 1/4
     project = w.T / m[:, None]  # (2, 3)
@@ -221,25 +219,25 @@ def test_any_other_posterior_gives_less() -> None:
 # --- properties ------------------------------------------------------------------------------------------------------
 
 CONFIGS = {
-    "vae": TrainConfig(hidden=(6,), latent=2),
-    "vae, 8 points": TrainConfig(hidden=(6,), latent=2, points=8),
+    "vae": TrainConfig(recipe="vae", hidden=(6,), latent=2),
+    "vae, 8 points": TrainConfig(recipe="vae", hidden=(6,), latent=2, points=8),
     "ae": TrainConfig(hidden=(6,), latent=2, recipe="ae"),
-    "laplace": TrainConfig(hidden=(6,), latent=2, likelihood="laplace"),
-    "bernoulli": TrainConfig(hidden=(6,), latent=2, likelihood="bernoulli"),
-    "continuous bernoulli": TrainConfig(hidden=(6,), latent=2, likelihood="continuous-bernoulli"),
-    "windows": TrainConfig(hidden=(6,), latent=2, kind="windows", window=4),
-    "windows, 8 points": TrainConfig(hidden=(6,), latent=2, kind="windows", window=4, points=8),
-    "conv1d": TrainConfig(hidden=(3, 3), latent=2, kind="windows", window=4, network="conv1d"),
+    "laplace": TrainConfig(recipe="vae", hidden=(6,), latent=2, likelihood="laplace"),
+    "bernoulli": TrainConfig(recipe="vae", hidden=(6,), latent=2, likelihood="bernoulli"),
+    "continuous bernoulli": TrainConfig(recipe="vae", hidden=(6,), latent=2, likelihood="continuous-bernoulli"),
+    "windows": TrainConfig(recipe="vae", hidden=(6,), latent=2, kind="windows", window=4),
+    "windows, 8 points": TrainConfig(recipe="vae", hidden=(6,), latent=2, kind="windows", window=4, points=8),
+    "conv1d": TrainConfig(recipe="vae", hidden=(3, 3), latent=2, kind="windows", window=4, network="conv1d"),
     "conv1d with pooling": TrainConfig(hidden=(3, 3), latent=2, kind="windows", window=4, recipe="conv-unpool"),
-    "gru": TrainConfig(hidden=(3,), latent=2, kind="windows", window=4, network="gru"),
+    "gru": TrainConfig(recipe="vae", hidden=(3,), latent=2, kind="windows", window=4, network="gru"),
     "sparse": TrainConfig(hidden=(6,), latent=2, recipe="sparse"),
     "sparse coding": TrainConfig(hidden=(), latent=2, recipe="sparse-coding"),
     "rbm": TrainConfig(hidden=(), latent=2, recipe="rbm", tied=True),
     "gan": TrainConfig(hidden=(6,), latent=2, recipe="gan"),
     "iwae": TrainConfig(hidden=(6,), latent=2, recipe="iwae", points=8),
     "mixture-vae": TrainConfig(hidden=(6,), latent=2, recipe="mixture-vae", components=3),
-    "mixed": TrainConfig(hidden=(6,), latent=2),
-    "mixed windows": TrainConfig(hidden=(6,), latent=2, kind="windows", window=4),
+    "mixed": TrainConfig(recipe="vae", hidden=(6,), latent=2),
+    "mixed windows": TrainConfig(recipe="vae", hidden=(6,), latent=2, kind="windows", window=4),
     "cvae": TrainConfig(hidden=(6,), latent=2, recipe="cvae"),
 }
 MIXED = (
@@ -425,20 +423,6 @@ def test_a_latent_distance_by_hand() -> None:
     assert model.terms(torch.tensor([[1.0]])).score.item() == pytest.approx(7.5)
 
 
-def test_an_importance_weighted_bound_by_hand() -> None:
-    # one input, one feature, two points; q = N(0, 1) is the prior itself, so that the weights are the likelihoods
-    code = Code(torch.zeros(1, 1), torch.zeros(1, 1), None)
-    noise = torch.tensor([[[1.0]], [[-2.0]]])
-    deviance = torch.tensor([[[1.0]], [[3.0]]])
-    found = importance_weighted_bound(deviance, code, code.at(noise), noise)
-    assert found.tolist() == pytest.approx([math.log((math.exp(-1) + math.exp(-3)) / 2)])
-    # q = N(1, 1/4) at noise 2, so z = 2: log p(z) - log q(z | x) = (log 1/4 + 4 - 4) / 2 = -log 2
-    code = Code(torch.ones(1, 1), torch.full((1, 1), math.log(0.25)), None)
-    one = torch.tensor([[2.0]])
-    found = importance_weighted_bound(torch.tensor([[1.0]]), code, code.at(one), one)
-    assert found.tolist() == pytest.approx([-1 - math.log(2)])
-
-
 @given(st.lists(st.floats(-200, 200, width=32), min_size=1, max_size=6))
 def test_log_mean_exp_against_torch(values: list[float]) -> None:
     x = torch.tensor(values, dtype=torch.float64)[:, None]
@@ -505,7 +489,7 @@ GREY, COLOUR = Image(8, 12, "grey"), Image(8, 8, "colour")
 
 def image_model(image: Image = GREY, **settings: Any) -> Autoencoder:
     channels = 1 if image.mode == "grey" else 3
-    config = TrainConfig(**{"kind": "images", "hidden": (4, 4), "latent": 2, **settings})
+    config = TrainConfig(**{"recipe": "vae", "kind": "images", "hidden": (4, 4), "latent": 2, **settings})
     return build(config, columns=numbers([100.0] * channels, [50.0] * channels), image=image)
 
 
@@ -566,7 +550,7 @@ def test_windows_that_cannot_be_halved_are_refused() -> None:
     with pytest.raises(InputError, match="window 6 cannot be halved 2 times, expected a multiple of 4"):
         build(config, columns=NUMBERS)
     with pytest.raises(InputError, match="window 3 is too small for 3 halvings"):
-        build(TrainConfig(kind="windows", window=3, hidden=(4, 4, 4), network="conv1d"), columns=NUMBERS)
+        build(TrainConfig(recipe="vae", kind="windows", window=3, hidden=(4, 4, 4), network="conv1d"), columns=NUMBERS)
 
 
 # --- every recipe ----------------------------------------------------------------------------------------------------

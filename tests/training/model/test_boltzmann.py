@@ -10,8 +10,8 @@ from scipy.integrate import quad
 from scipy.special import expit, logsumexp
 from torch import Tensor
 
-from vae_detect.training.fitting.steps import Step
 from vae_detect.training.model.boltzmann import Machine, contrastive_divergence
+from vae_detect.training.model.steps import Step
 
 
 def step_of(total: int, seed: int = 0) -> Step:

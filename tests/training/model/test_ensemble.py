@@ -31,7 +31,7 @@ from vae_detect.training.model.ensemble import (
     Subspace,
     WindowStatistics,
 )
-from vae_detect.training.settings.recipes import configure
+from vae_detect.training.settings.config import configure
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -288,7 +288,7 @@ def joined(kind: str) -> Autoencoder:
         model = Autoencoder(
             configure({"kind": kind, "latent": 3} | ({"window": 6} if kind == "windows" else {})), COLUMNS
         )
-        seen = model.layout.expand(model.standardise(x))
+        seen = model.expansion.expand(model.standardise(x))
         if model.statistics is not None:
             model.statistics.fit(seen)
         model.ensemble = Ensemble(model.config.kind, seen, model.encode(model.see(x)).mean, seed=0)

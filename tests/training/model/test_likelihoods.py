@@ -10,7 +10,6 @@ from scipy.integrate import quad
 from torch import Tensor, distributions
 
 from vae_detect.runtime.bundle import Column
-from vae_detect.training.data.columns import Layout
 from vae_detect.training.model.likelihoods import (
     LIKELIHOODS,
     LOGIT_BOUND,
@@ -23,6 +22,7 @@ from vae_detect.training.model.likelihoods import (
     kl_per_dimension,
     kl_standard_normal,
 )
+from vae_detect.training.model.transform import Expansion
 
 SCALED: dict[str, type[Gaussian] | type[Laplace]] = {"gaussian": Gaussian, "laplace": Laplace}
 REAL = st.floats(-1e3, 1e3, allow_nan=False)
@@ -264,7 +264,7 @@ OUTPUT = [0.5, -1.0, 0.3, 0.1, -0.2, 2.0, -1.5, 0.5]
 
 
 def mixed() -> Mixed:
-    return Mixed(Layout(COLUMNS), Gaussian(2)).double().requires_grad_(False)
+    return Mixed(Expansion(COLUMNS), Gaussian(2)).double().requires_grad_(False)
 
 
 def test_mixed_columns_are_what_torch_has_for_each() -> None:
@@ -316,19 +316,19 @@ def test_the_means_of_mixed_columns_stand_where_the_columns_do() -> None:
     assert found == pytest.approx([5.0, 0.5, -1.0, 1 / (1 + math.exp(-0.3)), -1.0, 1.0])
 
 
-def test_what_a_network_sees_of_the_mean_is_in_the_layouts_order() -> None:
+def test_what_a_network_sees_of_the_mean_is_in_the_order_of_the_expansion() -> None:
     likelihood = mixed()
     found = likelihood.expected(tensor([OUTPUT]))[0]
     state, mode = torch.softmax(tensor([0.1, -0.2, 2.0]), -1), torch.softmax(tensor([-1.5, 0.5]), -1)
     expected = [0.5, -1.0, 1 / (1 + math.exp(-0.3)), *state.tolist(), *mode.tolist()]
     assert found.tolist() == pytest.approx(expected)
-    seen = likelihood.layout.expand(tensor([[5.0, 1.5, 1.0, 0.0, -2.0, 0.0]]))
+    seen = likelihood.expansion.expand(tensor([[5.0, 1.5, 1.0, 0.0, -2.0, 0.0]]))
     assert seen.tolist() == [[1.5, -2.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0]]
 
 
 def test_the_deviance_of_mixed_columns_keeps_the_shape_of_windows() -> None:
     x, output = torch.zeros(5, 4, 6), torch.zeros(5, 4, 8)
-    likelihood = Mixed(Layout(COLUMNS), Gaussian(2))
+    likelihood = Mixed(Expansion(COLUMNS), Gaussian(2))
     assert likelihood.deviance(x, output).shape == (5, 4, 6)
     several = likelihood.deviance(x, output.expand(7, 5, 4, 8))  # noise points
     assert several.shape == (7, 5, 4, 6)
@@ -336,7 +336,7 @@ def test_the_deviance_of_mixed_columns_keeps_the_shape_of_windows() -> None:
 
 
 def test_flags_and_categories_alone_have_no_normaliser() -> None:
-    likelihood = Mixed(Layout(COLUMNS[3:4]), Gaussian(0)).requires_grad_(False)
+    likelihood = Mixed(Expansion(COLUMNS[3:4]), Gaussian(0)).requires_grad_(False)
     assert float(likelihood.log_normaliser()) == 0
     assert likelihood.deviance(torch.tensor([[1.0]]), torch.tensor([[0.0]])).tolist() == [[pytest.approx(math.log(2))]]
 

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from vae_detect.training.fitting.steps import Step
 from vae_detect.training.model.networks import (
     ConvDecoder,
     ConvEncoder,
@@ -23,6 +22,7 @@ from vae_detect.training.model.networks import (
     shrink,
     unpool,
 )
+from vae_detect.training.model.steps import Step
 
 Floats = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from vae_detect.training.evaluation.pictures import draw_codes, principal_components
+from vae_detect.training.evaluation.code_plot import draw_codes, principal_components
 
 
 def test_principal_components_are_the_axes_of_an_ellipse() -> None:
@@ -53,5 +53,5 @@ def test_codes_are_drawn(latent: int, anomalies: int) -> None:
 
 
 def test_drawing_needs_no_torch() -> None:
-    code = "import sys; sys.modules['torch'] = None; import vae_detect.training.evaluation.pictures"
+    code = "import sys; sys.modules['torch'] = None; import vae_detect.training.evaluation.code_plot"
     subprocess.run([sys.executable, "-c", code], check=True)

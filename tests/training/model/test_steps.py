@@ -4,8 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae_detect.training.fitting.fit import World
-from vae_detect.training.fitting.steps import Step
+from vae_detect.training.fitting.world import World
+from vae_detect.training.model.steps import Step
 
 
 def step(total: int, rows: slice = slice(None), seed: int = 0) -> Step:

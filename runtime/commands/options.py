@@ -1,0 +1,73 @@
+"""Options that several commands share, and what is made of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..detector import Detector
+from ..rows.csv_text import TableFormat
+
+
+def model_options(command: Any) -> Any:
+    for option in reversed(
+        [
+            click.option(
+                "--model", "-m", required=True, type=click.Path(path_type=Path), help="The scorer file, NAME.onnx."
+            ),
+            click.option(
+                "--provider",
+                default="auto",
+                show_default=True,
+                type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "openvino"]),
+                help="Where to run; anything but auto must be available.",
+            ),
+            click.option(
+                "--threads",
+                default=1,
+                show_default=True,
+                type=click.IntRange(1),
+                help="Threads within one run of the model.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def cell_options(command: Any) -> Any:
+    for option in reversed(
+        [
+            click.option("--delimiter", default=",", show_default=True, help="What separates cells."),
+            click.option(
+                "--decimal", default=".", show_default=True, type=click.Choice([".", ","]), help="The decimal mark."
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+adaptive_option = click.option(
+    "--adaptive",
+    is_flag=True,
+    help="Let the threshold follow the data so that the alarm rate stays as promised; a lasting fault is learnt as "
+    "normal.",
+)
+
+
+def table_options(command: Any) -> Any:
+    no_header = click.option(
+        "--no-header", is_flag=True, help="The file has no header; columns stand in training order."
+    )
+    return cell_options(no_header(command))
+
+
+def table_form(delimiter: str, decimal: str, no_header: bool = False) -> TableFormat:
+    return TableFormat("\t" if delimiter in ("\\t", "tab") else delimiter, decimal, not no_header)
+
+
+def load_detector(model: Path, provider: str, threads: int) -> Detector:
+    return Detector.load(model, provider=provider, threads=threads)

@@ -1,0 +1,36 @@
+"""vae-detect reconstruct."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..batch.reconstructions import write_reconstructions
+from .options import load_detector, model_options, table_form, table_options
+from .terminal import end
+
+
+@click.command()
+@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@model_options
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The CSV to write; for images the folder to write PNGs into.",
+)
+@click.option("--force", is_flag=True, help="Replace --out, or images in it, when they exist.")
+@table_options
+def reconstruct(data: Path, model: Path, provider: str, threads: int, out: Path, force: bool, **form: Any) -> None:
+    """Write what the model expects instead of every row of DATA, a CSV, or instead of every image of DATA, a folder.
+
+    \b
+    vae-detect reconstruct recording.csv --model exported/vae.onnx --out expected.csv
+    """
+
+    summary = write_reconstructions(
+        load_detector(model, provider, threads), data, out, form=table_form(**form), force=force
+    )
+    end(summary)

@@ -1,0 +1,146 @@
+"""vae-detect score."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from ..batch.inputs import refuse_folder
+from ..batch.scores import ignored_columns, schema, score_file, score_files, write_scores
+from ..batch.summary import Summary
+from ..detector import Detector
+from ..errors import EXIT_ANOMALY, EXIT_REFUSED, InputError
+from ..images.folders import ImageFile, find_images
+from ..images.pictures import picture_paths
+from ..output import text_written_aside
+from ..rows.csv_text import TableFormat
+from ..rows.writers import CsvWriter, JsonLinesWriter
+from ..scoring.results import BAD, Results
+from ..scoring.state import StreamState
+from ..streams.lines import score_lines
+from .options import adaptive_option, load_detector, model_options, table_form, table_options
+from .terminal import say
+
+
+@click.command()
+@click.argument("data", type=click.Path(exists=True, allow_dash=True, path_type=Path))
+@model_options
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="CSV to write.  [default: standard output]"
+)
+@click.option(
+    "--heat-maps",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write the heat map of every image as a PNG of its name into DIR.",
+)
+@click.option("--force", is_flag=True, help="Replace --out and heat maps when they exist.")
+@click.option(
+    "--on-bad-row",
+    default="flag",
+    show_default=True,
+    type=click.Choice(["flag", "fail"]),
+    help="Answer a bad row or image with its reason and go on, or stop at the first.",
+)
+@click.option("--fail-on-anomaly", is_flag=True, help="Exit with 1 when a row or image is anomalous.")
+@adaptive_option
+@table_options
+def score(
+    data: Path,
+    model: Path,
+    provider: str,
+    threads: int,
+    out: Path | None,
+    heat_maps: Path | None,
+    force: bool,
+    on_bad_row: str,
+    fail_on_anomaly: bool,
+    adaptive: bool,
+    **form: Any,
+) -> None:
+    """Score DATA: a CSV or a folder of images to a CSV, or - to score standard input line by line.
+
+    A CSV gives row,score,severity,p_value,is_anomaly,status,reason with a line for every row, in order. A folder, or
+    one image, gives the same with file in place of row, sorted by file. Standard input takes a CSV or JSON lines and
+    answers each line with a JSON line, at once.
+
+    \b
+    vae-detect score recording.csv --model exported/vae.onnx --out scores.csv
+    vae-detect score photos/ --model tiles.onnx --out scores.csv --heat-maps heat/
+    tail -f live.csv | vae-detect score - --model exported/vae.onnx
+    """
+    if str(data) == "-" and out is not None:
+        raise click.UsageError("--out is for files; standard input is answered on standard output")
+    detector = load_detector(model, provider, threads)
+    is_images = detector.bundle.kind == "images"
+    if heat_maps is not None and not is_images:
+        raise click.UsageError("--heat-maps is for models of images")
+    run = _Run(detector, StreamState(detector.bundle, adaptive=adaptive), on_bad_row == "fail", out, force)
+    if str(data) == "-":
+        found, refused = _score_lines(run, table_form(**form)), False
+    else:
+        summary = _score_images(run, data, heat_maps) if is_images else _score_csv(run, data, table_form(**form))
+        say(summary.describe())
+        if run.state.watch.monitor.first_report is not None:
+            say(run.state.watch.monitor.describe())
+        found, refused = bool(summary.anomalies), is_images and BAD in summary.by_status
+    if found and fail_on_anomaly:
+        sys.exit(EXIT_ANOMALY)
+    if refused:
+        sys.exit(EXIT_REFUSED)
+
+
+class _Run(NamedTuple):
+    """What scoring a file, a folder and standard input have in common."""
+
+    detector: Detector
+    state: StreamState
+    stop_on_bad: bool
+    out: Path | None
+    force: bool
+
+
+def _score_images(run: _Run, data: Path, heat_maps: Path | None) -> Summary:
+    files, others = find_images(data)
+    if others:
+        say(f"{others} files in {data} passed over, since their names do not end like those of images")
+    paths = [] if heat_maps is None else picture_paths(heat_maps, data, files, what="heat map", force=run.force)
+    # One image that cannot be read is a mistake to be told, in many it is a result.
+    stop_on_bad = run.stop_on_bad or not data.is_dir()
+    return _write(run, score_files(run.detector, files, run.state, stop_on_bad=stop_on_bad, heat_maps=paths), files)
+
+
+def _score_csv(run: _Run, data: Path, form: TableFormat) -> Summary:
+    refuse_folder(run.detector, data)
+    ignored = ignored_columns(run.detector, data, form)
+    if ignored:
+        say(f"columns of {data} that the model does not use: {', '.join(ignored)}")
+    return _write(run, score_file(run.detector, data, form, run.state, stop_on_bad=run.stop_on_bad))
+
+
+def _write(run: _Run, results: Iterator[Results], files: Sequence[ImageFile] = ()) -> Summary:
+    if run.out is None:
+        return write_scores(results, CsvWriter(sys.stdout, schema(files)), files)
+    with text_written_aside(run.out, force=run.force) as file:
+        return write_scores(results, CsvWriter(file, schema(files)), files)
+
+
+def _score_lines(run: _Run, form: TableFormat) -> bool:
+    """Answers standard input; whether there was an anomaly."""
+    if run.detector.bundle.kind == "images":
+        raise InputError("standard input takes rows, this model scores images; name a folder or an image file")
+    writer, monitor = JsonLinesWriter(sys.stdout), run.state.watch.monitor
+    found, held = False, True
+    for results in score_lines(run.detector, sys.stdin.buffer, form, run.state):
+        if run.stop_on_bad and results.status == [BAD]:
+            raise InputError(f"standard input: row {results.first}, {results.reason[0]}", row=results.first)
+        writer.write(results.table("row"))
+        found = found or bool(results.scores.is_anomaly[0])
+        if monitor.holds is not held:
+            held = monitor.holds
+            say(monitor.describe())
+    return found

@@ -1,0 +1,36 @@
+"""vae-detect serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import adaptive_option, load_detector, model_options
+from .terminal import needs, say
+
+
+@click.command()
+@model_options
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
+)
+@adaptive_option
+def serve(model: Path, provider: str, threads: int, host: str, port: int, adaptive: bool) -> None:
+    """Serve a detector over HTTP: POST /score, GET /model /healthz /readyz /metrics.
+
+    \b
+    vae-detect serve --model exported/vae.onnx
+    curl -d '[1450, 172.1, 0.33, 3.3, 33.1, 19.4, 40.2, 1.9]' 'http://127.0.0.1:8000/score?explain=1'
+    """
+    with needs("serve"):
+        from ..service.server import serve as run
+    run(
+        lambda: load_detector(model, provider, threads),
+        name=model.stem,
+        host=host,
+        port=port,
+        announce=say,
+        adaptive=adaptive,
+    )

@@ -1,0 +1,53 @@
+"""Cells of a table as text: which are numbers, and what is wrong with one that is not."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+"""Beyond it there is no float32: numpy warns of the cast and makes it infinite."""
+
+
+class BadCell(NamedTuple):
+    """Why a row cannot be scored; `column` is "" when the row as a whole is to blame."""
+
+    column: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"column {self.column!r} {self.reason}" if self.column else self.reason
+
+
+def is_plain(text: str) -> bool:
+    """Whether float() can be trusted with it: it also reads 1_0 and digits of other alphabets."""
+    return text.isascii() and "_" not in text
+
+
+def is_float32(number: float) -> bool:
+    """Whether it is finite as a float32."""
+    return -FLOAT32_MAX <= number <= FLOAT32_MAX  # False for NaN
+
+
+def shown(text: str) -> str:
+    """A cell as a message repeats it: quoted, long ones cut."""
+    return repr(text if len(text) <= 40 else text[:37] + "...")
+
+
+def bad_reason(cell: str) -> str:
+    """Why a cell is no finite float32 number, "" if it is one."""
+    text = cell.strip(" \t\r\n")  # not all that strip() takes for a space is one to float()
+    found = shown(text)
+    if not text:
+        return "is empty"
+    try:
+        number = float(cell)
+    except ValueError:
+        return f"holds {found}, expected a number"
+    if not is_plain(text):
+        return f"holds {found}, expected a number in plain digits"
+    if not math.isfinite(number) and any(letter in text.lower() for letter in "ni"):
+        return f"holds {found}, expected a finite number"
+    return "" if is_float32(number) else f"holds {found}, beyond the range of float32 (3.4e38)"

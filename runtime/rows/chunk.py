@@ -1,0 +1,30 @@
+"""Rows on their way to a detector, wherever they come from: CSV, JSON lines, a request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .cells import BadCell
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Rows(NamedTuple):
+    """A chunk of consecutive rows.
+
+    `values` is float32 of shape (rows, columns), in the order asked for, NaN throughout a bad row; `bad` says why, by
+    index in the chunk; `times` are seconds, NaN where unreadable, or None without a time column.
+    """
+
+    first: int
+    values: NDArray[np.float32]
+    bad: dict[int, BadCell]
+    times: NDArray[np.float64] | None
+
+
+def bad_row(number: int, columns: int, why: BadCell) -> Rows:
+    """One row of so many columns that cannot be scored."""
+    return Rows(number, np.full((1, columns), np.nan, np.float32), {0: why}, None)

@@ -1,0 +1,132 @@
+"""From rows that follow each other to a detector's inputs: windows, gaps, bad rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..bundle import Bundle, Kind
+from ..rows.times import is_break
+from .results import BAD, GAP, OK, WARMING
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..rows.chunk import Rows
+
+
+class Framed(NamedTuple):
+    """What a detector gets for consecutive rows.
+
+    `inputs` has one for each row where `full`, (n, features) or (n, window, features); `status` and `reason` have an
+    element for every row, and say where there is no input.
+    """
+
+    first: int
+    inputs: NDArray[Any]
+    full: NDArray[np.bool_]
+    status: list[str]
+    reason: list[str]
+
+
+class Memory(NamedTuple):
+    """What the windows of the next rows depend on."""
+
+    tail: NDArray[np.float32]
+    """The rows before the newest that its window reaches back to, (window - 1, features); NaN before the first."""
+    run: int = 0
+    """Rows that follow each other, up to the newest."""
+    why: str = ""
+    """Why the run was broken; "" at the start of the recording."""
+    last_time: float = np.nan
+    """The last readable time, seconds, and how many rows ago it was."""
+    last_time_ago: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Framer:
+    """Makes inputs of a recording that arrives in chunks of any size; the chunking changes no input.
+
+    A window ends at its newest row. It must hold `window` rows that follow each other: after a bad row or a jump in
+    time it fills anew, nothing is interpolated. A framer never changes: `frame` returns the one for the rows after.
+    """
+
+    kind: Kind
+    window: int
+    period_s: float | None
+    memory: Memory
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Framer:
+        """For a recording that begins."""
+        tail = np.full((bundle.window - 1, len(bundle.columns)), np.nan, np.float32)
+        return cls(bundle.kind, bundle.window, bundle.data.period_s, Memory(tail))
+
+    def frame(self, rows: Rows) -> tuple[Framed, Framer]:
+        """Inputs for the next rows of the recording, and the framer for those after them."""
+        if self.window == 1:
+            n = len(rows.values)
+            status, reason, full, inputs = [OK] * n, [""] * n, np.ones(n, np.bool_), rows.values
+            if rows.bad:
+                for index, why in rows.bad.items():
+                    status[index], reason[index], full[index] = BAD, str(why), False
+                inputs = rows.values[full]
+            return Framed(rows.first, inputs, full, status, reason), self
+        jumps, last_time, last_time_ago = self._jumps(rows.times, len(rows.values))
+        status, reason, run, why_broken = self._statuses(rows, jumps)
+        full = np.array([one == OK for one in status], np.bool_)
+        joined = np.concatenate([self.memory.tail, rows.values])
+        inputs = np.lib.stride_tricks.sliding_window_view(joined, self.window, axis=0).transpose(0, 2, 1)
+        after = Memory(joined[len(rows.values) :].copy(), run, why_broken, last_time, last_time_ago)
+        framed = Framed(rows.first, inputs if full.all() else inputs[full], full, status, reason)
+        return framed, replace(self, memory=after)
+
+    def _statuses(self, rows: Rows, jumps: dict[int, float]) -> tuple[list[str], list[str], int, str]:
+        """Status and reason of every row, and the run that the newest ends, with why it was broken."""
+        run, why_broken = self.memory.run, self.memory.why
+        status, reason = [OK] * len(rows.values), [""] * len(rows.values)
+        for index in range(len(rows.values)):
+            number = rows.first + index
+            if index in rows.bad:
+                run, why_broken = 0, f"row {number} in the window is bad"
+                status[index], reason[index] = BAD, str(rows.bad[index])
+                continue
+            if index in jumps:
+                run, why_broken = 0, f"time jumps by {jumps[index]:.6g} s before row {number}"
+            run += 1
+            if run < self.window:
+                status[index] = GAP if why_broken else WARMING
+                reason[index] = f"{why_broken or 'the recording begins'}; {self.window - run} more rows fill the window"
+        return status, reason, run, why_broken
+
+    def _jumps(self, times: NDArray[np.float64] | None, n: int) -> tuple[dict[int, float], float, int]:
+        """By index, the steps in time that break a window; then the last readable time and how many rows ago it was.
+
+        An unreadable time neither proves nor hides a jump.
+        """
+        last, ago = self.memory.last_time, self.memory.last_time_ago
+        known = np.flatnonzero(np.isfinite(times)) if times is not None else np.empty(0, np.intp)
+        if self.period_s is None or times is None or not len(known):
+            return {}, last, ago + n
+        steps = np.diff(times[known], prepend=last)  # NaN before the first time, which is no break
+        rows = np.diff(known, prepend=-ago)
+        jumped = np.flatnonzero(is_break(steps, rows, self.period_s))
+        return {int(known[index]): float(steps[index]) for index in jumped}, float(times[known[-1]]), n - int(known[-1])
+
+
+def windows_at(values: NDArray[Any], newest: NDArray[np.int64], window: int) -> NDArray[Any]:
+    """The inputs whose newest rows these are: (n, features) from (rows, features), for a window (n, window, features).
+
+    Images, which have a window of 1, likewise.
+    """
+    inputs: NDArray[Any] = values[newest] if window == 1 else values[newest[:, None] + np.arange(1 - window, 1)]
+    return inputs
+
+
+def fill(values: NDArray[Any], full: NDArray[np.bool_], n: int) -> NDArray[Any]:
+    """`values` at the rows where `full`; NaN, or False for booleans, elsewhere."""
+    out = np.full((n, *values.shape[1:]), False if values.dtype == np.bool_ else np.nan, values.dtype)
+    out[full] = values
+    return out

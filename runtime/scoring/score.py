@@ -1,0 +1,79 @@
+"""Scoring, which remembers nothing: rows and images to results, by a detector alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..detector import Detector, Explanation, Scores
+from ..rows.chunk import Rows
+from .framing import Framed, Framer, fill
+from .results import BAD, OK, OVERFLOW, Results
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .state import StreamState
+
+
+def score_rows(detector: Detector, framer: Framer, rows: Rows, *, explain: bool = False) -> tuple[Results, Framer]:
+    """Results of the next rows of a recording, and the framer for those after; how rows are cut changes no result.
+
+    Verdicts are those of the threshold in the model file.
+
+    Parameters
+    ----------
+    framer : what is left of the rows before; ``Framer.of(detector.bundle)`` at the beginning
+    explain : also contributions and expected values, of windows summed and at the newest row
+    """
+    framed, after = framer.frame(rows)
+    scores = _score(detector, framed)
+    explanation = _explain(detector, framed) if explain else None
+    return Results(framed.first, scores, framed.status, framed.reason, explanation), after
+
+
+def score_stream(detector: Detector, chunks: Iterable[Rows], state: StreamState) -> Iterator[Results]:
+    """Results of a stream chunk by chunk, in order; each is accepted by the state before the next is scored."""
+    for rows in chunks:
+        results, framer = score_rows(detector, state.framer, rows)
+        yield state.accept(results, framer)
+
+
+def score_images(detector: Detector, first: int, images: Sequence[NDArray[np.uint8] | str]) -> Results:
+    """Results of images as `images.reading.read_image` gives them; a text in place of one is why it cannot be read.
+
+    Parameters
+    ----------
+    first : number of the first of these images
+    """
+    full = np.array([not isinstance(image, str) for image in images], np.bool_)
+    status = [OK if readable else BAD for readable in full]
+    reason = [image if isinstance(image, str) else "" for image in images]
+    pixels = [image for image in images if not isinstance(image, str)]
+    inputs = np.stack(pixels) if pixels else np.empty((0, *detector.bundle.input_shape), np.uint8)
+    framed = Framed(first, inputs, full, status, reason)
+    return Results(first, _score(detector, framed), status, reason, None)
+
+
+def _score(detector: Detector, framed: Framed) -> Scores:
+    """The scores of the inputs at the places where there is one; what overflows is marked in status and reason."""
+    scored: Scores = detector.score(framed.inputs)
+    if not scored.scored.all():
+        for index in np.flatnonzero(framed.full)[~scored.scored]:
+            framed.status[index] = OVERFLOW
+            framed.reason[index] = "the score exceeds float32"
+    if framed.full.all():
+        return scored
+    return Scores(*(fill(values, framed.full, len(framed.full)) for values in scored))
+
+
+def _explain(detector: Detector, framed: Framed) -> Explanation:
+    """Per row and column: the contribution summed over the window, and the value expected at the newest row."""
+    contribution, expected = detector.explain(framed.inputs)
+    if contribution.ndim == 3:
+        contribution, expected = contribution.sum(axis=1), expected[:, -1]
+    n = len(framed.full)
+    filled: list[NDArray[Any]] = [fill(values, framed.full, n) for values in (contribution, expected)]
+    return Explanation(*filled)

@@ -1,0 +1,73 @@
+"""All that is remembered of one stream, as one thing: bounded, saved, restored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+
+from ..bundle import Bundle
+from ..errors import InputError
+from .framing import Framer, Memory
+from .results import Results
+from .watch import Watch, WatchMemory
+
+
+class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `StreamState.save` writes, as MessagePack: JSON has no NaN."""
+
+    export_id: str
+    tail: bytes
+    run: int
+    why: str
+    last_time: float
+    last_time_ago: int
+    watch: WatchMemory
+
+
+class StreamState:
+    """State of one stream, that of a machine or a file: the rows its windows reach back to, and its watch.
+
+    Its size does not grow: window - 1 rows and a few numbers. Scoring does not change it, `accept` does.
+    """
+
+    def __init__(self, bundle: Bundle, *, adaptive: bool = False) -> None:
+        self._bundle = bundle
+        self.framer = Framer.of(bundle)
+        self.watch = Watch(bundle, adaptive=adaptive)
+
+    def accept(self, results: Results, framer: Framer) -> Results:
+        """Remembers what `score_rows` gave for the next rows; the results with the stream's own verdicts."""
+        self.framer = framer
+        return self.watch.accept(results)
+
+    def save(self) -> bytes:
+        """The state, for `restore`."""
+        memory = self.framer.memory
+        saved = _Saved(self._bundle.export_id, memory.tail.tobytes(), *memory[1:], watch=self.watch.memory)
+        return msgspec.msgpack.encode(saved)
+
+    def restore(self, content: bytes) -> None:
+        """Goes on where the state was that `save` wrote.
+
+        Raises
+        ------
+        InputError
+            when it is damaged, or of another model; the state stays as it is
+        """
+        try:
+            saved = msgspec.msgpack.decode(content, type=_Saved)
+        except msgspec.MsgspecError as error:
+            raise InputError(f"a saved state of a stream is damaged: {error}") from None
+        if saved.export_id != self._bundle.export_id:
+            raise InputError(
+                f"a saved state is of model {saved.export_id}, this is {self._bundle.export_id}; begin the stream anew"
+            )
+        try:
+            tail = np.frombuffer(saved.tail, np.float32).reshape(self.framer.memory.tail.shape)
+        except ValueError:
+            raise InputError("a saved state of a stream is damaged: its rows have another size") from None
+        memory = Memory(tail, saved.run, saved.why, saved.last_time, saved.last_time_ago)
+        self.framer = replace(self.framer, memory=memory)
+        self.watch.recall(saved.watch)

@@ -1,0 +1,45 @@
+"""What is watched over a stream."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pieces import Floats, chunks, run
+
+from vae_detect.runtime.detector import Detector
+from vae_detect.runtime.scoring.score import score_images
+from vae_detect.runtime.scoring.watch import Watch
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_a_watch_sees_the_shipped_verdicts_of_scored_rows_only(
+    detector: Detector, normal_rows: Floats, adaptive: bool
+) -> None:
+    watch = Watch(detector.bundle, adaptive=adaptive)
+    rows = np.tile(normal_rows[:1], (1000, 1))
+    rows[:, 0] *= 3  # alarms in every row
+    for results in run(detector, chunks(rows, [1, 500, 7], bad=tuple(range(0, 1000, 2)))):
+        watch.accept(results)
+    assert watch.monitor.memory.rows == 500
+    assert watch.monitor.first_report is None
+    for results in run(detector, chunks(rows, [300])):
+        watch.accept(results)
+    assert watch.monitor.first_report == 4 * watch.monitor.block
+
+
+def test_an_adaptive_watch_changes_verdicts_and_nothing_else(detector: Detector, normal_rows: Floats) -> None:
+    rows = np.tile(normal_rows[:1], (100, 1))
+    rows[:, 0] *= 3
+    (plain,) = run(detector, chunks(rows, [], bad=(3,)))
+    adapted = Watch(detector.bundle, adaptive=True).accept(plain)
+    assert plain.scores.is_anomaly.tolist() == [row != 3 for row in range(100)]
+    assert adapted.scores.is_anomaly.tolist() == [row != 3 and row < 35 for row in range(100)]
+    for name in ("score", "severity", "p_value", "scored"):
+        assert getattr(adapted.scores, name).tobytes() == getattr(plain.scores, name).tobytes()
+
+
+def test_images_are_watched_too(images_detector: Detector, photos: NDArray[np.uint8]) -> None:
+    watch = Watch(images_detector.bundle)
+    watch.accept(score_images(images_detector, 0, [photos[0], "is damaged", photos[40]]))
+    assert watch.monitor.memory.rows == 2

@@ -1,0 +1,1 @@
+"""The commands of the workstation, one module each: parse, call one library function, print."""

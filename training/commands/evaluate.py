@@ -1,0 +1,67 @@
+"""vae-detect evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...runtime.commands.options import adaptive_option, load_detector, model_options, table_form, table_options
+from ...runtime.commands.terminal import needs
+
+
+@click.command()
+@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@model_options
+@click.option("--labels", help="Column of DATA with 0 and 1, or a CSV file with one such column; not for images.")
+@adaptive_option
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.html",
+    help="Write a page with curves, calibration and the worst mistakes too.",
+)
+@click.option("--force", is_flag=True, help="Replace --report when it exists.")
+@click.option(
+    "--point-adjust", is_flag=True, help="Add point-adjusted figures, which flatter, to compare with papers that do."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@table_options
+def evaluate(
+    data: Path,
+    model: Path,
+    provider: str,
+    threads: int,
+    labels: str | None,
+    adaptive: bool,
+    report: Path | None,
+    force: bool,
+    point_adjust: bool,
+    as_json: bool,
+    **form: Any,
+) -> None:
+    """Measure a detector on DATA, a labelled CSV or a folder of images, beside a z-score and chance.
+
+    In a folder the images under "good" are normal, and those of every other folder are not. The threshold is the one
+    in the model file; none is ever chosen on these labels.
+
+    \b
+    vae-detect evaluate faults.csv --labels label --model exported/vae.onnx --report faults.html
+    vae-detect evaluate boards --model boards.onnx
+    """
+    with needs("train"):
+        import msgspec
+
+        from ..evaluation.evaluate import evaluate as run
+    evaluation = run(
+        load_detector(model, provider, threads),
+        data,
+        labels,
+        table_form(**form),
+        adaptive=adaptive,
+        point_adjusted=point_adjust,
+        report=report,
+        force=force,
+    )
+    click.echo(msgspec.json.encode(evaluation) if as_json else evaluation.describe())

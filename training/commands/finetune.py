@@ -1,0 +1,73 @@
+"""vae-detect finetune."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...runtime.commands.options import cell_options, table_form
+from ...runtime.commands.terminal import needs, say
+from .made import print_made
+
+
+@click.command()
+@click.option(
+    "--model", "-m", required=True, type=click.Path(path_type=Path), help="The scorer to start from, NAME.onnx."
+)
+@click.option(
+    "--labels",
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="CSV with the model's columns and one with labels: 1 a confirmed fault, 0 a confirmed false alarm or a normal "
+    "row, empty where nobody has looked.",
+)
+@click.option("--label-column", default="label", show_default=True, metavar="NAME", help="The column with the labels.")
+@click.option(
+    "--data",
+    type=click.Path(exists=True, path_type=Path),
+    help="Recording of normal operation to set the new threshold by; the one that the model was trained on will do.  "
+    "[default: the rows of --labels that are no confirmed faults]",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The scorer to write; its encoder and decoder go beside it.  [default: NAME.finetuned.onnx beside the model]",
+)
+@click.option("--force", is_flag=True, help="Replace --out when it exists.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
+@cell_options
+def finetune(
+    model: Path,
+    labels: Path,
+    label_column: str,
+    data: Path | None,
+    out: Path | None,
+    force: bool,
+    as_json: bool,
+    **form: Any,
+) -> None:
+    """Correct a detector by a handful of confirmed faults and false alarms.
+
+    Rows like a confirmed fault score higher afterwards, rows like a confirmed false alarm lower; far from all labels
+    nothing changes. The threshold is set anew, for the false-alarm rate that the model promised. The model stays as it
+    is; to add labels later, start from it again with all of them.
+
+    \b
+    vae-detect finetune --model pump.onnx --labels reviewed.csv
+    vae-detect finetune --model pump.onnx --labels reviewed.csv --data normal.csv --out pump2.onnx
+    """
+    with needs("train"):
+        from ..finetune import finetune as run
+    outcome = run(
+        model,
+        labels,
+        out or model.with_name(f"{model.stem}.finetuned.onnx"),
+        label_column=label_column,
+        data=data,
+        form=table_form(**form),
+        force=force,
+        say=say,
+    )
+    print_made(outcome.files, outcome.bundle, as_json=as_json)

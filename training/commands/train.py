@@ -1,0 +1,143 @@
+"""vae-detect train."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...runtime.commands.options import table_form, table_options
+from ...runtime.commands.terminal import leads, needs
+from .made import print_made
+
+if TYPE_CHECKING:
+    from ..fitting.fit import Epoch
+
+
+def column_names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in value.split(",")) if value else ()
+
+
+@click.command()
+@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@click.argument("more_assignments", nargs=-1, metavar="[NAME=VALUE]...")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The scorer to write, NAME.onnx; NAME.encoder.onnx and NAME.decoder.onnx go beside it.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["rows", "windows", "images"]),
+    help="Rows on their own, windows of successive rows scored at the newest, or images.  [default: rows, or images "
+    "when DATA is a folder]",
+)
+@click.option("--window", type=click.IntRange(2), help="Rows in a window.  [default: 16 with --kind windows]")
+@click.option("--stride", type=click.IntRange(1), help="Rows between the starts of training windows.  [default: 1]")
+@click.option("--recipe", help="Family of autoencoder; 'vae-detect recipes' lists them.  [default: ensemble]")
+@click.option(
+    "--size", metavar="PIXELS", help="What images are resized to: 64, or 64,96 for height,width.  [default: 64]"
+)
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A training setting, like latent=8 or hidden=64,32; see docs/training.md. More may follow it, or stand alone.",
+)
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Settings from a TOML file; --set wins over it.",
+)
+@click.option(
+    "--columns",
+    callback=column_names,
+    metavar="A,B,...",
+    help="Columns to learn from.  [default: all of numbers or a few texts]",
+)
+@click.option("--exclude", callback=column_names, metavar="A,B,...", help="Columns to leave out.")
+@click.option(
+    "--treat",
+    default="",
+    metavar="A=HOW,...",
+    help="What is done with a column: linear, log, logit, binary or category.  [default: chosen from its values]",
+)
+@click.option("--class-column", metavar="NAME", help="The class of each row, for recipe cvae.")
+@click.option("--time-column", metavar="NAME", help="The time stamps.  [default: recognised by name or content]")
+@click.option(
+    "--far", default="0.01", show_default=True, help="Promised false-alarm rate: 0.001 or 0.1% of rows, or 1/day."
+)
+@click.option("--rate", metavar="RATE", help="Rows per time, like 10Hz or 1/min, for --far 1/day without time stamps.")
+@click.option(
+    "--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train."
+)
+@click.option("--licence", default="", help="Licence of the model, kept in the file.")
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint that a stopped run left beside --out.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
+@table_options
+def train(
+    data: Path,
+    more_assignments: tuple[str, ...],
+    assignments: tuple[str, ...],
+    config: Path | None,
+    columns: tuple[str, ...],
+    exclude: tuple[str, ...],
+    treat: str,
+    class_column: str | None,
+    time_column: str | None,
+    rate: str | None,
+    as_json: bool,
+    delimiter: str,
+    decimal: str,
+    no_header: bool,
+    **options: Any,
+) -> None:
+    """Learn from DATA, a CSV of normal operation or a folder of normal images, and export a detector.
+
+    \b
+    vae-detect train normal.csv --out exported/vae.onnx
+    vae-detect train normal.csv --kind windows --window 32 --far 1/day --out pump.onnx
+    vae-detect train boards/train/good --recipe conv --size 64 --out boards.onnx
+    """
+    from ..settings.config import configure, read_settings
+    from ..settings.rates import parse_rate
+
+    settings = read_settings(config, (*assignments, *more_assignments))
+    flags = {name: options.pop(name) for name in ("kind", "window", "stride", "recipe", "size")}
+    settings.update({name: value for name, value in flags.items() if value is not None})
+    if data.is_dir():
+        settings.setdefault("kind", "images")
+    chosen = configure(settings)
+    options |= {"rate_hz": parse_rate(rate) if rate else None, "form": table_form(delimiter, decimal, no_header)}
+    with needs("train"):  # after the settings: wrong ones need not wait for torch, which takes seconds to import
+        from ..data.columns import parse_treatments
+        from ..data.loading import Selection
+        from ..train import train as run
+
+        selection = Selection(columns, exclude, time_column, class_column, parse_treatments(treat))
+        with _progress(chosen.epochs) as (say, report):
+            made = run(data, options.pop("out"), chosen, selection=selection, say=say, report=report, **options)
+    if made is not None:
+        print_made(made.files, made.bundle, as_json=as_json)
+
+
+@contextmanager
+def _progress(epochs: int) -> Iterator[tuple[Callable[[str], None], Callable[[Epoch], None]]]:
+    """A bar on standard error: what writes a line above it, and what moves it."""
+    from tqdm import tqdm
+
+    bar = tqdm(total=epochs, unit="epoch", disable=None if leads() else True, file=sys.stderr)
+
+    def report(epoch: Epoch) -> None:
+        bar.update(epoch.number - bar.n)
+        shown = {name: f"{getattr(epoch, name):.3f}" for name in ("loss", "reconstruction", "kl", "validation")}
+        bar.set_postfix(shown)
+
+    with bar:
+        yield lambda text: bar.write(text, file=sys.stderr), report

@@ -1,0 +1,96 @@
+"""From a folder of images to a table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from ...runtime.bundle import Image
+from ...runtime.errors import InputError
+from ...runtime.images.folders import ImageFile, image_files, read_file
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+from .loading import MOST_BAD, Table
+
+CHANNELS = {"grey": ("grey",), "colour": ("red", "green", "blue")}
+"""Names of the columns of an image, which are its channels."""
+
+_LOOKED_AT, _COLOUR = 50, 24
+"""Images that decide whether a folder is in colour, and how far apart the channels of a pixel must be for it."""
+
+
+def load_images(folder: Path, size: Sequence[int], colour: str, *, by_class: bool = False) -> Table:
+    """The images of a folder; of one laid out like MVTec (`train/good`, `test/...`) those in `train`.
+
+    Parameters
+    ----------
+    size : (height, width) in pixels, to which every image is brought
+    colour : "grey", "colour", or "auto" for colour where one of the first images has some
+    by_class : take the names of the subfolders as classes
+
+    Raises
+    ------
+    InputError
+        when there are no images, more than a fifth of them are bad, or there are no subfolders to tell classes
+    """
+    root = folder / "train" if (folder / "train").is_dir() else folder
+    files = image_files(root).files
+    mode = _mode(files, colour)
+    image = Image(int(size[0]), int(size[-1]), mode)
+    values, kept, notes = _read(root, files, image)
+    digest = sha256()
+    for file in kept:
+        digest.update(file.name.encode() + b"\0" + file.path.read_bytes())
+    folders = [file.name.rpartition("/")[0] for file in kept]
+    classes = tuple(sorted(set(folders))) if by_class else ()
+    if by_class and len(classes) < 2:
+        raise InputError(f"{root}: recipe cvae takes the folders of images as their classes, expected at least 2")
+    return Table(
+        values,
+        CHANNELS[mode],
+        None,
+        np.zeros(len(values), np.int64),
+        None,
+        notes,
+        digest.hexdigest(),
+        image=image,
+        classes=classes,
+        class_of=np.array([classes.index(name) for name in folders]) if by_class else None,
+    )
+
+
+def _read(root: Path, files: Sequence[ImageFile], image: Image) -> tuple[NDArray[np.uint8], list[ImageFile], list[str]]:
+    """The images that can be read (images, height, width, channels), their files, and notes for the user."""
+    values, kept, bad = [], [], []
+    for file in files:
+        try:
+            values.append(read_file(file, image))
+            kept.append(file)
+        except InputError as error:
+            bad.append(f"{file.name} {error}")
+    notes = []
+    if bad:
+        notes.append(f"{len(bad)} of {len(files)} images left out (first: {bad[0]})")
+        if len(bad) > MOST_BAD * len(files):
+            raise InputError(f"{root}: {notes[0]}; more than a fifth is too much, mend the folder")
+    if len(values) > 1 and all(np.array_equal(values[0], each) for each in values[1:]):
+        notes.append(f"all {len(values)} images are the same: whatever differs from them will be an anomaly")
+    return np.stack(values), kept, notes
+
+
+def _mode(files: Sequence[ImageFile], colour: str) -> Literal["grey", "colour"]:
+    if colour != "auto":
+        return "grey" if colour == "grey" else "colour"
+    small = Image(32, 32, "colour")
+    for file in files[:_LOOKED_AT]:
+        with suppress(InputError):
+            pixels = read_file(file, small)
+            if np.ptp(pixels.astype(np.int64), axis=-1).max() > _COLOUR:
+                return "colour"
+    return "grey"

@@ -1,0 +1,82 @@
+"""Training, validation and calibration inputs, split before any statistic, and the inputs at given rows."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+from ...runtime.bundle import Kind
+from .loading import Table
+
+SHARES = {"calibration": 0.2, "validation": 0.1, "train": 0.7}
+"""Share of the inputs that each part of the split gets, in the order in which they follow each other in time."""
+
+_BLOCKS = 10
+"""Ordered data is cut into this many blocks and each block is split, so that every part sees the whole recording:
+with one cut, slow drift (the day, the season) would all land in the calibration rows."""
+
+_LEAST_WITH_GAP = 4
+"""Windows in the validation part of a block from which on there is a gap between the parts."""
+
+
+class Split(NamedTuple):
+    """Index of the first row of every input of each part."""
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    calibration: NDArray[np.int64]
+
+
+def split(table: Table, *, window: int, stride: int, ordered: bool, seed: int) -> Split:
+    """Inputs for training, validation and calibration. None of calibration shares a row with another part.
+
+    Ordered data is split in blocks, with a gap of one window between the parts where blocks are long enough, since
+    neighbours are alike and would make validation and calibration too easy. The last block ends in its training part,
+    since what will be scored is most like what was recorded last, and every other block is turned round: blocks of
+    whole days would else be calibrated by the same hours of each. Other rows are shuffled.
+    """
+    rows = len(table.values)
+    if not ordered:
+        order = np.random.default_rng(seed).permutation(rows)
+        first, second = (round(share * rows) for share in (SHARES["train"], SHARES["train"] + SHARES["validation"]))
+        return Split(*(np.sort(part) for part in np.split(order, [first, second])))
+    blocks = max(1, min(_BLOCKS, rows // (20 * window)))
+    edges = np.linspace(0, rows, blocks + 1).astype(int)
+    cuts = np.cumsum([0.0, *SHARES.values()])
+    gap = window if SHARES["validation"] * rows / blocks >= _LEAST_WITH_GAP * window else 0
+    parts: dict[str, list[NDArray[np.int64]]] = {name: [] for name in SHARES}
+    for number, (low, high) in enumerate(pairwise(edges), start=1):
+        turned = (blocks - number) % 2 == 1
+        places = low + np.rint((1 - cuts[::-1] if turned else cuts) * (high - low)).astype(int)
+        for name, (begin, end) in zip(reversed(SHARES) if turned else SHARES, pairwise(places), strict=True):
+            # An input ends a gap before its part does. Where there is none, validation reaches into the training rows:
+            # a tenth of a short recording may hold no window, and nothing is promised from it.
+            reach = window - 1 if name == "validation" and not gap else 0
+            first, last = (max(begin - reach, low), end) if turned else (begin, min(end + reach, high))
+            parts[name].append(np.arange(first, last - window - gap + 1))
+    found = {name: _unbroken(np.concatenate(part), table.segment, window) for name, part in parts.items()}
+    return Split(found["train"][::stride], found["validation"], found["calibration"])
+
+
+def _unbroken(starts: NDArray[np.int64], segment: NDArray[np.int64], window: int) -> NDArray[np.int64]:
+    """Those of the inputs that lie within one segment."""
+    unbroken: NDArray[np.int64] = starts[segment[starts] == segment[starts + window - 1]]
+    return unbroken
+
+
+def covered_rows(starts: NDArray[np.int64], window: int) -> NDArray[np.int64]:
+    """The rows that inputs starting at `starts` touch, each once."""
+    touched = np.zeros(int(starts.max()) + window, np.bool_)
+    for offset in range(window):
+        touched[starts + offset] = True
+    return np.flatnonzero(touched)
+
+
+def is_ordered(kind: Kind, time_column: str | None) -> bool:
+    """Whether the inputs follow each other in time."""
+    return kind == "windows" or time_column is not None

@@ -1,0 +1,81 @@
+"""The three files of a detector: their names, their id, their metadata, and how they come to the disk."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import onnx
+
+from ...runtime import bundle as graph
+from ...runtime.bundle import SCHEMA_VERSION, Bundle, Part, Parts
+from ...runtime.errors import InputError
+from ...runtime.output import write_together
+from .graphs import Graphs
+
+
+class Files(NamedTuple):
+    """Where the three files of a detector stand."""
+
+    scorer: Path
+    encoder: Path
+    decoder: Path
+
+    @classmethod
+    def named(cls, scorer: Path) -> Files:
+        """The three names that belong to a scorer NAME.onnx."""
+        if scorer.suffix != ".onnx":
+            raise InputError(f"{scorer}: expected a file name that ends in .onnx")
+        return cls(scorer, *(scorer.with_name(f"{scorer.stem}.{part}.onnx") for part in ("encoder", "decoder")))
+
+
+class Exported(NamedTuple):
+    """What a run made."""
+
+    files: Files
+    bundle: Bundle
+    """The scorer's metadata."""
+
+
+def export_id(graphs: Graphs, settings: str) -> str:
+    """16 hex digits that change with any weight or setting."""
+    digest = sha256(settings.encode())
+    for model in graphs:
+        digest.update(model.SerializeToString(deterministic=True))
+    return digest.hexdigest()[:16]
+
+
+class PartFiles(NamedTuple):
+    """The bytes of the encoder's and the decoder's file."""
+
+    encoder: bytes
+    decoder: bytes
+
+    @property
+    def digests(self) -> Parts:
+        """What the scorer knows them by."""
+        return Parts(sha256(self.encoder).hexdigest(), sha256(self.decoder).hexdigest())
+
+
+def finish_parts(graphs: Graphs, identity: str) -> PartFiles:
+    """Encoder and decoder with what says to which detector they belong."""
+    encoder = Part(schema_version=SCHEMA_VERSION, export_id=identity, part="encoder")
+    decoder = Part(schema_version=SCHEMA_VERSION, export_id=identity, part="decoder")
+    return PartFiles(
+        _with_metadata(graphs.encoder, encoder.to_json()), _with_metadata(graphs.decoder, decoder.to_json())
+    )
+
+
+def write_detector(files: Files, scorer: onnx.ModelProto, parts: PartFiles, bundle: Bundle) -> Exported:
+    """Writes the three files of a detector, `bundle` being the metadata of its scorer."""
+    content = _with_metadata(scorer, bundle.to_json())
+    # The scorer last: whoever sees it finds its parts.
+    write_together({files.encoder: parts.encoder, files.decoder: parts.decoder, files.scorer: content})
+    return Exported(files, bundle)
+
+
+def _with_metadata(model: onnx.ModelProto, text: str) -> bytes:
+    onnx.helper.set_model_props(model, {graph.METADATA_KEY: text})
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content

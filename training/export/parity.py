@@ -1,0 +1,155 @@
+"""The proof that an exported scorer computes what the network computed, and the golden rows that repeat it.
+
+Nothing is written before this certificate is computed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from ...runtime import bundle as graph
+from ...runtime.bundle import Bundle, Golden, Parity
+from ...runtime.errors import InputError, ParityError
+from ...runtime.session import Session
+from ..model.autoencoder import Autoencoder
+from ..model.building import reference_scores
+
+PARITY_BATCHES = (1, 3, 1024)
+
+IMAGE_BATCHES = (1, 3, 64)
+
+PARITY_TOLERANCE = 1e-4
+"""Relative difference of scores between torch and ONNX Runtime above which nothing is written."""
+
+
+def hostile_inputs(model: Autoencoder | Bundle) -> NDArray[Any]:
+    """Inputs that no sensor should send: NaN in one cell and in all, zeros, ones, +-1e30, infinities, the center.
+
+    Of images, which cannot be as odd: black, white, a checkerboard.
+    """
+    shape = model.input_shape
+    if model.image is not None:
+        checkerboard = (np.indices(shape).sum(axis=0) % 2 * 255).astype(np.uint8)
+        return np.stack([np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8), checkerboard])
+    center = np.array([column.center for column in model.columns], np.float32)
+    full = [np.full(shape, value, np.float32) for value in (0.0, 1.0, np.nan, 1e30, -1e30, np.inf, -np.inf)]
+    one_nan = np.broadcast_to(center, shape).astype(np.float32)
+    one_nan.flat[0] = np.nan
+    return np.stack([*full, one_nan, np.broadcast_to(center, shape).astype(np.float32)])
+
+
+def certify(model: Autoencoder, scorer: onnx.ModelProto, x: NDArray[Any], threshold: float) -> Parity:
+    """The parity certificate: ONNX Runtime against the trained network on these inputs and on hostile ones.
+
+    Parameters
+    ----------
+    x : inputs (rows, ...) in raw units; repeated to fill the largest batch
+
+    Raises
+    ------
+    ParityError
+        when scores differ by more than `PARITY_TOLERANCE`, a verdict flips, or only one side is finite
+    """
+    rows = np.concatenate([x, hostile_inputs(model)])
+    batches = PARITY_BATCHES if model.image is None else IMAGE_BATCHES
+    return compare(scorer, rows, reference_scores(model, rows), threshold, batches)
+
+
+def compare(
+    scorer: onnx.ModelProto,
+    rows: NDArray[Any],
+    expected: NDArray[np.float32],
+    threshold: float,
+    batches: tuple[int, ...] = PARITY_BATCHES,
+) -> Parity:
+    """The certificate from the scores that PyTorch gave for these inputs; raises like `certify`."""
+    parity, first_flip = measure(scorer, rows, expected, threshold, batches)
+    if first_flip is not None:
+        of_torch, of_onnx = first_flip
+        raise ParityError(
+            f"{parity.verdict_flips} verdicts flip between torch ({of_torch:.6g}) and ONNX Runtime ({of_onnx:.6g})"
+        )
+    if not parity.max_relative_error <= PARITY_TOLERANCE:
+        raise ParityError(
+            f"ONNX Runtime's scores differ from torch's by {parity.max_relative_error:.2g} relative, "
+            f"more than {PARITY_TOLERANCE:g}"
+        )
+    return parity
+
+
+def measure(
+    scorer: onnx.ModelProto,
+    rows: NDArray[Any],
+    expected: NDArray[np.float32],
+    threshold: float,
+    batches: tuple[int, ...],
+) -> tuple[Parity, tuple[float, float] | None]:
+    """How far a scorer is from the scores that PyTorch gave, in batches of each size, whether that is bearable or not.
+
+    Verdicts that flip are counted over all batches, in which an input may come up several times; with them come both
+    scores of the first, None without any.
+    """
+    session = Session(scorer.SerializeToString(), source="the exported scorer", provider="cpu")
+    worst, flips = 0.0, list[tuple[float, float]]()
+    for batch in batches:
+        repeats = max(1, -(-batch // len(rows)))
+        filled, reference = np.concatenate([rows] * repeats), np.tile(expected, repeats)
+        found, verdicts = _run_batches(session, filled, batch)
+        flips += [(float(reference[row]), float(found[row])) for row in flipped(reference, verdicts, threshold)]
+        worst = max(worst, _difference(reference, found, threshold))
+    parity = Parity(max_relative_error=worst, verdict_flips=len(flips), rows=len(rows), batches=batches)
+    return parity, flips[0] if flips else None
+
+
+def _run_batches(session: Session, x: NDArray[Any], batch: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    runs = [
+        session.run((graph.SCORE, graph.IS_ANOMALY), {graph.X: x[start : start + batch]})
+        for start in range(0, len(x), batch)
+    ]
+    score, verdict = (np.concatenate(parts) for parts in zip(*runs, strict=True))
+    return score, verdict
+
+
+def _difference(expected: NDArray[np.float32], found: NDArray[np.float32], threshold: float) -> float:
+    """Largest relative difference; infinity when only one side is finite.
+
+    A score below a hundredth of the threshold is compared on that scale: near 0 a free energy is a difference of large
+    numbers, and all of it is rounding.
+    """
+    finite = np.isfinite(expected)
+    if not np.array_equal(finite, np.isfinite(found)):
+        return float("inf")
+    a, b = expected[finite].astype(np.float64), found[finite].astype(np.float64)
+    return float(np.max(np.abs(a - b) / np.maximum(np.abs(a), max(1e-6, 0.01 * abs(threshold))), initial=0.0))
+
+
+def flipped(expected: NDArray[np.float32], verdicts: NDArray[np.bool_], threshold: float) -> NDArray[np.intp]:
+    """Which verdicts are not those of the expected scores, all (inputs,)."""
+    # A score within rounding of the threshold may fall on either side; no one can promise more in float32.
+    clear = np.isfinite(expected) & (np.abs(expected - threshold) > PARITY_TOLERANCE * abs(threshold))
+    return np.flatnonzero(clear & ((expected > threshold) != verdicts))
+
+
+def golden(scorer: onnx.ModelProto, x: NDArray[Any]) -> Golden:
+    """Inputs with the answers that this graph gives, to be replayed wherever the file is loaded."""
+    session = Session(scorer.SerializeToString(), source="the exported scorer", provider="cpu")
+    score, p_value, verdict = session.run((graph.SCORE, graph.P_VALUE, graph.IS_ANOMALY), {graph.X: x})
+    if not np.isfinite(x).all() or not np.isfinite(score).all():
+        raise InputError("values of this size leave no room in float32 for a fault; scale the columns down")
+    is_image = x.dtype == np.uint8
+    return Golden(
+        x=[] if is_image else _shortest(x),
+        score=_shortest(score),
+        p_value=_shortest(p_value),
+        is_anomaly=verdict.tolist(),
+        pixels=x.tobytes() if is_image else b"",
+    )
+
+
+def _shortest(values: NDArray[np.float32]) -> Any:
+    """Nested lists of the fewest digits that are the same float32 again; half the size of their float64 digits."""
+    return [float(str(v)) for v in values] if values.ndim == 1 else [_shortest(part) for part in values]

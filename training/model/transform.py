@@ -1,0 +1,153 @@
+"""From raw values to what a network sees, and back, as part of the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...runtime.bundle import Column
+from ...runtime.observation import LOGIT_EDGE
+
+
+class Transform(nn.Module):
+    """Raw values to treated and standardised ones, (..., features) both, and back: `observation.treat` in torch.
+
+    log: sign(x) log(1 + |x| / knee). logit: log(u / (1 - u)) of the share u of the range, going on straight beyond
+    the edges. Others are only standardised: (x - center) / scale.
+    """
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        super().__init__()
+        of = {kind: [column.treatment == kind for column in columns] for kind in ("log", "logit")}
+        self.has_log, self.has_logit = any(of["log"]), any(of["logit"])
+        self._keep("center", [column.center for column in columns])
+        self._keep("scale", [column.scale for column in columns])
+        self.register_buffer("inverse_scale", 1 / self.scale, persistent=False)
+        self.inverse_scale: Tensor
+        if self.has_log:
+            self.register_buffer("is_log", torch.tensor(of["log"]), persistent=False)
+            self._keep("knee", [column.knee for column in columns])
+        if self.has_logit:
+            self.register_buffer("is_logit", torch.tensor(of["logit"]), persistent=False)
+            ends = [column.levels if column.treatment == "logit" else (0.0, 1.0) for column in columns]
+            self._keep("low", [low for low, _ in ends])
+            self._keep("span", [high - low for low, high in ends])
+
+    center: Tensor
+    scale: Tensor
+    is_log: Tensor
+    knee: Tensor
+    is_logit: Tensor
+    low: Tensor
+    span: Tensor
+
+    def _keep(self, name: str, values: list[float]) -> None:
+        self.register_buffer(name, torch.tensor(values, dtype=torch.float32), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.treat(x) - self.center) * self.inverse_scale
+
+    def treat(self, x: Tensor) -> Tensor:
+        """The treatments without the standardisation."""
+        if self.has_log:
+            x = torch.where(self.is_log, torch.sign(x) * torch.log(1 + torch.abs(x) / self.knee), x)
+        if self.has_logit:
+            share = (x - self.low) / self.span
+            inside = torch.clamp(share, LOGIT_EDGE, 1 - LOGIT_EDGE)
+            beyond = (share - inside) / (LOGIT_EDGE * (1 - LOGIT_EDGE))
+            x = torch.where(self.is_logit, torch.log(inside / (1 - inside)) + beyond, x)
+        return x
+
+    def inverse(self, standardised: Tensor) -> Tensor:
+        """Raw values."""
+        x = standardised * self.scale + self.center
+        if self.has_log:
+            size = torch.abs(x).clamp(max=80.0)  # float32 ends at e^88
+            x = torch.where(self.is_log, torch.sign(x) * (torch.exp(size) - 1) * self.knee, x)
+        if self.has_logit:
+            edge = torch.logit(torch.tensor(1 - LOGIT_EDGE)).to(x)
+            inside = torch.clamp(x, -edge, edge)
+            share = torch.sigmoid(inside) + (x - inside) * LOGIT_EDGE * (1 - LOGIT_EDGE)
+            x = torch.where(self.is_logit, share * self.span + self.low, x)
+        return x
+
+
+class Expansion(nn.Module):
+    """Features to the inputs of a network and back: where numbers, flags and categories stand, a place for each level.
+
+    A network sees the numbers, then the flags, then a place for each level of each category; a class column is no
+    input.
+    """
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        super().__init__()
+        of: dict[str, list[int]] = {"number": [], "binary": [], "category": [], "class": []}
+        for position, column in enumerate(columns):
+            of[column.treatment if column.treatment in of else "number"].append(position)
+        self.numbers, self.flags, self.categories, self.classes = of.values()
+        self.features = len(columns)
+        self.is_plain = len(self.numbers) == len(columns)
+        self.levels = [columns[position].levels for position in self.categories]
+        self.class_levels = columns[self.classes[0]].levels if self.classes else ()
+        self.width = len(self.numbers) + len(self.flags) + sum(map(len, self.levels))
+        order = [*self.numbers, *self.flags, *self.categories, *self.classes]
+        self._index("order_of_numbers", self.numbers)
+        self._index("order_of_flags", self.flags)
+        self._index("back", np.argsort(order))
+        for number, levels in enumerate((*self.levels, self.class_levels)):
+            self.register_buffer(f"levels_{number}", torch.tensor(levels), persistent=False)
+
+    order_of_numbers: Tensor
+    order_of_flags: Tensor
+    back: Tensor
+
+    def _index(self, name: str, positions: Any) -> None:
+        self.register_buffer(name, torch.as_tensor(np.asarray(positions, np.int64)), persistent=False)
+
+    def one_hot(self, x: Tensor, number: int) -> Tensor:
+        """Which level the category is at, (..., levels); zeros for a value that is none of them, NaN unless finite."""
+        levels: Tensor = getattr(self, f"levels_{number}")
+        value = x[..., self.categories[number], None]
+        return (value == levels).to(x.dtype) + 0.0 * value
+
+    def expand(self, standardised: Tensor) -> Tensor:
+        """What a network sees, (..., width), from (..., features)."""
+        if self.is_plain:
+            return standardised
+        parts = [
+            standardised.index_select(-1, self.order_of_numbers),
+            standardised.index_select(-1, self.order_of_flags),
+        ]
+        parts += [self.one_hot(standardised, number) for number in range(len(self.categories))]
+        return torch.cat([part for part in parts if part.shape[-1]], -1)
+
+    def collapse(self, expanded: Tensor) -> Tensor:
+        """Standardised features (..., features) from means of what `expand` makes; the likeliest levels."""
+        if self.is_plain:
+            return expanded
+        widths = [len(self.numbers), len(self.flags), *map(len, self.levels)]
+        numbers, flags, *categories = expanded.split(widths, -1)
+        parts = [numbers, flags]
+        for number, shares in enumerate(categories):
+            parts.append(getattr(self, f"levels_{number}")[shares.argmax(-1)][..., None])
+        return torch.cat(parts, -1).index_select(-1, self.back)
+
+    def total(self, parts: Tensor) -> Tensor:
+        """Parts of what `expand` makes, (..., width), summed over the places of each feature: (..., features)."""
+        if self.is_plain:
+            return parts
+        widths = [len(self.numbers), len(self.flags), *map(len, self.levels)]
+        numbers, flags, *categories = parts.split(widths, -1)
+        summed = [numbers, flags, *(each.sum(-1, keepdim=True) for each in categories)]
+        return torch.cat(summed, -1).index_select(-1, self.back)
+
+    def class_of(self, x: Tensor) -> Tensor:
+        """1 at the class of an input, that of its newest row; zeros where it is unknown: (batch, classes)."""
+        value = x[..., self.classes[0]]
+        newest = value if value.ndim == 1 else value[:, -1]
+        levels: Tensor = getattr(self, f"levels_{len(self.categories)}")
+        return (newest[:, None] == levels).to(x.dtype)

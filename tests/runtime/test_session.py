@@ -176,6 +176,12 @@ def test_a_session_knows_its_graph() -> None:
     assert isinstance(read_bundle(opened.metadata, "pump.onnx"), Bundle)
 
 
+def test_idle_threads_do_not_spin() -> None:
+    """Spinning workers burned a whole core at one call per 2 ms."""
+    options = Session(CONTENT, source="pump.onnx", provider="cpu", threads=2)._session.get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
 def test_a_bound_run_computes_what_run_computes(detector: Detector) -> None:
     opened = Session(CONTENT, source="pump.onnx", provider="cpu")
     x, score = np.empty((1, 8), np.float32), np.empty(1, np.float32)

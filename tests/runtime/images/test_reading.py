@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -279,6 +280,23 @@ def test_threads_read_like_one() -> None:
     with ThreadPoolExecutor(4) as pool:
         for found, file in zip(pool.map(read, files), files, strict=True):
             assert np.array_equal(found, read(file))
+
+
+def test_one_image_is_decoded_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    decode, inside, together = images._decode, [], []
+
+    def watched(content: bytes, kind: str, image: Image) -> NDArray[np.uint8]:
+        inside.append(kind)
+        together.append(len(inside))
+        time.sleep(0.01)  # long enough for another thread to come in, if nothing kept it out
+        pixels = decode(content, kind, image)
+        inside.pop()
+        return pixels
+
+    monkeypatch.setattr(images, "_decode", watched)
+    with ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(read, [encoded(photo())] * 8))) == 8
+    assert together == [1] * 8
 
 
 # --- what is no image ------------------------------------------------------------------------------------------------

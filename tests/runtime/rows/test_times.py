@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from vae_detect.runtime.rows.times import is_break, parse_time, period_of
 
@@ -27,6 +31,13 @@ from vae_detect.runtime.rows.times import is_break, parse_time, period_of
 )
 def test_times(text: str, seconds: float) -> None:
     assert parse_time(text) == seconds
+
+
+def test_a_time_without_a_zone_is_utc_wherever_the_machine_stands() -> None:
+    code = "from vae_detect.runtime.rows.times import parse_time; print(parse_time('1970-01-02T00:00:01'))"
+    environment = {**os.environ, "TZ": "America/New_York", "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout == "86401.0\n"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import shutil
 import signal
 import socket
@@ -20,15 +21,16 @@ import pytest
 from conftest import MODEL, ROOT, Client, parse
 
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.service.server import check, serve
+from vae_detect.runtime.service.server import HEAD_S, MAX_HEAD, check, serve
 
 SERVE = """
 import sys
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import VaeDetectError
-from vae_detect.runtime.service.server import serve
+from vae_detect.runtime.service import server
+server.HEAD_S = float(sys.argv[4])
 try:
-    serve(
+    server.serve(
         lambda: Detector.load(sys.argv[1], provider="cpu"),
         name="pump", host=sys.argv[2], port=int(sys.argv[3]), announce=lambda text: print(text, flush=True),
     )
@@ -38,8 +40,10 @@ except VaeDetectError as error:
 
 
 @contextlib.contextmanager
-def process(model: Path = MODEL, host: str = "127.0.0.1", port: int = 0) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", SERVE, str(model), host, str(port)]
+def process(
+    model: Path = MODEL, host: str = "127.0.0.1", port: int = 0, head_s: float = HEAD_S
+) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", SERVE, str(model), host, str(port), str(head_s)]
     env = {"PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as running:
         try:
@@ -76,6 +80,14 @@ def read_all(connection: socket.socket) -> bytes:
     return received
 
 
+def read_answer(connection: socket.socket) -> bytes:
+    """One answer of /score, which ends in a brace."""
+    received = b""
+    while not received.endswith(b"]}"):
+        received += connection.recv(65536)
+    return received
+
+
 def test_a_server_answers_like_the_application(live: str, client: Client, row: list[float]) -> None:
     assert httpx.post(f"{live}/score", json=row).json() == client.score(row).json()
     assert "server" not in httpx.get(f"{live}/healthz").headers
@@ -108,6 +120,40 @@ def test_a_server_refuses_malformed_http(live: str, row: list[float]) -> None:
     with connect(live) as connection:  # leaves in the middle of its body
         connection.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n[1,")
     assert httpx.post(f"{live}/score", json=row).json() == before
+
+
+@pytest.mark.parametrize("start", [b"GET /", b"GET / HTTP/1.1\r\nX: ", b"GET / HTTP/1.1\r\nHost: x\r\nX: 1\r\n"])
+def test_a_head_that_never_ends_is_refused_once_it_is_too_large(live: str, start: bytes) -> None:
+    with connect(live) as connection:
+        connection.sendall(start)
+        sent, piece = 0, MAX_HEAD // 4
+        while not select.select([connection], [], [], 0.1)[0]:  # long before the time limit, which would end it too
+            assert sent <= MAX_HEAD
+            connection.sendall(b"x" * piece)
+            sent += piece
+        assert sent >= MAX_HEAD - piece
+        assert read_all(connection).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_head_that_takes_too_long_is_cut_off(row: list[float]) -> None:
+    body = json.dumps(row).encode()
+    whole = b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with process(head_s=1.0) as running, contextlib.ExitStack() as held:
+        url = url_of(running)
+        started = time.monotonic()
+        silent, partial, kept, slow = (held.enter_context(connect(url)) for _ in range(4))
+        partial.sendall(b"GET / HTTP/1.1\r\nHost:")
+        kept.sendall(whole + body)
+        assert read_answer(kept).startswith(b"HTTP/1.1 200 ")
+        slow.sendall(whole + body[:9])  # a body may take as long as it likes
+        assert (read_all(silent), read_all(partial)) == (b"", b"")
+        assert 0.9 < time.monotonic() - started < 5
+        kept.sendall(whole + body)  # between requests it may be idle for longer
+        assert read_answer(kept).startswith(b"HTTP/1.1 200 ")
+        kept.sendall(b"GET / HTTP/1.1\r\nHost:")
+        assert read_all(kept) == b""
+        slow.sendall(body[9:])
+        assert read_answer(slow).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])

@@ -61,7 +61,6 @@ def simulate(
     vae-detect simulate --duration 7d --period 1m --out normal.csv
     vae-detect simulate --duration 1h --fault leak@30m+10m --live --speed 60
     """
-
     if "list" in faults:
         for name, text in FAULTS.items():
             click.echo(f"{name:16} {text}")

@@ -48,7 +48,6 @@ def encode(
     \b
     vae-detect encode recording.csv --model exported/vae.onnx --out codes.csv --picture codes.png
     """
-
     draw = None if picture is None else code_plot()
     detector = load_detector(model, provider, threads)
     summary = write_codes(detector, data, out, form=table_form(**form), picture=picture, draw=draw, force=force)

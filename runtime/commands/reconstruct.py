@@ -29,7 +29,6 @@ def reconstruct(data: Path, model: Path, provider: str, threads: int, out: Path,
     \b
     vae-detect reconstruct recording.csv --model exported/vae.onnx --out expected.csv
     """
-
     summary = write_reconstructions(
         load_detector(model, provider, threads), data, out, form=table_form(**form), force=force
     )

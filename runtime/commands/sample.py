@@ -27,5 +27,4 @@ def sample(model: Path, provider: str, threads: int, n: int, seed: int, out: Pat
     \b
     vae-detect sample --model exported/vae.onnx --n 100 --out new.csv
     """
-
     write_samples(load_detector(model, provider, threads), n, out, seed=seed, force=force)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import functools
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -62,6 +64,20 @@ def normal_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that `make` fills once a run, whichever of its processes asks first."""
+    root = factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder, done = root / name, root / f"{name}.done"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def windows_model(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small detector of windows of 4 rows, trained on `normal_csv`."""
@@ -70,10 +86,13 @@ def windows_model(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) ->
     from vae_detect.training.settings.config import TrainConfig
     from vae_detect.training.train import train
 
-    out = tmp_path_factory.mktemp("windows") / "windows.onnx"
     config = TrainConfig(recipe="vae", kind="windows", window=4, hidden=(16,), latent=3, epochs=5)
-    train(normal_csv, out, config, selection=Selection(), form=TableFormat(), far="0.05")
-    return out
+
+    def make(folder: Path) -> None:
+        out = folder / "windows.onnx"
+        train(normal_csv, out, config, selection=Selection(), form=TableFormat(), far="0.05")
+
+    return made_once(tmp_path_factory, "windows", make) / "windows.onnx"
 
 
 @pytest.fixture(scope="session")

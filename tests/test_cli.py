@@ -47,6 +47,12 @@ def run(*arguments: str | Path, stdin: str | None = None, **env: str) -> subproc
     )
 
 
+def run_here(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The same in this process, which has torch at hand already."""
+    result = CliRunner().invoke(commands, [*map(str, arguments)], prog_name="vae-detect")
+    return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout, result.stderr)
+
+
 def refused(result: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
     """One understandable refusal: this exit code, these words, no traceback, nothing on standard output."""
     assert result.returncode == code, result.stderr
@@ -133,7 +139,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_train_says_what_it_did(trained: Path, normal_csv: Path, tmp_path: Path) -> None:
-    again = run(
+    again = run_here(
         "train",
         normal_csv,
         "--out",
@@ -168,8 +174,7 @@ def test_train_says_what_it_did(trained: Path, normal_csv: Path, tmp_path: Path)
 def test_training_goes_on_after_kill_9(normal_csv: Path, tmp_path: Path, settings: list[str]) -> None:
     whole, killed = tmp_path / "whole.onnx", tmp_path / "killed.onnx"
     arguments = [*settings, "--far", "0.02"]
-    # In this process, which has torch at hand.
-    assert CliRunner().invoke(commands, ["train", str(normal_csv), "--out", str(whole), *arguments]).exit_code == 0
+    assert run_here("train", normal_csv, "--out", whole, *arguments).returncode == 0
     process = subprocess.Popen(
         [COMMAND, "train", str(normal_csv), "--out", str(killed), *arguments],
         stdout=subprocess.DEVNULL,
@@ -182,7 +187,7 @@ def test_training_goes_on_after_kill_9(normal_csv: Path, tmp_path: Path, setting
     process.kill()
     process.wait()
     assert not killed.exists()
-    resumed = run("train", normal_csv, "--out", killed, *arguments, "--resume")
+    resumed = run_here("train", normal_csv, "--out", killed, *arguments, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     for part in ("", ".encoder", ".decoder"):
         assert (tmp_path / f"killed{part}.onnx").read_bytes() == (tmp_path / f"whole{part}.onnx").read_bytes()
@@ -191,8 +196,9 @@ def test_training_goes_on_after_kill_9(normal_csv: Path, tmp_path: Path, setting
 def test_train_windows_and_ae(normal_csv: Path, tmp_path: Path) -> None:
     config = tmp_path / "train.toml"
     config.write_text('recipe = "ae"\nhidden = [16]\nlatent = 2\nepochs = 9\n')
-    made = run("train", normal_csv, "--out", tmp_path / "w.onnx", "--kind", "windows", "--window", "4", "--stride", "2",
-               "--config", config, "--set", "epochs=2", "--far", "0.05", "--exclude", "vibration_mm_s")  # fmt: skip
+    made = run_here("train", normal_csv, "--out", tmp_path / "w.onnx", "--kind", "windows", "--window", "4",
+                    "--stride", "2", "--config", config, "--set", "epochs=2", "--far", "0.05",
+                    "--exclude", "vibration_mm_s")  # fmt: skip
     assert made.returncode == 0, made.stderr
     facts = json.loads(run("inspect", tmp_path / "w.onnx", "--json").stdout)
     assert (facts["recipe"], facts["kind"], facts["window"], facts["stride"]) == ("ae", "windows", 4, 2)

@@ -1,11 +1,6 @@
 """From a CSV to three files, end to end, on the simulated pump station."""
 
-import json
-import os
 import re
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from hashlib import sha256
@@ -15,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
@@ -30,7 +24,7 @@ from vae_detect.training.calibration import min_calibration_rows
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.export.files import Exported
 from vae_detect.training.fitting.fit import Epoch
-from vae_detect.training.settings.config import TrainConfig, configure
+from vae_detect.training.settings.config import TrainConfig
 from vae_detect.training.settings.recipes import SCORES
 from vae_detect.training.train import train
 
@@ -479,59 +473,3 @@ def test_the_lowest_free_energy_of_training_is_the_zero_of_the_score(normal_csv:
     assert np.abs(score).min() == pytest.approx(0.0, abs=1e-3)
     assert found.outcome.bundle.active_units is None
     assert found.outcome.bundle.prior is None
-
-
-# --- several processes -----------------------------------------------------------------------------------------------
-
-SPREAD = {"recipe": "vae", "hidden": "8", "latent": 2, "epochs": 2, "batch": 65, "penalty": "jacobian"}
-SCRIPT = """
-import json
-import sys
-from pathlib import Path
-from vae_detect.runtime.rows.tables import TableFormat
-from vae_detect.training.data.loading import Selection
-from vae_detect.training.settings.config import configure
-from vae_detect.training.train import train
-
-data, out = map(Path, sys.argv[1:3])
-config = configure(json.loads(sys.argv[3]))
-said = []
-outcome = train(data, out, config, selection=Selection(), form=TableFormat(), far="0.1", device="cpu", say=said.append)
-print(bool(said), "none" if outcome is None else list(outcome.bundle.history.training))
-"""
-
-
-def launch(data: Path, out: Path, size: int) -> list[str]:
-    """What each of so many processes printed, as torchrun starts them."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    source = str(ROOT / "src")
-    common = os.environ | {"PYTHONPATH": source, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(data), str(out), json.dumps(SPREAD)],
-            env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(size)
-    ]
-    ends = [process.communicate(timeout=100) for process in running]
-    assert [process.returncode for process in running] == [0] * size, ends
-    return [end[0].strip() for end in ends]
-
-
-def test_two_processes_follow_the_loss_path_of_one(normal_csv: Path, tmp_path: Path) -> None:
-    alone = train(
-        normal_csv, tmp_path / "one.onnx", configure(SPREAD), selection=ANY, form=CSV, far="0.1", device="cpu"
-    )
-    first, second = launch(normal_csv, tmp_path / "two.onnx", 2)
-    assert second == "False none"  # it neither speaks nor writes
-    assert alone is not None
-    losses = json.loads(first.removeprefix("True "))
-    assert len(losses) == 2
-    assert alone.bundle.history is not None
-    assert losses == pytest.approx(alone.bundle.history.training, rel=1e-4)
-    assert sorted(path.name for path in tmp_path.glob("two*")) == ["two.decoder.onnx", "two.encoder.onnx", "two.onnx"]

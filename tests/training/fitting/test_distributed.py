@@ -15,12 +15,16 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from vae_detect.runtime.detector import Detector
+from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.runtime.scoring.framing import windows_at
 from vae_detect.training.data.columns import plan_columns
+from vae_detect.training.data.loading import Selection
 from vae_detect.training.data.split import Split
 from vae_detect.training.fitting.fit import Epoch, fit
 from vae_detect.training.model.autoencoder import Autoencoder
 from vae_detect.training.settings.config import configure
+from vae_detect.training.train import train
 
 SMALL = {"hidden": (8,), "latent": 3, "epochs": 4}
 RUNS: dict[str, dict[str, Any]] = {
@@ -159,6 +163,17 @@ def test_one_process_speaks_and_writes(data: Path, tmp_path: Path) -> None:
     for words in ("900 rows of 5 columns", "promised false-alarm rate 0.05", "parity with ONNX Runtime"):
         assert said.count(words) == 1, said
     assert "arning" not in said
+    alone = train(
+        data, tmp_path / "alone.onnx", configure({"hidden": "8", "epochs": 2}), selection=Selection(),
+        form=TableFormat(), far="0.05", device="cpu",
+    )  # fmt: skip
+    assert alone is not None
+    together = Detector.load(out, provider="cpu").bundle.history
+    assert together is not None
+    assert alone.bundle.history is not None
+    assert together.training == pytest.approx(alone.bundle.history.training, rel=1e-4)
+    for path in tmp_path.glob("alone*"):
+        path.unlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.decoder.onnx", "out.encoder.onnx", "out.onnx"]
 
 

@@ -66,11 +66,12 @@ def compare_with_truth(period_s: int) -> None:
 
 
 def metrics() -> dict[str, float]:
-    """The service's counters of rows, by name."""
+    """The service's counters of rows, by name and labels."""
     with urllib.request.urlopen(f"{URL}/metrics", timeout=5) as reply:
         lines = reply.read().decode().splitlines()
     wanted = ("vae_detect_rows_scored_total", "vae_detect_anomalies_total")
-    return {line.split()[0]: float(line.split()[1]) for line in lines if line.split()[0] in wanted}
+    series = dict(line.rsplit(maxsplit=1) for line in lines if line.partition("{")[0] in wanted)
+    return {name: float(value) for name, value in series.items()}
 
 
 def post(row: list[float]) -> dict[str, object]:

@@ -60,7 +60,7 @@ def finetune(
     """
     with needs("train"):
         from ..finetune import finetune as run
-    outcome = run(
+    made = run(
         model,
         labels,
         out or model.with_name(f"{model.stem}.finetuned.onnx"),
@@ -70,4 +70,4 @@ def finetune(
         force=force,
         say=say,
     )
-    print_made(outcome.files, outcome.bundle, as_json=as_json)
+    print_made(made.files, made.bundle, as_json=as_json)

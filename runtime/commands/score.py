@@ -71,7 +71,7 @@ def score(
     \b
     vae-detect score recording.csv --model exported/vae.onnx --out scores.csv
     vae-detect score photos/ --model tiles.onnx --out scores.csv --heat-maps heat/
-    tail -f live.csv | vae-detect score - --model exported/vae.onnx
+    tail -n +1 -f live.csv | vae-detect score - --model exported/vae.onnx
     """
     if str(data) == "-" and out is not None:
         raise click.UsageError("--out is for files; standard input is answered on standard output")

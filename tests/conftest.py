@@ -7,6 +7,7 @@ import fcntl
 import functools
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +16,13 @@ from typing import Any, NoReturn
 import httpx
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from tiny_images import normal_images, write_detector
 
+from vae_detect.cli import commands
 from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.service.app import Service, create_app
@@ -42,6 +45,12 @@ def pytest_collection_finish() -> None:
 
         once = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
         ONNXRegistry.from_torchlib = once  # type: ignore[method-assign]
+
+
+def run_here(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The same in this process, which has torch at hand already."""
+    result = CliRunner().invoke(commands, [*map(str, arguments)], prog_name="vae-detect")
+    return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout, result.stderr)
 
 
 @pytest.fixture(scope="session")

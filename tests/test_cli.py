@@ -21,11 +21,10 @@ import numpy as np
 import onnxruntime
 import polars
 import pytest
-from click.testing import CliRunner
+from conftest import run_here
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from vae_detect.cli import commands
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.simulation import COLUMNS
 from vae_detect.training.settings.recipes import RECIPES
@@ -45,12 +44,6 @@ def run(*arguments: str | Path, stdin: str | None = None, **env: str) -> subproc
         check=False,
         env={**os.environ, **env},
     )
-
-
-def run_here(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """The same in this process, which has torch at hand already."""
-    result = CliRunner().invoke(commands, [*map(str, arguments)], prog_name="vae-detect")
-    return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout, result.stderr)
 
 
 def refused(result: subprocess.CompletedProcess[str], code: int, *words: str) -> None:

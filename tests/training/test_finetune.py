@@ -16,11 +16,9 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner
-from conftest import Client
+from conftest import Client, run_here
 from numpy.typing import NDArray
 
-from vae_detect.cli import commands
 from vae_detect.runtime.bundle import Calibration
 from vae_detect.runtime.describe import describe, describe_range
 from vae_detect.runtime.detector import Detector
@@ -458,12 +456,6 @@ def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False)
 
 
-def command_here(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """The same in this process, which has torch at hand already."""
-    result = CliRunner().invoke(commands, [*map(str, arguments)], prog_name="vae-detect")
-    return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout, result.stderr)
-
-
 def test_the_command(model: Path, labels_csv: Path, normal_csv: Path, tmp_path: Path) -> None:
     for path in model.parent.glob("pump*.onnx"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -475,10 +467,10 @@ def test_the_command(model: Path, labels_csv: Path, normal_csv: Path, tmp_path: 
     ]
     assert "labels: 6 of faults, 6 of false alarms or normal rows" in made.stderr
     assert re.search(r"promised false-alarm rate 0\.05, really between", made.stderr)
-    again = command_here("finetune", "-m", start, "--labels", labels_csv, "--data", normal_csv)
+    again = run_here("finetune", "-m", start, "--labels", labels_csv, "--data", normal_csv)
     assert (again.returncode, again.stdout) == (2, "")
     assert "exists already; pass --force" in again.stderr
-    as_json = command_here("finetune", "-m", start, "--labels", labels_csv, "--data", normal_csv, "--force", "--json")
+    as_json = run_here("finetune", "-m", start, "--labels", labels_csv, "--data", normal_csv, "--force", "--json")
     assert json.loads(as_json.stdout)["finetuning"]["faults"] == 6
     shown = command("inspect", out)
     assert "fine-tuned from" in shown.stdout

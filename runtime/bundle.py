@@ -1,4 +1,4 @@
-"""The metadata that travels inside the ONNX file, and the names of the graph's inputs and outputs.
+"""The metadata that travels inside the ONNX file.
 
 Training writes a `Bundle`, the runtime reads it; nothing else is agreed between the two halves.
 It is stored as JSON under one key of the model's ``metadata_props``.
@@ -13,33 +13,13 @@ import msgspec
 
 from .errors import ModelError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+"""Of the files that training writes."""
+
+READABLE_SCHEMAS = (2, 3)
+"""Of files that are loaded. A scorer of schema 2 has inputs with defaults beside X."""
+
 METADATA_KEY = "vae_detect"
-
-# Graph inputs. Every one of the scorer but X has a default in the file (an initializer of the same name).
-X = "x"
-THRESHOLD = "threshold"
-NOISE = "noise"
-KNOTS = "calibration_knots"
-INVERSE_WIDTHS = "calibration_inverse_widths"
-LOG_STEPS = "calibration_log_steps"
-
-# Graph outputs.
-SCORE = "score"
-P_VALUE = "p_value"
-IS_ANOMALY = "is_anomaly"
-RECONSTRUCTION_ERROR = "reconstruction_error"
-ELBO = "elbo"
-KL = "kl"
-CONTRIBUTION = "contribution"
-RECONSTRUCTION = "reconstruction"
-LATENT = "latent"
-MEAN = "mean"
-LOG_VARIANCE = "log_variance"
-SCALE = "scale"
-HEAT_MAP = "heat_map"
-INDICES = "indices"
-"""Output of an encoder that pools, and second input of its decoder: where in each block the maximum stood."""
 
 T = TypeVar("T")
 
@@ -277,7 +257,10 @@ def read_bundle(text: str | None, source: str) -> Bundle:
         raise ModelError(
             f"{source}: no vae-detect metadata in this ONNX file; expected a file written by 'vae-detect train'"
         )
-    _check_version(text, source)
+    found = _decode(text, _Versioned, source)
+    if found.part != "scorer":
+        raise ModelError(f"{source}: this is the {found.part} of a detector; name its scorer instead (NAME.onnx)")
+    _check_version(found, source)
     bundle = _decode(text, Bundle, source)
     _check(bundle, source)
     return bundle
@@ -287,16 +270,15 @@ def read_part(text: str | None, source: str) -> Part:
     """The `Part` in an encoder's or decoder's metadata; raises like `read_bundle`."""
     if text is None:
         raise ModelError(f"{source}: no vae-detect metadata in this ONNX file; expected one written beside a scorer")
+    _check_version(_decode(text, _Versioned, source), source)
     return _decode(text, Part, source)
 
 
-def _check_version(text: str, source: str) -> None:
-    found = _decode(text, _Versioned, source)
-    if found.part != "scorer":
-        raise ModelError(f"{source}: this is the {found.part} of a detector; name its scorer instead (NAME.onnx)")
-    if found.schema_version != SCHEMA_VERSION:
+def _check_version(found: _Versioned, source: str) -> None:
+    if found.schema_version not in READABLE_SCHEMAS:
+        readable = " and ".join(map(str, READABLE_SCHEMAS))
         raise ModelError(
-            f"{source}: metadata schema {found.schema_version}, this version reads schema {SCHEMA_VERSION}; "
+            f"{source}: metadata schema {found.schema_version}, this version reads schemas {readable}; "
             + ("upgrade vae-detect" if found.schema_version > SCHEMA_VERSION else "train and export the model again")
         )
 

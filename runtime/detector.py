@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import bundle as graph
+from . import graph
 from .arrays import as_float32, as_indices, as_uint8
 from .bundle import Bundle, read_bundle, read_part
 from .errors import InputError, ModelError

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import bundle as graph
+from . import graph
 from .bundle import Bundle
 from .errors import ModelError
 from .session import Session

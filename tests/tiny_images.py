@@ -11,8 +11,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from vae_detect.runtime import bundle as graph
+from vae_detect.runtime import graph
 from vae_detect.runtime.bundle import (
+    METADATA_KEY,
     SCHEMA_VERSION,
     Bundle,
     Calibration,
@@ -168,8 +169,7 @@ def _scorer(image: Image, threshold: float) -> onnx.ModelProto:
         "slope": np.float32(np.log(0.01) / max(threshold, 1.0)),
         graph.THRESHOLD: np.float32(threshold),
     }
-    inputs = [_input(image), _info(graph.THRESHOLD, TensorProto.FLOAT, [])]
-    return _model(nodes, inputs, outputs, constants)
+    return _model(nodes, [_input(image)], outputs, constants)
 
 
 def _code() -> list[onnx.NodeProto]:
@@ -228,5 +228,5 @@ def _part(part: str) -> str:
 
 
 def _finish(model: onnx.ModelProto, text: str) -> bytes:
-    helper.set_model_props(model, {graph.METADATA_KEY: text})
+    helper.set_model_props(model, {METADATA_KEY: text})
     return bytes(model.SerializeToString(deterministic=True))

@@ -13,7 +13,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from ..runtime.bundle import Bundle, Calibration, Finetuning
+from ..runtime.bundle import SCHEMA_VERSION, Bundle, Calibration, Finetuning
 from ..runtime.describe import describe_calibration
 from ..runtime.detector import Detector
 from ..runtime.errors import InputError
@@ -25,7 +25,7 @@ from .data.loading import Selection, load_table
 from .data.split import is_ordered, split
 from .export.files import Exported, Files, export_id, finish_parts, write_detector
 from .export.graft import graft
-from .export.graphs import Defaults, Graphs
+from .export.graphs import Constants, Graphs
 from .export.parity import compare, golden, hostile_inputs
 from .labels.feedback import Fit
 from .labels.reviews import FAULT, ScoredRows, choose_labels, in_parts, read_reviews, score_recording
@@ -55,6 +55,7 @@ def finetune(
     data: Path | None = None,
     form: TableFormat,
     force: bool = False,
+    overridable: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Exported:
     """Correct a detector by confirmed faults and false alarms, and write the three files of a new one.
@@ -67,6 +68,7 @@ def finetune(
     out : the new scorer's path, NAME.onnx
     data : recording of normal operation for the new threshold; of the one that the model was trained on, only the rows
         that were held out are used. None takes the rows of `labels` that are no confirmed faults
+    overridable : whether threshold and p-value table are inputs too, and the noise where `model` holds any
     say : called with a line for the user
 
     Raises
@@ -91,7 +93,7 @@ def finetune(
     normal = _of_labels(fit, recording, label, labels, say) if data is None else _of_data(detector, fit, data, form)
     calibration = _calibrate(detector.bundle, normal, data)
     say(describe_calibration(calibration))
-    made = _export(detector, fit, recording, normal, calibration, files=files, labels=labels)
+    made = _export(detector, fit, recording, normal, calibration, files=files, labels=labels, overridable=overridable)
     say(f"parity with ONNX Runtime: scores within {made.bundle.parity.max_relative_error:.1e}, no verdict flips")
     return made
 
@@ -179,15 +181,15 @@ def _export(
     *,
     files: Files,
     labels: Path,
+    overridable: bool,
 ) -> Exported:
     """Graft, certify and write."""
     old, correction = detector.bundle, fit.correction()
-    # The noise points, where there are any, stay in the graph as they are.
-    defaults = Defaults(calibration.threshold, calibration.knot_scores, calibration.knot_log10_p, noise=None)
+    constants = Constants(calibration.threshold, calibration.knot_scores, calibration.knot_log10_p, None, overridable)
     parent = onnx.load_from_string(read_model_file(detector.path))
     shown = np.concatenate([fit.labelled[fit.is_fault == fault][:_GOLDEN_LABELS] for fault in (True, False)])
     golden_x = np.concatenate([detector.golden_inputs(), windows_at(recording.values, shown, old.window)])
-    scorer = graft(parent, correction, defaults, torch.from_numpy(golden_x[:2]))
+    scorer = graft(parent, correction, constants, torch.from_numpy(golden_x[:2]))
     along = np.linspace(0, len(normal.rows) - 1, min(len(normal.rows), _CERTIFIED)).astype(int)
     x = np.concatenate([golden_x, windows_at(normal.values, normal.rows[along], old.window), hostile_inputs(old)])
     with torch.no_grad():
@@ -207,6 +209,7 @@ def _export(
     finished = finish_parts(graphs, identity)
     bundle = msgspec.structs.replace(
         old,
+        schema_version=SCHEMA_VERSION,
         export_id=identity,
         score=f"{old.score}; corrected by labels",
         calibration=calibration,

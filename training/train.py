@@ -50,6 +50,7 @@ def train(
     rate_hz: float | None = None,
     device: str = "auto",
     licence: str = "",
+    overridable: bool = False,
     resume: bool = False,
     say: Callable[[str], None] = lambda text: None,
     report: Callable[[Epoch], None] = lambda epoch: None,
@@ -64,6 +65,7 @@ def train(
     out : the scorer's path, NAME.onnx; encoder and decoder are written beside it
     far : promised false-alarm rate, per row ("0.01", "1%") or per time ("1/day")
     rate_hz : rows per second, for rates per time; taken from the time stamps when None
+    overridable : whether threshold, p-value table and noise are inputs of the scorer, with defaults
     say, report : called with a line for the user, and after every epoch
 
     Raises InputError when data or settings cannot be used or `far` asks more than the calibration rows support,
@@ -79,7 +81,10 @@ def train(
         say(note)
     checkpoint, identity = out.with_suffix(".checkpoint"), _fingerprint(plan.table, config, selection, form, world)
     history = _fit(model.to(where), plan, checkpoint, identity, world=world, resume=resume, report=report)
-    made = None if world.rank else _export(model.cpu().eval(), plan, history, files, licence=licence, say=say)
+    made = None
+    if not world.rank:
+        model = model.cpu().eval()
+        made = _export(model, plan, history, files, licence=licence, overridable=overridable, say=say)
     if made is not None:
         checkpoint.unlink(missing_ok=True)
     world.wait()
@@ -152,6 +157,7 @@ def _export(
     files: Files,
     *,
     licence: str,
+    overridable: bool,
     say: Callable[[str], None],
 ) -> Exported:
     """Settles and calibrates the trained model, and writes the three files."""
@@ -162,7 +168,15 @@ def _export(
     calibration = calibrate(scores, far=plan.far, dependence_rows=run)
     say(describe_calibration(calibration))
     made = assemble(
-        model, table, parts, scores=scores, calibration=calibration, history=history, files=files, licence=licence
+        model,
+        table,
+        parts,
+        scores=scores,
+        calibration=calibration,
+        history=history,
+        files=files,
+        licence=licence,
+        overridable=overridable,
     )
     bundle = made.bundle
     if bundle.active_units is not None:

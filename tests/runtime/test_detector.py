@@ -353,33 +353,6 @@ def test_the_moved_feature_contributes_most(detector: Detector, normal_rows: Flo
     assert detector.score(rows).is_anomaly.all()
 
 
-def test_the_threshold_can_be_overridden_in_a_bare_session(normal_rows: Floats) -> None:
-    session = bare(MODEL)
-    score = session.run(["score"], {"x": normal_rows})[0]
-    middle = np.array(np.median(score), np.float32)
-    same, verdict = session.run(["score", "is_anomaly"], {"x": normal_rows, "threshold": middle})
-    assert same.tobytes() == score.tobytes()
-    assert np.array_equal(verdict, score > middle)
-    assert verdict.any()
-    assert not verdict.all()
-
-
-def test_the_noise_can_be_overridden_in_a_bare_session(normal_rows: Floats) -> None:
-    session = bare(MODEL)
-    x = normal_rows[:20]
-    score, kl = session.run(["score", "kl"], {"x": x})
-    zeros = np.zeros((1, 8), np.float32)  # the posterior's mean, which is the default
-    assert session.run(["score"], {"x": x, "noise": zeros})[0].tobytes() == score.tobytes()
-    noise = np.full((1, 8), 0.5, np.float32)
-    moved, moved_kl = session.run(["score", "kl"], {"x": x, "noise": noise})
-    assert moved_kl.tobytes() == kl.tobytes()
-    mean, log_variance = bare(MODEL.with_name("vae.encoder.onnx")).run(["mean", "log_variance"], {"x": x})
-    codes = mean + np.exp(log_variance / 2) * noise
-    r, scale = bare(MODEL.with_name("vae.decoder.onnx")).run(["reconstruction", "scale"], {"latent": codes})
-    error = ((x.astype(np.float64) - r) ** 2 / (2 * scale.astype(np.float64) ** 2)).sum(1)
-    np.testing.assert_allclose(moved, error + kl, rtol=1e-4)
-
-
 # --- images ----------------------------------------------------------------------------------------------------------
 
 

@@ -111,6 +111,8 @@ def rename_output(model: onnx.ModelProto) -> None:
 def require_threshold(model: onnx.ModelProto) -> None:
     [tensor] = [tensor for tensor in model.graph.initializer if tensor.name == "threshold"]
     model.graph.initializer.remove(tensor)
+    if "threshold" not in {item.name for item in model.graph.input}:
+        model.graph.input.append(onnx.helper.make_tensor_value_info("threshold", onnx.TensorProto.FLOAT, []))
 
 
 def take_double(model: onnx.ModelProto) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from sklearn.metrics import roc_auc_score
 
-from vae_detect.runtime import bundle as graph
+from vae_detect.runtime import graph
 from vae_detect.runtime.bundle import Bundle
 from vae_detect.runtime.describe import describe
 from vae_detect.runtime.detector import Detector

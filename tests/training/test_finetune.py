@@ -24,7 +24,6 @@ from vae_detect.runtime.describe import describe, describe_range
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.rows.csv_text import TableFormat
-from vae_detect.runtime.session import Session
 from vae_detect.runtime.simulation import COLUMNS, Fault, csv_lines, simulate
 from vae_detect.training.calibration import calibrate
 from vae_detect.training.data.loading import Selection
@@ -256,16 +255,6 @@ def test_the_graph_keeps_its_contract(tuned: Tuned) -> None:
     # What computed the old p-value is gone: there is one exp(log p), and one set of knots.
     knots = [node for node in after.graph.node if "calibration_knots" in node.input]
     assert len(knots) == 1
-
-
-def test_optional_inputs_still_override(tuned: Tuned, normal_rows: NDArray[np.float32]) -> None:
-    session = Session(tuned.after.path.read_bytes(), source="tuned", provider="cpu")
-    score = session.run(["score"], {"x": normal_rows})[0]
-    middle = np.float32(np.median(score))
-    verdict = session.run(["is_anomaly"], {"x": normal_rows, "threshold": np.asarray(middle)})[0]
-    assert verdict.sum() == (score > middle).sum()
-    moved = session.run(["score"], {"x": normal_rows, "noise": np.ones((1, 2), np.float32)})[0]
-    assert np.abs(moved - score).max() > 0.01
 
 
 def test_the_same_labels_give_the_same_bytes(

@@ -87,7 +87,7 @@ def test_the_parts_belong_to_the_scorer(vae: Trained) -> None:
     for name, path in (("encoder", files.encoder), ("decoder", files.decoder)):
         content = path.read_bytes()
         part = read_part(Session(content, source=name, provider="cpu").metadata, name)
-        assert (part.part, part.export_id, part.schema_version) == (name, bundle.export_id, 2)
+        assert (part.part, part.export_id, part.schema_version) == (name, bundle.export_id, 3)
         assert getattr(bundle.parts, f"{name}_sha256") == sha256(content).hexdigest()
 
 

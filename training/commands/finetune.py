@@ -35,6 +35,11 @@ from .made import print_made
     type=click.Path(dir_okay=False, path_type=Path),
     help="The scorer to write; its encoder and decoder go beside it.  [default: NAME.finetuned.onnx beside the model]",
 )
+@click.option(
+    "--overridable",
+    is_flag=True,
+    help="Let threshold, noise and p-value table be inputs of the scorer, with defaults. ONNX Runtime warns of each.",
+)
 @click.option("--force", is_flag=True, help="Replace --out when it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
 @cell_options
@@ -45,6 +50,7 @@ def finetune(
     data: Path | None,
     out: Path | None,
     force: bool,
+    overridable: bool,
     as_json: bool,
     **form: Any,
 ) -> None:
@@ -68,6 +74,7 @@ def finetune(
         data=data,
         form=table_form(**form),
         force=force,
+        overridable=overridable,
         say=say,
     )
     print_made(made.files, made.bundle, as_json=as_json)

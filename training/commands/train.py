@@ -78,6 +78,11 @@ def column_names(_ctx: click.Context, _parameter: click.Parameter, value: str | 
     "--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train."
 )
 @click.option("--licence", default="", help="Licence of the model, kept in the file.")
+@click.option(
+    "--overridable",
+    is_flag=True,
+    help="Let threshold, noise and p-value table be inputs of the scorer, with defaults. ONNX Runtime warns of each.",
+)
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint that a stopped run left beside --out.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
 @table_options

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+import onnx
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from ...runtime import bundle as graph
+from ...runtime import graph
+from ...runtime.bundle import Prior
 from ...runtime.detector import Detector
 from ...runtime.scoring.framing import windows_at
 from ...runtime.session import Session, read_model_file
+from ..export.graft import open_at_code
 from .labelled import Labelled
 
 if TYPE_CHECKING:
@@ -53,7 +56,7 @@ def log_likelihood(detector: Detector, labelled: Labelled) -> LogLikelihood | No
 def importance_weights(detector: Detector, x: NDArray[Any], *, samples: int, seed: int = 0) -> NDArray[np.float64]:
     """log p(x, z_k) - log q(z_k | x) at codes drawn from q, of the standardised inputs: (samples, inputs).
 
-    From the ONNX files alone: the encoder gives q, the scorer's optional input `noise` chooses z_k.
+    From the ONNX files alone: the encoder gives q, and the scorer is opened where it decodes z_k.
 
     Parameters
     ----------
@@ -68,25 +71,24 @@ def importance_weights(detector: Detector, x: NDArray[Any], *, samples: int, see
     assert bundle.prior is not None
     feeds = {graph.X: x}
     mean, log_variance = detector.open_part("encoder")[0].run([graph.MEAN, graph.LOG_VARIANCE], feeds)
-    scorer = Session(read_model_file(detector.path), source=str(detector.path))
-    error, kl, elbo = scorer.run([graph.RECONSTRUCTION_ERROR, graph.KL, graph.ELBO], feeds)
+    scorer, source = onnx.load_from_string(read_model_file(detector.path)), str(detector.path)
+    at_code = Session(open_at_code(scorer).SerializeToString(), source=source)
+    error, kl, elbo = Session(scorer.SerializeToString(), source=source).run(
+        [graph.RECONSTRUCTION_ERROR, graph.KL, graph.ELBO], feeds
+    )
     log_normaliser = float(np.median(-(elbo + error + kl).astype(np.float64)))
     scale = np.exp(0.5 * log_variance.astype(np.float64))
-    points = int(str(bundle.settings["points"]))
     generator = np.random.default_rng(seed)
     log_weights: list[NDArray[np.float64]] = []
     for _ in range(samples):
-        noise = generator.standard_normal((1, bundle.latent), dtype=np.float32)
-        # Where the graph averages over several points, all are put at the same place.
-        fed = noise if points == 1 else np.repeat(noise[None], points, axis=0)
-        (error,) = scorer.run([graph.RECONSTRUCTION_ERROR], {**feeds, graph.NOISE: fed})
-        z = mean.astype(np.float64) + scale * noise
+        z = mean.astype(np.float64) + scale * generator.standard_normal((1, bundle.latent), dtype=np.float32)
+        (error,) = at_code.run([graph.RECONSTRUCTION_ERROR], {**feeds, graph.LATENT: z.astype(np.float32)})
         log_q = norm.logpdf(z, mean, scale).sum(axis=1)
         log_weights.append(-error - log_normaliser + log_prior(z, bundle.prior) - log_q)
     return np.array(log_weights)
 
 
-def log_prior(z: NDArray[np.float64], prior: graph.Prior) -> NDArray[np.float64]:
+def log_prior(z: NDArray[np.float64], prior: Prior) -> NDArray[np.float64]:
     """log p(z) of codes (inputs, latent): (inputs,)."""
     each = norm.logpdf(z[:, None], np.array(prior.means), np.array(prior.scales)).sum(axis=2)  # (inputs, components)
     log_p: NDArray[np.float64] = logsumexp(each + np.log(prior.weights), axis=1)

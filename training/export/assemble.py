@@ -22,7 +22,7 @@ from ..fitting.objective import active_units
 from ..model.autoencoder import Autoencoder
 from ..settings.recipes import SCORES
 from .files import Exported, Files, export_id, finish_parts, write_detector
-from .graphs import Defaults, build_graphs
+from .graphs import Constants, build_graphs
 from .parity import certify, golden
 
 NUMBERS = ("linear", "log", "logit")
@@ -39,6 +39,7 @@ def assemble(
     history: Sequence[Epoch],
     files: Files,
     licence: str = "",
+    overridable: bool = False,
 ) -> Exported:
     """Builds the graphs, certifies them, and writes the three files.
 
@@ -47,8 +48,9 @@ def assemble(
     model : trained and settled, on the CPU
     scores : of the calibration inputs
     history : of the training
+    overridable : whether threshold, p-value table and noise are inputs of the scorer, with defaults
     """
-    graphs = build_graphs(model, Defaults.of(model, calibration))
+    graphs = build_graphs(model, Constants.of(model, calibration, overridable=overridable))
     golden_x, sample = _shown_inputs(model, table, parts, scores)
     parity = certify(model, graphs.scorer, np.concatenate([golden_x, sample]), calibration.threshold)
     settings = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(model.config).items()}

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import onnx
 
-from ...runtime import bundle as graph
-from ...runtime.bundle import SCHEMA_VERSION, Bundle, Part, Parts
+from ...runtime.bundle import METADATA_KEY, SCHEMA_VERSION, Bundle, Part, Parts
 from ...runtime.errors import InputError
 from ...runtime.output import write_together
 from .graphs import Graphs
@@ -76,6 +75,6 @@ def write_detector(files: Files, scorer: onnx.ModelProto, parts: PartFiles, bund
 
 
 def _with_metadata(model: onnx.ModelProto, text: str) -> bytes:
-    onnx.helper.set_model_props(model, {graph.METADATA_KEY: text})
+    onnx.helper.set_model_props(model, {METADATA_KEY: text})
     content: bytes = model.SerializeToString(deterministic=True)
     return content

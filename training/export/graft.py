@@ -1,15 +1,16 @@
-"""A scorer's graph with the correction that labels ask for put before its p-value and verdict."""
+"""Scorers' graphs changed: a correction that labels ask for before p-value and verdict, a code of one's own choice."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
 
-from ...runtime import bundle as graph
-from .graphs import Defaults, add_defaults, p_value, refuse_unsound, strip, to_onnx
+from ...runtime import graph
+from .graphs import Constants, name_outputs, p_value, refuse_unsound, store, strip, to_onnx
 
 _REPLACED = (graph.SCORE, graph.P_VALUE, graph.IS_ANOMALY)
 
@@ -36,12 +37,12 @@ class Finetuned(nn.Module):
         return corrected, p_value(corrected, knots, inverse_widths, log_steps), corrected > threshold
 
 
-def graft(scorer: onnx.ModelProto, correction: nn.Module, defaults: Defaults, x: Tensor) -> onnx.ModelProto:
+def graft(scorer: onnx.ModelProto, correction: nn.Module, constants: Constants, x: Tensor) -> onnx.ModelProto:
     """A scorer's graph with its score corrected, as `Finetuned` has it; `x` is an example of two inputs.
 
-    The names of inputs and outputs stay. What led from the old score to the old p-value and verdict goes.
+    The names of outputs stay. What led from the old score to the old p-value and verdict goes.
     """
-    arrays = defaults.arrays()
+    arrays = constants.arrays()
     example = [torch.from_numpy(array) for array in arrays.values()]
     axes: dict[str, Any] = {graph.X: {0: "batch"}, graph.SCORE: {0: "batch"}, graph.THRESHOLD: None}
     axes |= {name: {0: "knots"} for name in (graph.KNOTS, graph.INVERSE_WIDTHS, graph.LOG_STEPS)}
@@ -51,8 +52,8 @@ def graft(scorer: onnx.ModelProto, correction: nn.Module, defaults: Defaults, x:
     new = onnx.compose.add_prefix(new, "finetuned.", rename_inputs=False, rename_outputs=False)
     outputs = [output.name for output in scorer.graph.output]
     kept = [name for name in outputs if name not in _REPLACED[1:]]
-    inner = [item.name for item in scorer.graph.input if item.name not in arrays]
-    base = onnx.utils.Extractor(scorer).extract_model(inner, kept)
+    # The noise, where there is any, stays in the graph as it is.
+    base = onnx.utils.Extractor(scorer).extract_model([graph.X], kept)
     _rename(base.graph, graph.SCORE, _OLD_SCORE)
     ends = {output.name: output for part in (base, new) for output in part.graph.output}
     merged = onnx.ModelProto()
@@ -61,18 +62,39 @@ def graft(scorer: onnx.ModelProto, correction: nn.Module, defaults: Defaults, x:
     main.name = scorer.graph.name
     main.node.extend(new.graph.node)
     main.initializer.extend(new.graph.initializer)
-    main.input.extend(item for item in new.graph.input if item.name in arrays)
     del main.output[:]
     main.output.extend(ends[name] for name in outputs)
-    add_defaults(merged, arrays)
+    store(merged, constants)
     strip(merged)
+    name_outputs(merged)
     onnx.checker.check_model(merged, full_check=True)
     refuse_unsound(merged)
     return merged
 
 
+def open_at_code(scorer: onnx.ModelProto) -> onnx.ModelProto:
+    """A scorer that takes the code to decode as its input `latent`, of which `reconstruction_error` then is.
+
+    Where the error is a mean over several noise points they are all put at 0, so that this is its value at the code.
+    """
+    opened = onnx.ModelProto()
+    opened.CopyFrom(scorer)
+    main = opened.graph
+    [code] = [output for output in main.output if output.name == graph.LATENT]
+    for node in main.node:
+        node.output[:] = ["code_of_x" if name == graph.LATENT else name for name in node.output]
+    main.output.remove(code)
+    main.input.append(code)
+    for tensor in main.initializer:
+        if tensor.name == graph.NOISE:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.zeros(tensor.dims, np.float32), graph.NOISE))
+    return opened
+
+
 def _rename(main: onnx.GraphProto, old: str, new: str) -> None:
-    for names in (*(node.input for node in main.node), *(node.output for node in main.node)):
-        names[:] = [new if name == old else name for name in names]
+    for node in main.node:
+        node.name = new if node.name == old else node.name
+        for names in (node.input, node.output):
+            names[:] = [new if name == old else name for name in names]
     for item in main.output:
         item.name = new if item.name == old else item.name

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from ...runtime import bundle as graph
+from ...runtime import graph
 from ...runtime.bundle import Calibration
 from ...runtime.errors import ParityError
 from ..model.autoencoder import Autoencoder, example_input
@@ -33,21 +33,25 @@ _RANDOM_OPS = frozenset(
 
 
 @dataclass(frozen=True)
-class Defaults:
-    """Values of the scorer's optional inputs, stored in the file as initializers."""
+class Constants:
+    """Threshold, p-value table and noise, stored in the scorer as initializers of these names."""
 
     threshold: float
     knot_scores: Sequence[float]
     knot_log10_p: Sequence[float]
     noise: NDArray[np.float32] | None
+    overridable: bool = False
+    """Whether they are inputs too, whose defaults are the initializers (ONNX IR, from version 4)."""
 
     @classmethod
-    def of(cls, model: Autoencoder, calibration: Calibration) -> Defaults:
+    def of(cls, model: Autoencoder, calibration: Calibration, *, overridable: bool = False) -> Constants:
         noise = None if model.noise is None else model.noise.numpy()
-        return cls(calibration.threshold, calibration.knot_scores, calibration.knot_log10_p, noise)
+        if noise is not None and not overridable and not noise.any():
+            noise = None  # the posterior's mean: nothing to add to it
+        return cls(calibration.threshold, calibration.knot_scores, calibration.knot_log10_p, noise, overridable)
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """By input name, in the order of the scorer's arguments."""
+        """By name, in the order of the scorer's arguments."""
         scores, log10_p = np.asarray(self.knot_scores), np.asarray(self.knot_log10_p)
         values: dict[str, Any] = {
             graph.THRESHOLD: self.threshold,
@@ -130,7 +134,7 @@ def p_value(score: Tensor, knots: Tensor, inverse_widths: Tensor, log_steps: Ten
 
     log p(s) = sum_j log_steps_j clip((s - knots_j) inverse_widths_j, 0, 1)
 
-    with the three arrays from `Defaults.arrays`. It takes 5 operators, and differences of knots are not taken at every
+    with the three arrays from `Constants.arrays`. It takes 5 operators, and differences of knots are not taken at every
     call, as they would be with the table itself as input.
     """
     reached = torch.clamp((score - knots) * inverse_widths, 0.0, 1.0)  # (knots - 1, batch): long rows vectorise
@@ -145,17 +149,17 @@ class Graphs(NamedTuple):
     decoder: onnx.ModelProto
 
 
-def build_graphs(model: Autoencoder, defaults: Defaults) -> Graphs:
+def build_graphs(model: Autoencoder, constants: Constants) -> Graphs:
     """The three graphs of a model on the CPU, in eval mode."""
     x = example_input(model, 2)
-    arrays = defaults.arrays()
+    arrays = constants.arrays()
     example = [torch.from_numpy(array) for array in arrays.values()]
     axes: dict[str, Any] = {graph.X: {0: "batch"}, graph.THRESHOLD: None}
     axes |= {name: {0: "knots"} for name in (graph.KNOTS, graph.INVERSE_WIDTHS, graph.LOG_STEPS)}
     if graph.NOISE in arrays:
         axes[graph.NOISE] = None
     scorer = to_onnx(Scorer(model), (x, *example), axes, (graph.X, *arrays), scorer_outputs(model))
-    add_defaults(scorer, arrays)
+    store(scorer, constants)
     codes = (graph.MEAN, graph.LOG_VARIANCE) if model.is_gaussian else (graph.LATENT,)
     latent, indices = torch.zeros(2, model.config.latent), _example_indices(model, x)
     places = (graph.INDICES,) if indices else ()
@@ -197,6 +201,7 @@ def to_onnx(
         raise ParityError("torch.onnx.export gave no graph")
     model = program.model_proto
     strip(model)
+    name_outputs(model)
     model.ir_version = IR_VERSION
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -229,10 +234,31 @@ def strip(model: onnx.ModelProto) -> None:
     del main.value_info[:]
 
 
-def add_defaults(model: onnx.ModelProto, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-    """Makes inputs optional: an initializer with the name of an input is its default (ONNX IR, from version 4)."""
-    for name, array in arrays.items():
-        model.graph.initializer.append(numpy_helper.from_array(array, name))
+def store(model: onnx.ModelProto, constants: Constants) -> None:
+    """Makes of a scorer's inputs but `x` initializers, which stay inputs where they are to be overridable."""
+    main = model.graph
+    main.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.arrays().items())
+    others = [item for item in main.input if item.name in graph.OPTIONAL]
+    for item in others:
+        main.input.remove(item)
+    if constants.overridable:
+        stored = {tensor.name: tensor for tensor in main.initializer}
+        main.input.extend(_info(stored[name]) for name in graph.OPTIONAL if name in stored)
+
+
+def _info(tensor: onnx.TensorProto) -> onnx.ValueInfoProto:
+    """What an input says of itself whose default this is; a p-value table may have any number of knots."""
+    shape: list[int | str] = [*tensor.dims]
+    if tensor.name in (graph.KNOTS, graph.INVERSE_WIDTHS, graph.LOG_STEPS):
+        shape[0] = "knots"
+    return onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, shape)
+
+
+def name_outputs(model: onnx.ModelProto) -> None:
+    """Gives each node that makes an output the output's name, by which tools and other engines show it."""
+    outputs = {item.name for item in model.graph.output}
+    for node in model.graph.node:
+        node.name = next((name for name in node.output if name in outputs), node.name)
 
 
 def refuse_unsound(model: onnx.ModelProto) -> None:

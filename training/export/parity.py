@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from ...runtime import bundle as graph
+from ...runtime import graph
 from ...runtime.bundle import Bundle, Golden, Parity
 from ...runtime.errors import InputError, ParityError
 from ...runtime.session import Session

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from vae_detect.runtime.bundle import Column, Image
 from vae_detect.runtime.session import Session
 from vae_detect.training.calibration import calibrate
-from vae_detect.training.export.graphs import Defaults, Graphs, build_graphs
+from vae_detect.training.export.graphs import Constants, Graphs, build_graphs
 from vae_detect.training.model.autoencoder import Autoencoder
 from vae_detect.training.settings.config import TrainConfig
 
@@ -105,4 +105,12 @@ def tampered(model: onnx.ModelProto, *, by: float = 1.01) -> onnx.ModelProto:
 def export(name: str) -> Exported:
     """A configuration exported, once: it takes seconds."""
     model = build(name)
-    return Exported(model, build_graphs(model, Defaults.of(model, CALIBRATION)), some_inputs(model, 50))
+    return Exported(model, build_graphs(model, Constants.of(model, CALIBRATION)), some_inputs(model, 50))
+
+
+@cache
+def overridable(name: str) -> Exported:
+    """The same with optional inputs."""
+    model = build(name)
+    graphs = build_graphs(model, Constants.of(model, CALIBRATION, overridable=True))
+    return Exported(model, graphs, some_inputs(model, 50))

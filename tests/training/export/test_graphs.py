@@ -13,13 +13,13 @@ from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from small_exports import CALIBRATION, CONFIGS, POINT_CODES, Exported, build, export, some_inputs
+from small_exports import CALIBRATION, CONFIGS, POINT_CODES, Exported, build, export, overridable, some_inputs
 
 from vae_detect.runtime.errors import ParityError
 from vae_detect.training.export.files import export_id
-from vae_detect.training.export.graphs import Defaults, build_graphs, p_value, scorer_outputs
+from vae_detect.training.export.graphs import Constants, build_graphs, p_value, scorer_outputs
 
-OPTIONAL = ["threshold", "calibration_knots", "calibration_inverse_widths", "calibration_log_steps"]
+TABLE = ["threshold", "calibration_knots", "calibration_inverse_widths", "calibration_log_steps"]
 
 RANDOM_OPS = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
@@ -75,15 +75,32 @@ def test_nothing_of_this_machine_is_in_the_file(exported: Exported) -> None:
         assert not model.metadata_props
 
 
-def test_optional_inputs_have_defaults_in_the_file() -> None:
-    for name in CONFIGS:
-        exported = export(name)
-        graph = exported.graphs.scorer.graph
-        inputs = [item.name for item in graph.input]
-        expected = [*OPTIONAL] if name in POINT_CODES else [*OPTIONAL, "noise"]
-        assert inputs == ["x", *expected]
-        assert set(expected) <= {tensor.name for tensor in graph.initializer}
-        assert "x" not in {tensor.name for tensor in graph.initializer}
+def test_the_scorer_takes_x_and_nothing_else(exported: Exported) -> None:
+    main = exported.graphs.scorer.graph
+    assert [item.name for item in main.input] == ["x"]
+    assert set(TABLE) <= {tensor.name for tensor in main.initializer}
+    assert not {"x", "code_of_x"} & {tensor.name for tensor in main.initializer}
+
+
+def test_an_overridable_scorer_has_optional_inputs_with_defaults_in_the_file() -> None:
+    for exported, noise in ((overridable("ae"), []), (overridable("vae"), ["noise"])):
+        main = exported.graphs.scorer.graph
+        assert [item.name for item in main.input] == ["x", *TABLE, *noise]
+        assert {*TABLE, *noise} <= {tensor.name for tensor in main.initializer}
+        assert list(exported.session().inputs) == ["x"]
+
+
+def test_nodes_that_make_outputs_carry_their_names(exported: Exported) -> None:
+    for model in exported.graphs:
+        makers = {name: node.name for node in model.graph.node for name in node.output}
+        assert all(makers[output.name] == output.name for output in model.graph.output)
+        names = [node.name for node in model.graph.node]
+        assert len(set(names)) == len(names)
+
+
+def test_noise_of_the_posteriors_mean_costs_no_node(vae: Exported) -> None:
+    assert len(vae.graphs.scorer.graph.node) < len(overridable("vae").graphs.scorer.graph.node)
+    assert "noise" not in {tensor.name for tensor in vae.graphs.scorer.graph.initializer}
 
 
 def test_output_names() -> None:
@@ -112,7 +129,7 @@ def test_names_of_the_parts() -> None:
 
 
 def test_two_exports_of_a_model_are_equal_to_the_byte(vae: Exported) -> None:
-    again = build_graphs(build("vae"), Defaults.of(vae.model, CALIBRATION))
+    again = build_graphs(build("vae"), Constants.of(vae.model, CALIBRATION))
     for first, second in zip(vae.graphs, again, strict=True):
         assert first.SerializeToString(deterministic=True) == second.SerializeToString(deterministic=True)
     assert export_id(vae.graphs, "{}") == export_id(again, "{}")
@@ -160,7 +177,7 @@ def test_a_weight_that_is_not_a_number_is_refused() -> None:
     with torch.no_grad():
         model.get_parameter("decoder.layers.0.weight")[1, 0] = torch.nan
     with pytest.raises(ParityError, match=r"decoder\.layers\.0\.weight' is not finite; training has diverged"):
-        build_graphs(model, Defaults.of(model, CALIBRATION))
+        build_graphs(model, Constants.of(model, CALIBRATION))
 
 
 @pytest.mark.parametrize("name", ["mixed", "cvae"])
@@ -179,18 +196,34 @@ def test_a_flag_category_or_class_that_is_not_finite_has_no_finite_score(name: s
 # --- optional inputs -------------------------------------------------------------------------------------------------
 
 
-def test_the_threshold_can_be_overridden(vae: Exported) -> None:
+def test_the_threshold_can_be_overridden() -> None:
+    vae = overridable("vae")
     score = vae.run(vae.x)["score"]
     middle = np.sort(score)[24:26].mean(dtype=np.float32)
     assert vae.run(vae.x, threshold=np.asarray(middle, np.float32))["is_anomaly"].sum() == 25
 
 
-def test_the_noise_can_be_overridden(vae: Exported) -> None:
+def test_the_noise_can_be_overridden() -> None:
+    vae = overridable("vae")
     noise = np.array([[0.5, -1.5]], np.float32)
     found = vae.run(vae.x, noise=noise)["score"]
     with torch.no_grad():
         expected = vae.model.terms(torch.from_numpy(vae.x), torch.from_numpy(noise)).score.numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_the_p_value_table_can_be_overridden_by_one_of_another_length() -> None:
+    vae = overridable("vae")
+    knots, log_p = np.array([0.0, 10.0, 1e6]), np.log([1.0, 0.5, 0.5])
+    table = (knots[:-1, None], 1 / np.diff(knots)[:, None], np.diff(log_p))
+    found = vae.run(vae.x, **{name: array.astype(np.float32) for name, array in zip(TABLE[1:], table, strict=True)})
+    np.testing.assert_allclose(found["p_value"], np.exp(np.interp(found["score"], knots, log_p)), rtol=1e-5)
+
+
+def test_overridable_or_not_the_outputs_are_the_same(vae: Exported) -> None:
+    found, expected = overridable("vae").run(vae.x), vae.run(vae.x)
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-6, atol=1e-6, err_msg=name)
 
 
 # --- p-values --------------------------------------------------------------------------------------------------------
@@ -202,8 +235,8 @@ def interpolated(scores: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def table() -> list[torch.Tensor]:
-    arrays = Defaults(CALIBRATION.threshold, CALIBRATION.knot_scores, CALIBRATION.knot_log10_p, None).arrays()
-    assert list(arrays) == OPTIONAL
+    arrays = Constants(CALIBRATION.threshold, CALIBRATION.knot_scores, CALIBRATION.knot_log10_p, None).arrays()
+    assert list(arrays) == TABLE
     return [torch.from_numpy(array) for name, array in arrays.items() if name != "threshold"]
 
 
@@ -225,13 +258,15 @@ def test_p_values_in_the_graph_are_those_of_the_knots(exported: Exported) -> Non
     np.testing.assert_allclose(found["p_value"], interpolated(found["score"]), rtol=1e-4)
 
 
-def test_defaults_of_a_model() -> None:
-    assert Defaults.of(export("ae").model, CALIBRATION).noise is None
-    noise = Defaults.of(export("bernoulli, 8 points").model, CALIBRATION).arrays()["noise"]
+def test_constants_of_a_model(vae: Exported) -> None:
+    assert Constants.of(export("ae").model, CALIBRATION).noise is None
+    assert Constants.of(vae.model, CALIBRATION).noise is None  # the posterior's mean
+    assert Constants.of(vae.model, CALIBRATION, overridable=True).arrays()["noise"].tolist() == [[0.0, 0.0]]
+    noise = Constants.of(export("bernoulli, 8 points").model, CALIBRATION).arrays()["noise"]
     assert (noise.shape, noise.dtype) == ((8, 1, 2), np.dtype(np.float32))
 
 
-def test_defaults_can_be_replaced_without_touching_the_model(vae: Exported) -> None:
-    first = Defaults.of(vae.model, CALIBRATION)
+def test_constants_can_be_replaced_without_touching_the_model(vae: Exported) -> None:
+    first = Constants.of(vae.model, CALIBRATION)
     assert replace(first, threshold=1.0).arrays()["threshold"].tolist() == 1.0
     assert first.threshold == CALIBRATION.threshold

@@ -160,7 +160,7 @@ class Client:
                 return await client.request(method, path, **options)
 
         response = asyncio.run(once())
-        if response.headers["content-type"] == "application/json":
+        if response.headers.get("content-type") == "application/json":
             strict(response.text)
         return response
 

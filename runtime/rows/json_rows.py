@@ -41,6 +41,18 @@ class JsonRowsError(InputError):
         super().__init__(message, rows=rows, row=row, column=problem.column or None if problem else None)
         self.problem = problem
 
+    @classmethod
+    def at(cls, row: int, problem: BadCell, rows: int) -> JsonRowsError:
+        """This row, one of so many, is bad."""
+        where = f"row {row}, " if problem.column else f"row {row} "
+        return cls(f"{where}{problem}", rows=rows, row=row, problem=problem)
+
+    def moved(self, first: int, rows: int) -> JsonRowsError:
+        """The same of a body of so many rows, of which those that were read began at row `first`."""
+        if self.problem is None or self.row is None:
+            return JsonRowsError(f"rows from {first} on: {self}", rows=rows)
+        return JsonRowsError.at(first + self.row, self.problem, rows)
+
 
 class RowReader:
     """Reads bodies for a model with these columns.
@@ -151,8 +163,7 @@ class RowReader:
         for index, row in enumerate(rows):
             problem = self._problem(row)
             if problem:
-                where = f"row {index}, " if problem.column else f"row {index} "
-                return JsonRowsError(f"{where}{problem}", rows=len(rows), row=index, problem=problem)
+                return JsonRowsError.at(index, problem, len(rows))
         return JsonRowsError(fallback, rows=len(rows))
 
     def _problem(self, row: Any) -> BadCell | None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from ..errors import MissingExtraError
-from .answers import ImageDesk, answer_rows
-from .bodies import BodyReader
+from .answers import Job, Worker, answer_image, answer_rows, read_rows
+from .bodies import BodyReader, Memory
 from .metrics import CONTENT_TYPE, ServiceMetrics
 from .models import Served
 from .refusals import RefusedError
@@ -21,8 +23,26 @@ try:
     from starlette.requests import ClientDisconnect, Request
     from starlette.responses import Response
     from starlette.routing import Route
+    from starlette.types import Message, Receive, Scope, Send
 except ImportError as error:
     raise MissingExtraError(f"the HTTP service needs {error.name}: pip install 'vae-detect[serve]'") from None
+
+PEER = "vae_detect.peer"
+"""Where what runs the application puts a `Peer` into the scope of a request; without it nobody seems to leave."""
+LINGER_S, PROBE_S = 2.0, 0.01
+"""Seconds for which the rest of a refused body is read and thrown away, so that the client can read why; and that a
+client which sends no more gets to reset the connection at the first bytes of its answer, if it does not read either."""
+
+
+class Peer(Protocol):
+    """The client of a connection."""
+
+    half_closed: bool
+    """Whether it sends no more. It may still read, or have left altogether."""
+
+    def gone(self) -> bool:
+        """Whether it is known that nobody will read an answer."""
+
 
 _ENDPOINTS = {
     "POST /score": "score one row or many, or one image; ?explain=1 adds the largest contributions, or a heat map",
@@ -45,7 +65,8 @@ class Service:
         self.keep_alive = True
         """Whether clients may send another request on their connection."""
         self._bodies = BodyReader()
-        self._images = ImageDesk()
+        self._memory = Memory()
+        self._worker = Worker()
 
     def use(self, served: Served) -> None:
         """Scores with this version of the model from now on."""
@@ -60,23 +81,26 @@ class Service:
         self.metrics.ready = False
         self._bodies.close_soon()
 
-    async def score(self, request: Request) -> Response:
-        """POST /score."""
+    async def score(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """POST /score, as an ASGI application: a request counts, and lets go of its memory, when its answer is out."""
         served, status = self.served, 500  # once, before anything is awaited: an answer is of one version of the model
+        incoming, peer = _Incoming(receive), scope.get(PEER, _READER)
         try:
-            response = self._reply(await self._answer(request, served))
-            status = response.status_code
-        except RefusedError as refusal:
-            status = refusal.status
-            if served is not None:
-                served.metrics.refused(refusal.rows)
-            response = self._error(status, str(refusal))
-        except ClientDisconnect:
-            status = 400
-            raise
+            with self._memory.share() as share:
+                try:
+                    parts = await self._answer(Request(scope, incoming), served, Job(share, self._worker, peer.gone))
+                    status, response = 200, self._answered(parts)
+                except RefusedError as refusal:
+                    status, response = refusal.status, self._error(refusal.status, str(refusal))
+                    if served is not None:
+                        served.metrics.refused(refusal.rows)
+                    parts = [bytes(response.body)]
+                    share.hold(0)
+                await _send(response, parts, incoming, send, peer)
+            if peer.gone():
+                status = 400
         finally:
             self.metrics.request(status)
-        return response
 
     async def model(self, _: Request) -> Response:
         """GET /model."""
@@ -104,28 +128,39 @@ class Service:
     async def http_error(self, request: Request, error: Exception) -> Response:
         """Unknown paths and wrong methods."""
         assert isinstance(error, HTTPException)
+        allowed = (error.headers or {}).get("Allow")
+        if allowed and request.method == "OPTIONS":
+            return self._reply(b"", 204, headers={"allow": f"{allowed}, OPTIONS"}, media_type=None)
         if request.url.path == "/score":
             self.metrics.request(error.status_code)
         text = {404: "no such path; GET / lists the endpoints", 405: "this method is not allowed here"}
         return self._error(error.status_code, text.get(error.status_code, error.detail), error.headers)
 
-    async def client_left(self, _: Request, __: Exception) -> Response:
-        """A client that went away while it sent; nobody reads this."""
-        return self._error(400, "the request is incomplete")
-
     async def bug(self, _: Request, __: Exception) -> Response:
         """What should not happen; the traceback goes to the log, never to the client."""
         return self._error(500, "internal error")
 
-    async def _answer(self, request: Request, served: Served | None) -> bytes:
+    async def _answer(self, request: Request, served: Served | None, job: Job) -> list[bytes]:
         explain = _wants_explanation(request)
         if served is None:
             raise RefusedError(503, f"not ready: {self.not_ready}")
-        body = await self._bodies.read(request.scope["headers"], request.stream())
         image = served.detector.bundle.image
-        if image is None:
-            return await answer_rows(served, body, explain)
-        return await self._images.answer(served, image, body, explain)
+        if image is not None:
+            return await answer_image(served, image, await self._body(request, job), explain, job)
+        # The body is no longer there when its answer is made: they are the two largest things in memory.
+        values = await read_rows(served, await self._body(request, job), explain, job)
+        return await answer_rows(served, values, explain, job)
+
+    async def _body(self, request: Request, job: Job) -> bytes:
+        try:
+            return await self._bodies.read(request.scope["headers"], request.stream(), job.share)
+        except ClientDisconnect:
+            raise RefusedError(400, "the request is incomplete") from None
+
+    def _answered(self, parts: list[bytes]) -> Response:
+        if len(parts) == 1:
+            return self._reply(parts[0])
+        return self._reply(b"", headers={"content-length": str(sum(map(len, parts)))})
 
     def _reply(
         self,
@@ -133,7 +168,7 @@ class Service:
         status: int = 200,
         *,
         headers: Mapping[str, str] | None = None,
-        media_type: str = "application/json",
+        media_type: str | None = "application/json",
     ) -> Response:
         response = Response(body, status, headers, media_type)
         if not self.keep_alive:
@@ -146,22 +181,75 @@ class Service:
         return self._reply(body, status, headers={**(headers or {}), **extra})
 
 
+class _Scoring:
+    """`Service.score`; Starlette would take the method itself for a function of a request."""
+
+    def __init__(self, service: Service) -> None:
+        self._score = service.score
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self._score(scope, receive, send)
+
+
+class _Incoming:
+    """The messages of a request, and whether all of it has come."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.complete = False
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self.complete = not message.get("more_body")
+        return message
+
+    async def linger(self) -> None:
+        """Throws away what a client still sends: closing on it would reset the connection, and lose the answer."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while not self.complete:
+                    await self()
+
+
+class _Reader:
+    """A peer that reads its answer."""
+
+    half_closed = False
+
+    def gone(self) -> bool:
+        return False
+
+
+_READER: Peer = _Reader()
+
+
+async def _send(response: Response, parts: list[bytes], incoming: _Incoming, send: Send, peer: Peer) -> None:
+    """Sends a body part by part, each when those before have left: a slow reader keeps no second copy of it waiting."""
+    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+    if peer.half_closed:
+        await asyncio.sleep(PROBE_S)
+    for part in parts:
+        if peer.gone():
+            return
+        last = part is parts[-1] and incoming.complete
+        await send({"type": "http.response.body", "body": part, "more_body": not last})
+    if not incoming.complete:
+        await incoming.linger()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
 def create_app(service: Service, lifespan: Callable[[Starlette], Any] | None = None) -> Starlette:
     """The ASGI application around a service; what runs it calls `Service.use` when a model is ready."""
     app = Starlette(
         routes=[
-            Route("/score", service.score, methods=["POST"]),
+            Route("/score", _Scoring(service), methods=["POST"]),
             Route("/healthz", service.healthz),
             Route("/readyz", service.readyz),
             Route("/metrics", service.scrape),
             Route("/model", service.model),
             Route("/", service.index),
         ],
-        exception_handlers={
-            HTTPException: service.http_error,
-            ClientDisconnect: service.client_left,
-            Exception: service.bug,
-        },
+        exception_handlers={HTTPException: service.http_error, Exception: service.bug},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # /score/ is an unknown path, not a redirect that loses the body

@@ -23,7 +23,7 @@ from vae_detect.runtime.detector import HEAT_WHITE, Detector
 from vae_detect.runtime.images.reading import _DECODING
 from vae_detect.runtime.rows.json_rows import RowReader
 from vae_detect.runtime.scoring.watch import Watch
-from vae_detect.runtime.service import answers
+from vae_detect.runtime.service import bodies
 from vae_detect.runtime.service.app import create_app
 from vae_detect.runtime.service.bodies import MAX_BODY
 
@@ -163,7 +163,7 @@ def test_hostile_bodies_are_refused_and_change_no_score(client: Client, row: lis
     assert len(bodies) >= 60
     for body in bodies:
         response = client.score(body)
-        assert response.status_code == 400, body[:80]
+        assert response.status_code == (413 if len(body) > 140_000 else 400), body[:80]
         assert list(response.json()) == ["error"], body[:80]
         assert len(response.content) < 1000, body[:80]
         assert "x" * 65 not in response.text
@@ -215,6 +215,61 @@ def test_wrong_requests_get_a_short_json_error(
 
 def test_405_names_the_allowed_method(client: Client) -> None:
     assert client.ask("GET", "/score").headers["allow"] == "POST"
+
+
+def test_options_are_told_on_known_paths(client: Client) -> None:
+    for path, method in (("/score", "POST"), ("/", "GET"), ("/healthz", "GET"), ("/metrics", "GET")):
+        response = client.ask("OPTIONS", path)
+        assert (response.status_code, response.content) == (204, b"")
+        assert {method, "OPTIONS"} <= set(response.headers["allow"].split(", "))
+    assert client.ask("OPTIONS", "/nothing").status_code == 404
+    assert client.series()["vae_detect_requests_total[('code', '405')]"] == 0
+
+
+def test_a_large_body_is_told_what_is_wrong_where(client: Client, row: list[float], detector: Detector) -> None:
+    name = detector.bundle.names[2]
+    for bad, reason in (
+        ([*row[:2], "much", *row[3:]], f", column {name!r} holds 'much', expected a number"),
+        (row[:-1], f" has {len(row) - 1} values, expected {len(row)}"),
+        (7, " holds 7, expected a list or an object"),
+    ):
+        response = client.score([*[row] * 9000, bad, row])
+        assert (response.status_code, response.json()) == (400, {"error": f"row 9000{reason}"})
+    assert client.score(json.dumps([row] * 9000).encode()[:-1]).status_code == 400
+    series = client.series()
+    assert series["vae_detect_rows_refused_total[]"] == series["vae_detect_rows_received_total[]"] == 3 * 9002
+
+
+def test_one_row_of_a_million_keys_is_refused_before_it_is_read(client: Client, row: list[float]) -> None:
+    names = client.ask("GET", "/model").json()["columns"]
+    there = dict(zip((column["name"] for column in names), row, strict=True))
+    many = {f"key{index}": index for index in range(20_000)}
+    for body in (there | many, [there, there | many], [1] * 100_000):
+        response = client.score(body)
+        assert response.status_code == 413
+        assert "bytes, expected at most 133120; send only what the model reads" in response.json()["error"]
+    assert client.score([there, there | dict(list(many.items())[:5000])]).status_code == 200
+
+
+def test_explanations_are_for_ten_thousand_rows_at_most(client: Client, row: list[float]) -> None:
+    response = client.score([row] * 10_001, "?explain=1")
+    assert response.status_code == 413
+    assert response.json() == {"error": "the body holds 10001 rows, expected at most 10000 with explain=1"}
+    assert client.series()["vae_detect_rows_refused_total[]"] == 10_001
+    assert len(client.results([row] * 300, "?explain=1")) == 300
+
+
+def test_answers_count_in_the_memory_of_all(client: Client, row: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    body = json.dumps([row] * 3000).encode()
+    assert client.score(body).status_code == 200
+    monkeypatch.setattr(bodies, "MAX_HELD", 400_000)
+    assert len(body) < 400_000
+    assert client.score(body).status_code == 503
+    assert client.score([row] * 1000).status_code == 200
+    assert client.service._memory.held == 0
+    series = client.series()
+    assert series["vae_detect_rows_received_total[]"] == 7000
+    assert series["vae_detect_rows_refused_total[]"] == 3000
 
 
 def test_the_model_tells_its_promise_and_no_rows(client: Client, detector: Detector) -> None:
@@ -497,7 +552,7 @@ def test_an_image_counts_as_a_row(images_client: Client, photos: NDArray[np.uint
 def test_images_that_wait_to_be_decoded_are_bounded(
     images_client: Client, photos: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "MAX_BUFFERED", 3 * 1024 * 1024)
+    monkeypatch.setattr(bodies, "MAX_HELD", 3 * 1024 * 1024)
     body = encoded(photos[0])
     app = create_app(images_client.service)
 

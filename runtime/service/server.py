@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import fcntl
 import ipaddress
 import json
 import socket
+import struct
+import sys
+import termios
 import threading
 import urllib.error
 import urllib.request
@@ -20,11 +25,13 @@ from prometheus_client import CollectorRegistry
 from ..detector import Detector
 from ..errors import InputError, MissingExtraError
 from ..images.reading import import_pillow
-from .app import Service, create_app
+from .app import PEER, Service, create_app
+from .bodies import CLOSING_S
 from .metrics import ServiceMetrics
 from .models import Served
 
 try:
+    import httptools
     import uvicorn
     from starlette.applications import Starlette
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -32,10 +39,20 @@ except ImportError as error:
     raise MissingExtraError(f"the HTTP service needs {error.name}: pip install 'vae-detect[serve]'") from None
 
 MAX_HEAD = 64 * 1024
-HEAD_S, KEEP_ALIVE_S = 10.0, 65
-"""Seconds to send the request line and headers, and to sit idle between requests."""
+HEAD_S, READ_S, KEEP_ALIVE_S = 10.0, 30.0, 65
+"""Seconds to send the request line and headers, to read an answer, and to sit idle between requests."""
 DRAIN_S, STOP_S = 0.2, 8
 """After SIGTERM: how long new connections are still taken, and idle ones kept after that; when the rest is cut too."""
+
+_SO_ATTACH_FILTER = 26  # Linux; the socket module does not know it
+_STEPS = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+_FILTER = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _STEPS))
+_NO_SYN = struct.pack("HP", len(_STEPS), ctypes.addressof(_FILTER))
+"""A packet filter (BPF) for a listening socket: load the flags of TCP; where SYN is set, drop; else let pass."""
+
+_TURN_S = 0.001
+"""Seconds that the event loop waits, several times a request, for a thread that works on a large one; else 5 ms."""
+_ERROR = (socket.SOL_SOCKET, socket.SO_ERROR)
 
 
 def serve(
@@ -68,6 +85,7 @@ def serve(
         address, number = listener.getsockname()[:2]
         if not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
             announce(f"warning: {address} can be reached from other machines, and this service asks for no password")
+        sys.setswitchinterval(_TURN_S)
         metrics = ServiceMetrics(CollectorRegistry())
         model = metrics.of_model(name)
         shown = f"[{host}]" if ":" in host else host
@@ -176,17 +194,26 @@ class _Server(uvicorn.Server):
             self.exit()
 
     def refuse(self) -> None:
-        for server in self.servers:
-            server.close()
+        """Takes no new connections. To close the socket would reset those that wait to be accepted, so until `exit` it
+        only drops packets that ask for one: clients ask again after a second, and then are refused."""
+        for listener in (listener for server in self.servers for listener in server.sockets):
+            with suppress(OSError):  # without the filter a few may be reset
+                listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _NO_SYN)
 
     def exit(self) -> None:
         self.should_exit = True
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's, with the limits that it lacks: `MAX_HEAD` bytes and `HEAD_S` seconds for request line and headers."""
+    """uvicorn's, with what it lacks: limits for request line, headers and slow readers; clients that close one side.
 
+    The one `app.Peer` of its connection.
+    """
+
+    half_closed = False
+    _lost = False
     _overdue: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
     _in_head = True
     _head_bytes = 0
 
@@ -195,20 +222,54 @@ class _Protocol(HttpToolsProtocol):
         self._overdue = self.loop.call_later(HEAD_S, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
         self._cancel()
+        self._all_read()
         super().connection_lost(exc)
+
+    def gone(self) -> bool:
+        if self.half_closed and not self._lost and self.transport.get_extra_info("socket").getsockopt(*_ERROR):
+            self.cycle.disconnected = self._lost = True
+            self.transport.abort()
+        return self._lost
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Whether to keep the connection: a client that sends no more may wait for the answer to a whole request."""
+        if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
+            return False
+        self.half_closed, self.cycle.keep_alive = True, False
+        return True
 
     def data_received(self, data: bytes) -> None:
         if self._in_head:
             self._head_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                self._feed_without_upgrade(data[upgrade.args[0] :])
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.send_400_response("Invalid HTTP request received.")
+            return
         if self._in_head and self._head_bytes > MAX_HEAD:
             self.send_400_response("headers too large")
 
+    def _should_upgrade(self) -> bool:
+        return True  # so that uvicorn leaves a request that asks for it alone until it is fed again
+
+    def _feed_without_upgrade(self, rest: bytes) -> None:
+        """Feeds a request that offers another protocol again, without the offer: as the parser takes it, the body, of
+        which `rest` is the beginning, would already be in that protocol."""
+        head = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        head += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.feed_data(b"\r\n".join([*head, b"\r\n"]) + rest)
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope[PEER] = self  # type: ignore[literal-required]
         self._cancel()
-        self._in_head, self._head_bytes = True, 0
         self._overdue = self.loop.call_later(HEAD_S, self.transport.close)
 
     def on_headers_complete(self) -> None:
@@ -218,10 +279,53 @@ class _Protocol(HttpToolsProtocol):
             raise ValueError("headers too large")  # the parser stops, and uvicorn answers 400
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._in_head, self._head_bytes = True, 0
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = self.loop.call_later(READ_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.cycle.response_complete:
+            self._all_read()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing() and self._unread is None:
+            self._unread = self.loop.call_later(READ_S, self.transport.abort)
+        elif not self.flow.write_paused:
+            self._all_read()
+
+    def shutdown(self) -> None:
+        """Closes the connection, but not on a request that has begun to come: that one has `CLOSING_S` to go on."""
+        if self._head_bytes or _bytes_waiting(self.transport):
+            self._cancel()
+            self._overdue = self.loop.call_later(CLOSING_S, self.transport.close)
+        else:
+            super().shutdown()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.transport.abort()  # to close would wait for the last answer to be read, for ever
+
     def _cancel(self) -> None:
         if self._overdue is not None:
             self._overdue.cancel()
             self._overdue = None
+
+    def _all_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+
+def _bytes_waiting(transport: asyncio.Transport) -> bool:
+    """Whether the kernel holds bytes of the client that are not yet read."""
+    descriptor = transport.get_extra_info("socket").fileno()
+    return descriptor >= 0 and any(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -19,65 +19,16 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import MODEL, ROOT, Client, parse
+from serving import connect, process, read_all, url_of
 
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.service.server import HEAD_S, MAX_HEAD, check, serve
-
-SERVE = """
-import sys
-from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.errors import VaeDetectError
-from vae_detect.runtime.service import server
-server.HEAD_S = float(sys.argv[4])
-try:
-    server.serve(
-        lambda: Detector.load(sys.argv[1], provider="cpu"),
-        name="pump", host=sys.argv[2], port=int(sys.argv[3]), announce=lambda text: print(text, flush=True),
-    )
-except VaeDetectError as error:
-    sys.exit(f"{type(error).__name__}: {error}")
-"""
-
-
-@contextlib.contextmanager
-def process(
-    model: Path = MODEL, host: str = "127.0.0.1", port: int = 0, head_s: float = HEAD_S
-) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", SERVE, str(model), host, str(port), str(head_s)]
-    env = {"PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as running:
-        try:
-            yield running
-        finally:
-            running.kill()
-
-
-def url_of(running: subprocess.Popen[str]) -> str:
-    """Where it serves, once it says so."""
-    assert running.stdout is not None
-    line = running.stdout.readline()
-    assert line.startswith("serving "), line + running.communicate()[1]
-    return line.split()[-1]
+from vae_detect.runtime.service.server import MAX_HEAD, check, serve
 
 
 @pytest.fixture(scope="module")
 def live() -> Iterator[str]:
     with process() as running:
         yield url_of(running)
-
-
-def connect(url: str) -> socket.socket:
-    host, _, port = url.removeprefix("http://").rpartition(":")
-    return socket.create_connection((host, int(port)), timeout=10)
-
-
-def read_all(connection: socket.socket) -> bytes:
-    """Everything until the other side closes."""
-    received = b""
-    with contextlib.suppress(ConnectionResetError):
-        while chunk := connection.recv(65536):
-            received += chunk
-    return received
 
 
 def read_answer(connection: socket.socket) -> bytes:
@@ -138,7 +89,7 @@ def test_a_head_that_never_ends_is_refused_once_it_is_too_large(live: str, start
 def test_a_head_that_takes_too_long_is_cut_off(row: list[float]) -> None:
     body = json.dumps(row).encode()
     whole = b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
-    with process(head_s=1.0) as running, contextlib.ExitStack() as held:
+    with process(HEAD_S=1.0) as running, contextlib.ExitStack() as held:
         url = url_of(running)
         started = time.monotonic()
         silent, partial, kept, slow = (held.enter_context(connect(url)) for _ in range(4))

@@ -1,0 +1,226 @@
+"""Clients that close one side, leave early, read slowly, offer other protocols or come at the end; on a real server."""
+
+from __future__ import annotations
+
+import json
+import select
+import signal
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from conftest import parse
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from serving import connect, post, process, read_all, url_of
+
+from vae_detect.runtime.service.server import MAX_HEAD
+
+ROW = b"[1450,172,1,3,33,19,40,2]"
+H2C = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA")
+
+
+def rows(n: int) -> bytes:
+    return b"[" + b",".join([ROW] * n) + b"]"
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[str]:
+    with process() as running:
+        yield url_of(running)
+
+
+def series(url: str) -> dict[str, float]:
+    return parse(httpx.get(f"{url}/metrics").text)
+
+
+def results(answer: bytes) -> int:
+    """How many results a whole answer holds."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 "), answer[:300]
+    return len(json.loads(body)["results"])
+
+
+def leave(connection: socket.socket, *, reset: bool) -> None:
+    """Closes the connection, with or without telling so."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", reset, 0))
+    connection.close()
+
+
+@pytest.mark.parametrize("n", [1, 1024, 2500, 20_000])
+def test_a_client_that_sends_no_more_gets_its_whole_answer(live: str, n: int) -> None:
+    with connect(live) as connection:
+        connection.sendall(post(rows(n)))
+        connection.shutdown(socket.SHUT_WR)
+        assert results(read_all(connection)) == n
+
+
+def test_a_client_that_sends_no_more_gets_all_its_answers(live: str) -> None:
+    with connect(live) as connection:
+        connection.sendall(post(rows(2500)) + post(rows(2)) + post(rows(3)))
+        connection.shutdown(socket.SHUT_WR)
+        assert read_all(connection).count(b'"row":') == 2505
+
+
+def test_a_client_that_sends_no_more_gets_the_answer_to_its_image(
+    images_model: Path, photos: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    Pillow.fromarray(photos[0]).save(tmp_path / "photo.png")
+    with process(images_model) as running, connect(url_of(running)) as connection:
+        connection.sendall(post((tmp_path / "photo.png").read_bytes(), path="/score?explain=1"))
+        connection.shutdown(socket.SHUT_WR)
+        assert results(read_all(connection)) == 1
+
+
+def test_clients_that_leave_are_their_own_fault_and_fill_no_log() -> None:
+    with process() as running:
+        url = url_of(running)
+        for round_ in range(5):
+            for data in (post(rows(1))[:-5], post(rows(5000))[:60_000], post(rows(2500)), post(rows(30_000))):
+                connection = connect(url)
+                connection.sendall(data)
+                leave(connection, reset=round_ % 2 == 0)
+        deadline = time.monotonic() + 10
+        while sum(codes := [v for k, v in series(url).items() if k.startswith("vae_detect_requests_total")]) < 20:
+            assert time.monotonic() < deadline, codes
+            time.sleep(0.05)
+        found = series(url)
+        assert found["vae_detect_requests_total[('code', '400')]"] == 20
+        received, scored, refused = (
+            found[f"vae_detect_rows_{what}_total[('model', 'pump')]"] for what in ("received", "scored", "refused")
+        )
+        assert received == scored + refused
+        assert refused > 0  # of those that were known to be gone before they were scored
+        running.send_signal(signal.SIGTERM)
+        assert running.communicate(timeout=15)[1] == ""
+
+
+@pytest.mark.parametrize("headers", [H2C, ("Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")])
+def test_an_offer_of_another_protocol_is_ignored(live: str, headers: tuple[str, ...]) -> None:
+    request = post(rows(3), *headers)
+    head = request.index(b"\r\n\r\n")
+    for cut in (0, 5, head - 3, head + 1, head + 10):
+        with connect(live) as connection:
+            connection.sendall(request[:cut])
+            time.sleep(0.01 if cut else 0)
+            connection.sendall(request[cut:] + post(rows(2), "Connection: close"))
+            answer = read_all(connection)
+            assert (answer.count(b"HTTP/1.1 200 "), answer.count(b'"row":')) == (2, 5), (cut, answer[:200])
+    with connect(live) as connection:
+        connection.sendall(b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n")
+        assert read_all(connection).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_head_is_counted_from_its_first_byte_on(live: str) -> None:
+    with connect(live) as connection:
+        connection.sendall(post(rows(1)))
+        assert connection.recv(65536)
+        connection.sendall(b"GET / HTTP/1.1\r\nX: " + b"x" * (MAX_HEAD - 1000))
+        assert not select.select([connection], [], [], 0.2)[0]
+        connection.sendall(b"x" * 1000)
+        assert read_all(connection).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_refusal_reaches_a_client_that_is_still_sending(live: str) -> None:
+    for request in (
+        post(b" " * 17_000_000, "Connection: close"),
+        post(rows(200_000), "Connection: close", path="/score?x=1"),
+    ):
+        with connect(live) as connection:
+            connection.sendall(request)
+            assert read_all(connection)[9:12] in (b"413", b"400")
+
+
+def test_a_slow_reader_is_cut_off() -> None:
+    with process(READ_S=1.0) as running:
+        url = url_of(running)
+        slow = []
+        for extra in ((), ("Connection: close",)):
+            connection = socket.socket()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", int(url.rpartition(":")[2])))
+            connection.settimeout(15)
+            connection.sendall(post(rows(60_000), *extra))
+            slow.append(connection)
+        deadline = time.monotonic() + 10
+        while series(url)["vae_detect_requests_total[('code', '400')]"] < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert series(url)["process_open_fds[]"] < 20
+        for connection in slow:
+            assert not read_all(connection).endswith(b"]}")
+            connection.close()
+        with connect(url) as quick:  # a reader that takes its time between two answers is none
+            for _ in range(2):
+                quick.sendall(post(rows(20_000)))
+                answer = b""
+                while not answer.endswith(b"]}"):
+                    answer += quick.recv(1 << 20)
+                time.sleep(1.2)
+
+
+def test_others_are_answered_while_large_requests_are() -> None:
+    with process() as running, ThreadPoolExecutor(3) as pool:
+        url = url_of(running)
+        body = post(rows(60_000), "Connection: close")
+
+        def large() -> int:
+            with connect(url) as connection:
+                connection.sendall(body)
+                return results(read_all(connection))
+
+        working = [pool.submit(large) for _ in range(2)]
+        waits = []
+        with httpx.Client(base_url=url) as client:
+            while not all(one.done() for one in working):
+                started = time.perf_counter()
+                assert client.post("/score", content=ROW).status_code == 200
+                waits.append(time.perf_counter() - started)
+        assert [one.result() for one in working] == [60_000] * 2
+        assert len(waits) > 10
+        assert sorted(waits)[len(waits) * 9 // 10] < 0.1
+        assert max(waits) < 1  # on a busy machine; 25 ms on a quiet one
+
+
+def test_a_stop_resets_no_new_connection() -> None:
+    def come_again(url: str) -> int:
+        """Scores on a new connection each time, until none is to be had."""
+        for answered in range(100_000):
+            try:
+                connection = connect(url)
+            except ConnectionRefusedError:
+                return answered
+            with connection:
+                connection.sendall(post(ROW, "Connection: close"))
+                assert results(read_all(connection)) == 1
+        raise AssertionError("the server does not stop")
+
+    for _ in range(3):
+        with process() as running, ThreadPoolExecutor(4) as pool:
+            url = url_of(running)
+            working = [pool.submit(come_again, url) for _ in range(4)]
+            time.sleep(0.1)
+            running.send_signal(signal.SIGTERM)
+            assert min(one.result(timeout=15) for one in working) > 0
+            assert running.communicate(timeout=15)[1] == ""
+            assert running.returncode == 0
+
+
+def test_a_stop_waits_for_a_request_that_has_begun(live: str) -> None:
+    with process() as running:
+        url = url_of(running)
+        request = post(ROW)
+        with connect(url) as begun, connect(url) as idle:
+            begun.sendall(request[:20])
+            assert httpx.get(f"{url}/healthz").status_code == 200
+            running.send_signal(signal.SIGTERM)
+            assert read_all(idle) == b""
+            begun.sendall(request[20:])
+            assert results(read_all(begun)) == 1
+        assert running.communicate(timeout=10)[1] == ""

@@ -3,6 +3,7 @@
 #   docker build --tag vae-detect .
 #   docker run --read-only --cap-drop ALL --publish 8000:8000 vae-detect
 #   docker run --read-only --cap-drop ALL --publish 8000:8000 --volume ./models:/models:ro vae-detect   # models/vae.onnx
+#   docker run --read-only --cap-drop ALL --publish 9000:9000 --env VAE_DETECT_SERVE_PORT=9000 vae-detect
 
 FROM python:3.11-slim AS builder
 ARG EXTRA=edge
@@ -25,7 +26,9 @@ LABEL org.opencontainers.image.title="vae-detect" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.base.name="docker.io/library/python:3.11-slim"
 # ONNX Runtime 1.29 and later, unless told not to, keeps a device id in the home folder and sends usage data.
-ENV PATH=/opt/vae-detect/bin:$PATH PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1
+# Settings of serve stand here, not in CMD: options beat the environment, where the health check looks for host and port.
+ENV PATH=/opt/vae-detect/bin:$PATH PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1 \
+    VAE_DETECT_SERVE_MODEL=/models/vae.onnx VAE_DETECT_SERVE_HOST=0.0.0.0
 COPY --from=builder /opt/vae-detect /opt/vae-detect
 # Mount a folder here to serve another detector. Not a VOLUME: that would give every container a writable copy.
 COPY exported/*.onnx /models/
@@ -38,4 +41,4 @@ USER 65532:65532
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=15s --retries=3 CMD ["vae-detect", "health"]
 ENTRYPOINT ["vae-detect"]
-CMD ["serve", "--model", "/models/vae.onnx", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["serve"]

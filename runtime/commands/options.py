@@ -9,6 +9,7 @@ import click
 
 from ..detector import Detector
 from ..rows.csv_text import TableFormat
+from .terminal import say
 
 
 def model_options(command: Any) -> Any:
@@ -48,6 +49,18 @@ def cell_options(command: Any) -> Any:
     ):
         command = option(command)
     return command
+
+
+class PortOption(click.Option):
+    """A port, of which Kubernetes may tell something else: for a service that is named like the variable of this option
+    it sets the variable to tcp://ADDRESS:PORT, in every container."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        value = super().resolve_envvar_value(ctx)
+        if value is None or "://" not in value:
+            return value
+        say(f"{ctx.auto_envvar_prefix}_PORT is {value}, an address that Kubernetes sets and no port; it is ignored")
+        return None
 
 
 adaptive_option = click.option(

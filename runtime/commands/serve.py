@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import click
 
-from .options import adaptive_option, load_detector, model_options
+from .options import PortOption, adaptive_option, load_detector, model_options
 from .terminal import needs, say
 
 
@@ -14,7 +15,12 @@ from .terminal import needs, say
 @model_options
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
+    "--port",
+    cls=PortOption,
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port; 0 takes a free one.",
 )
 @adaptive_option
 def serve(model: Path, provider: str, threads: int, host: str, port: int, adaptive: bool) -> None:
@@ -24,6 +30,8 @@ def serve(model: Path, provider: str, threads: int, host: str, port: int, adapti
     vae-detect serve --model exported/vae.onnx
     curl -d '[1450, 172.1, 0.33, 3.3, 33.1, 19.4, 40.2, 1.9]' 'http://127.0.0.1:8000/score?explain=1'
     """
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, lambda *_: say("SIGHUP is ignored; restart the service to serve another model"))
     with needs("serve"):
         from ..service.server import serve as run
     run(

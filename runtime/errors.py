@@ -11,6 +11,9 @@ VaeDetectError
 Each message says what was wanted, what was found and what to do; the command line prints it as one line.
 """
 
+from collections.abc import Iterable
+from itertools import islice
+
 EXIT_ANOMALY = 1
 EXIT_USAGE = 2
 EXIT_ENVIRONMENT = 3
@@ -63,3 +66,15 @@ class MissingExtraError(VaeDetectError, ImportError):
 
 class ParityError(VaeDetectError, RuntimeError):
     """The exported graph and the trained network disagree; nothing was written."""
+
+
+def few(names: Iterable[object], most: int = 5) -> str:
+    """Names for a message: the first ones, and how many more there are.
+
+    >>> few("abcdefg", 3)
+    'a, b, c and 4 more'
+    """
+    rest = iter(names)
+    first = ", ".join(map(str, islice(rest, most)))
+    more = sum(1 for _ in rest)
+    return f"{first} and {more} more" if more else first

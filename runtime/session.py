@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .bundle import METADATA_KEY
 from .errors import InputError, MissingExtraError, ModelError, ProviderError
+from .opening import MAX_MODEL_BYTES, read_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -145,11 +146,9 @@ class BoundRun:
 def read_model_file(path: Path) -> bytes:
     """The bytes of a model file; raises ModelError naming the path when it cannot be read."""
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such file; expected a detector written by 'vae-detect train'") from None
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-        raise ModelError(f"{path}: cannot be read: {getattr(error, 'strerror', error)}") from None
+        return read_whole(path, most=MAX_MODEL_BYTES)
+    except InputError as error:
+        raise ModelError(f"{path}: {error}; expected a detector written by 'vae-detect train'") from None
 
 
 def _options(ort: Any, threads: int) -> Any:

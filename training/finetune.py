@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from ..runtime.bundle import SCHEMA_VERSION, Bundle, Calibration, Finetuning
 from ..runtime.describe import describe_calibration
 from ..runtime.detector import Detector
 from ..runtime.errors import InputError
+from ..runtime.opening import digest
 from ..runtime.rows.csv_text import TableFormat
 from ..runtime.scoring.framing import windows_at
 from ..runtime.session import read_model_file
@@ -131,7 +131,7 @@ def _of_labels(
 def _of_data(detector: Detector, fit: Fit, path: Path, form: TableFormat) -> Normal:
     """The rows of a recording of normal operation; of the one that the model learnt from, those that were held out."""
     bundle = detector.bundle
-    if path.is_file() and sha256(path.read_bytes()).hexdigest() == bundle.data.sha256:
+    if path.is_file() and digest(path) == bundle.data.sha256:
         values, rows = _held_out(bundle, path, form)
         inputs = (windows_at(values, part, bundle.window) for part in in_parts(rows))
         score = np.concatenate([detector.score(x).score for x in inputs])
@@ -201,8 +201,8 @@ def _export(
         method=METHOD,
         faults=int(fit.is_fault.sum()),
         false_alarms=int((~fit.is_fault).sum()),
-        labels_sha256=_digest(labels),
-        calibration_sha256=_digest(normal.source),
+        labels_sha256=digest(labels),
+        calibration_sha256=digest(normal.source),
     )
     graphs = Graphs(scorer, encoder, decoder)
     identity = export_id(graphs, msgspec.json.encode(facts).decode())
@@ -224,7 +224,3 @@ def _export(
 def event_rows(bundle: Bundle) -> int:
     """Rows at most so many apart are one event; 0 for rows without an order."""
     return dependence_rows(bundle.window, ordered=is_ordered(bundle.kind, bundle.data.time_column))
-
-
-def _digest(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()

@@ -39,7 +39,7 @@ def read_inputs(detector: Detector, data: Path, form: TableFormat) -> Iterator[t
         return
     refuse_folder(detector, data)
     framer = Framer.of(bundle)
-    for rows in read_rows(data, bundle.columns, form=form, time_column=bundle.data.time_column):
+    for rows in read_rows(data, bundle.columns, form=form, time_column=bundle.data.time_column, stream=True):
         framed, framer = framer.frame(rows)
         yield range(rows.first, rows.first + len(rows.values)), framed
 

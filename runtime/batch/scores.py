@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
@@ -20,7 +20,7 @@ from ..images.pictures import heat_png, write_picture
 from ..images.reading import import_pillow
 from ..rows.chunk import Rows
 from ..rows.csv_text import TableFormat
-from ..rows.tables import read_rows, read_sample
+from ..rows.tables import read_rows
 from ..rows.writers import Schema, Writer
 from ..scoring.results import COLUMNS, Results
 from ..scoring.score import score_images, score_stream
@@ -33,9 +33,17 @@ if TYPE_CHECKING:
 
 
 def score_file(
-    detector: Detector, path: Path, form: TableFormat, state: StreamState, *, stop_on_bad: bool = False
+    detector: Detector,
+    path: Path,
+    form: TableFormat,
+    state: StreamState,
+    *,
+    stop_on_bad: bool = False,
+    unused: Callable[[list[str]], object] = lambda names: None,
 ) -> Iterator[Results]:
     """Results of a CSV file, chunk by chunk and in order, one for every row; `state` is that of a stream that begins.
+
+    The file is read once, so that a pipe will do. `unused` gets the columns that the detector does not use.
 
     Raises
     ------
@@ -46,7 +54,8 @@ def score_file(
     facts = detector.bundle
 
     def chunks() -> Iterator[Rows]:
-        for rows in read_rows(path, facts.columns, form=form, time_column=facts.data.time_column):
+        time_column = facts.data.time_column
+        for rows in read_rows(path, facts.columns, form=form, time_column=time_column, stream=True, unused=unused):
             if stop_on_bad and rows.bad:
                 index, why = next(iter(rows.bad.items()))
                 raise InputError(f"{path}: row {rows.first + index}, {why}", row=rows.first + index, column=why.column)
@@ -138,10 +147,3 @@ def write_scores(scored: Iterable[Results], writer: Writer, files: Sequence[Imag
 def schema(files: Sequence[ImageFile] = ()) -> Schema:
     """What is written of every row, or of every one of `files`."""
     return {**({"file": str} if files else {"row": int}), **COLUMNS}
-
-
-def ignored_columns(detector: Detector, path: Path, form: TableFormat) -> list[str]:
-    """Columns of a file that the detector does not use, in their order."""
-    header, _ = read_sample(path, form, rows=1)
-    used = {*detector.bundle.names, detector.bundle.data.time_column}
-    return [name for name in header if name not in used] if form.header else []

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import click
 
 from ..batch.inputs import refuse_folder
-from ..batch.scores import ignored_columns, schema, score_file, score_files, write_scores
+from ..batch.scores import schema, score_file, score_files, write_scores
 from ..batch.summary import Summary
 from ..detector import Detector
-from ..errors import EXIT_ANOMALY, EXIT_REFUSED, InputError
+from ..errors import EXIT_ANOMALY, EXIT_REFUSED, InputError, few
 from ..images.folders import ImageFile, find_images
 from ..images.pictures import picture_paths
 from ..output import text_written_aside
@@ -116,10 +116,11 @@ def _score_images(run: _Run, data: Path, heat_maps: Path | None) -> Summary:
 
 def _score_csv(run: _Run, data: Path, form: TableFormat) -> Summary:
     refuse_folder(run.detector, data)
-    ignored = ignored_columns(run.detector, data, form)
-    if ignored:
-        say(f"columns of {data} that the model does not use: {', '.join(ignored)}")
-    return _write(run, score_file(run.detector, data, form, run.state, stop_on_bad=run.stop_on_bad))
+
+    def tell(unused: list[str]) -> None:
+        say(f"columns of {data} that the model does not use: {few(unused)}")
+
+    return _write(run, score_file(run.detector, data, form, run.state, stop_on_bad=run.stop_on_bad, unused=tell))
 
 
 def _write(run: _Run, results: Iterator[Results], files: Sequence[ImageFile] = ()) -> Summary:

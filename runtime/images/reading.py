@@ -6,7 +6,6 @@ The one reader of images: training and scoring both come here, so that they see 
 from __future__ import annotations
 
 import io
-import stat
 import threading
 import warnings
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from ..bundle import Image
 from ..errors import InputError, MissingExtraError
+from ..opening import read_whole
 from ..session import first_line
 
 if TYPE_CHECKING:
@@ -71,9 +71,9 @@ def read_image(source: Path | bytes, image: Image) -> NDArray[np.uint8]:
         when Pillow is not installed
     """
     import_pillow()
-    content = source if isinstance(source, bytes) else _read(source)
+    content = source if isinstance(source, bytes) else read_whole(source, most=MAX_BYTES)
     if len(content) > MAX_BYTES:
-        raise _too_large()
+        raise InputError(f"is larger than {MAX_BYTES // 1024**2} MiB")
     kind = image_format(content)
     if not kind:
         raise InputError(f"is no image: {EXPECTED}" if content else f"is empty: {EXPECTED}")
@@ -85,22 +85,6 @@ def read_image(source: Path | bytes, image: Image) -> NDArray[np.uint8]:
         raise
     except Exception as error:  # Pillow raises a dozen unrelated classes for damaged files
         raise InputError(f"is damaged: {first_line(error)}") from None
-
-
-def _read(path: Path) -> bytes:
-    try:
-        facts = path.stat()
-        if not stat.S_ISREG(facts.st_mode):  # opening a pipe would wait for ever
-            raise InputError("is no regular file")
-        if facts.st_size > MAX_BYTES:
-            raise _too_large()
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}") from None
-
-
-def _too_large() -> InputError:
-    return InputError(f"is larger than {MAX_BYTES // 1024**2} MiB")
 
 
 def _decode(content: bytes, kind: str, image: Image) -> NDArray[np.uint8]:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+NOT_UTF8 = "which is not UTF-8; convert the file, like: iconv -f CP1252 -t UTF-8 OLD > NEW"
+
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 """Beyond it there is no float32: numpy warns of the cast and makes it infinite."""
 
@@ -31,9 +33,23 @@ def is_float32(number: float) -> bool:
     return -FLOAT32_MAX <= number <= FLOAT32_MAX  # False for NaN
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a text has no byte in it that is no UTF-8; `csv_text.open_text` lets those through."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def shown(text: str) -> str:
     """A cell as a message repeats it: quoted, long ones cut."""
-    return repr(text if len(text) <= 40 else text[:37] + "...")
+    cut = text if len(text) <= 40 else text[:37] + "..."
+    if is_utf8(cut):
+        return repr(cut)
+    return "'" + cut.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") + "'"
 
 
 def bad_reason(cell: str) -> str:
@@ -42,6 +58,8 @@ def bad_reason(cell: str) -> str:
     found = shown(text)
     if not text:
         return "is empty"
+    if not is_utf8(text):
+        return f"holds {found}, {NOT_UTF8}"
     try:
         number = float(cell)
     except ValueError:

@@ -9,12 +9,12 @@ from functools import cached_property
 import numpy as np
 
 from ..bundle import Column
+from ..errors import few
 from .cells import FLOAT32_MAX
 
 UNKNOWN = -1.0
 """What the graph takes for a class that is not known."""
 
-_SHOWN = 5
 _SHOWN_LETTERS = 40
 
 
@@ -47,7 +47,7 @@ class Field:
     def expected(self) -> str:
         """What a cell may hold, for messages."""
         names = [repr(_cut(text)) for text in self.texts] or [write_number(level) for level in self.levels]
-        return f"one of {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
+        return f"one of {few(names)}"
 
     def number(self, cell: str | float | None) -> float | None:
         """What the graph takes for a text, a number or an absent cell; None when the column cannot hold it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ import numpy as np
 
 from ..bundle import Column
 from ..errors import InputError
-from .cells import FLOAT32_MAX, BadCell, bad_reason, is_float32, is_plain, shown
+from .cells import FLOAT32_MAX, NOT_UTF8, BadCell, bad_reason, is_float32, is_plain, is_utf8, shown
 from .chunk import Rows
 from .csv_text import TableFormat, cells, check_header, open_text, read_header
 from .fields import UNKNOWN, Field, as_fields
@@ -160,6 +160,8 @@ def _number(field: Field, cell: str) -> float | None:
 
 def _unexpected(field: Field, cell: str) -> str:
     text = cell.strip()
+    if not is_utf8(text):
+        return f"holds {shown(text)}, {NOT_UTF8}"
     return f"holds {shown(text)}, expected {field.expected}" if text else f"is empty, expected {field.expected}"
 
 
@@ -170,17 +172,26 @@ def read_rows(
     form: TableFormat,
     time_column: str | None = None,
     chunk_rows: int = CHUNK_ROWS,
+    stream: bool = False,
+    unused: Callable[[list[str]], object] = lambda names: None,
 ) -> Iterator[Rows]:
     """A CSV file in chunks; see `ColumnReader` for how columns are found and `open_text` for what is refused.
+
+    With `stream` a pipe will do: the file is read once. `unused` gets the columns that are not wanted, where there are
+    any, before the first chunk.
 
     Columns of text are wanted as `Field`, like ``Field("mode", texts=("auto", "manual"))``: manual is read as 1.0, and
     a row with any other text is bad.
     """
     source = str(path)
-    with open_text(path) as text:
+    with open_text(path, stream=stream) as text:
         lines = cells(text, form, source)
         header = read_header(lines, source) if form.header else None
         reader = ColumnReader(header, columns, time_column=time_column, form=form, source=source)
+        used = {*reader.columns, time_column}
+        others = [name for name in header or () if name not in used]
+        if others:
+            unused(others)
         first = 0
         while chunk := list(islice(lines, chunk_rows)):
             yield reader.parse(first, chunk)

@@ -14,7 +14,7 @@ from ..detector import Detector
 from ..errors import InputError
 from ..rows.cells import BadCell
 from ..rows.chunk import Rows, bad_row
-from ..rows.csv_text import TableFormat, read_header
+from ..rows.csv_text import MAX_LINE_BYTES, TableFormat, read_header
 from ..rows.json_rows import RowReader
 from ..rows.tables import ColumnReader
 from ..rows.times import parse_time
@@ -24,9 +24,6 @@ from ..scoring.state import StreamState
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-MAX_LINE_BYTES = 1 << 20
-"""A longer line is answered as bad and skipped, so that a runaway sender cannot fill the memory."""
 
 _JSON_STARTS = (b"{", b"[")
 

@@ -12,6 +12,7 @@ from vae_detect.runtime.errors import (
     ProviderError,
     TooLargeError,
     VaeDetectError,
+    few,
 )
 
 
@@ -39,3 +40,11 @@ def test_an_input_error_keeps_where_it_was() -> None:
     error = InputError("no number", row=3, column="flow")
     assert (str(error), error.row, error.column) == ("no number", 3, "flow")
     assert (InputError("x").row, InputError("x").column, InputError("x").rows) == (None, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("names", "most", "expected"), [("", 3, ""), ("abc", 3, "a, b, c"), ("abcd", 3, "a, b, c and 1 more")]
+)
+def test_a_list_of_names_is_short(names: str, most: int, expected: str) -> None:
+    assert few(names, most) == expected
+    assert len(few(map(str, range(10_000)))) < 40

@@ -149,7 +149,7 @@ def test_what_is_no_onnx_file_is_refused_in_one_line(content: bytes, tmp_path: P
     ("name", "message"),
     [
         ("absent.onnx", "no such file; expected a detector written by 'vae-detect train'"),
-        ("", "cannot be read: Is a directory"),
+        ("", "is a folder, expected a file; expected a detector"),
         ("null\0byte.onnx", "cannot be read: embedded null byte"),
         ("x" * 300, "cannot be read: File name too long"),
     ],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 
 from ...runtime.bundle import Column, Treatment
-from ...runtime.errors import InputError
+from ...runtime.errors import InputError, few
 from ...runtime.observation import treat
 from ...runtime.rows.fields import UNKNOWN, write_number
 from ..settings.config import TrainConfig
@@ -114,11 +114,11 @@ def plan_columns(
         columns.append(column)
     flat = [name for name, cells in zip(names, values.T, strict=True) if _is_constant(cells.astype(np.float64))]
     if flat:
-        notes.append(f"constant while training, kept so that a change shows: {', '.join(flat)}")
+        notes.append(f"constant while training, kept so that a change shows: {few(flat)}")
     for treatment in _TREATMENTS:
         chosen = [column.name for column in columns if column.treatment == treatment and treatment != "linear"]
         if chosen:
-            notes.append(f"taken as {treatment}: {', '.join(chosen)}")
+            notes.append(f"taken as {treatment}: {few(chosen)}")
     return tuple(columns), notes
 
 

@@ -13,6 +13,8 @@ import numpy as np
 from ...runtime.bundle import Image
 from ...runtime.errors import InputError
 from ...runtime.images.folders import ImageFile, image_files, read_file
+from ...runtime.images.reading import MAX_BYTES
+from ...runtime.opening import read_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,7 +48,7 @@ def load_images(folder: Path, size: Sequence[int], colour: str, *, by_class: boo
     values, kept, notes = _read(root, files, image)
     digest = sha256()
     for file in kept:
-        digest.update(file.name.encode() + b"\0" + file.path.read_bytes())
+        digest.update(file.name.encode() + b"\0" + read_whole(file.path, most=MAX_BYTES))
     folders = [file.name.rpartition("/")[0] for file in kept]
     classes = tuple(sorted(set(folders))) if by_class else ()
     if by_class and len(classes) < 2:

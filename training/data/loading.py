@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ...runtime.bundle import Image, Treatment
-from ...runtime.errors import InputError
-from ...runtime.rows.cells import bad_reason
+from ...runtime.errors import InputError, few
+from ...runtime.opening import digest
+from ...runtime.rows.cells import bad_reason, is_utf8, shown
 from ...runtime.rows.csv_text import TableFormat
 from ...runtime.rows.fields import Field
 from ...runtime.rows.tables import read_column, read_rows, read_sample
@@ -102,8 +102,8 @@ def load_table(path: Path, selection: Selection, form: TableFormat, *, numbers_o
     kept = np.ones(len(values), np.bool_)
     kept[list(bad)] = False
     segment, period_s = _segments(kept, times)
-    digest = sha256(path.read_bytes()).hexdigest()
-    return Table(values[kept], tuple(names), time_column, segment[kept], period_s, notes, digest, texts)
+    made_of = digest(path)
+    return Table(values[kept], tuple(names), time_column, segment[kept], period_s, notes, made_of, texts)
 
 
 def few_texts(
@@ -122,7 +122,7 @@ def few_texts(
         numeric = sum(not bad_reason(form.with_point(cell)) for cell in cells)
         if name not in wanted or name in selection.exclude or name in ("", time_column) or 2 * numeric > len(cells):
             continue
-        filled = [cell for cell in map(str.strip, read_column(path, name, form)) if cell]
+        filled = [cell for cell in map(str.strip, read_column(path, name, form)) if cell and is_utf8(cell)]
         texts = sorted(set(filled))
         if 1 < len(texts) <= MOST_LEVELS and len(filled) >= _LEAST_OF_A_TEXT * len(texts):
             found[name] = tuple(texts)
@@ -133,7 +133,7 @@ def find_time_column(header: Sequence[str], sample: Sequence[Sequence[str]], nam
     """The column that holds time stamps: the one named, else one with a usual name, else a first column of dates."""
     if named is not None:
         if named not in header:
-            raise InputError(f"time column {named!r} is not in the header: {', '.join(map(repr, header))}")
+            raise InputError(f"time column {named!r} is not in the header: {few(map(shown, header), 12)}")
         return named
     for position, name in enumerate(header):
         cells = [row[position] for row in sample if position < len(row) and row[position].strip()]
@@ -162,7 +162,7 @@ def choose_columns(
     named = [selection.class_column] if selection.class_column else []
     for name in (*selection.columns, *selection.exclude, *selection.treatments, *named):
         if name not in header:
-            raise InputError(f"column {name!r} is not in the header: {', '.join(map(repr, header))}")
+            raise InputError(f"column {name!r} is not in the header: {few(map(shown, header), 12)}")
     candidates = [n for n in selection.columns or header if n not in selection.exclude and n != time_column]
     candidates += [name for name in named if name not in candidates]
     chosen, notes = [], []
@@ -176,7 +176,7 @@ def choose_columns(
         if len(numeric) * 2 > len(cells) or name in (texts or {}):
             chosen.append(name)
             continue
-        what = f"holds text ({cells[0]!r})" if cells else "is empty"
+        what = f"holds text ({shown(cells[0])})" if cells else "is empty"
         if name in (*selection.columns, *named):
             raise InputError(
                 f"column {name!r} {what}, expected numbers, or 2 to {MOST_LEVELS} different texts that come up at "
@@ -184,7 +184,7 @@ def choose_columns(
             )
         notes.append(f"column {name!r} left out: {what}")
     if not chosen:
-        raise InputError("no numeric column is left to learn from; the header has " + ", ".join(map(repr, header)))
+        raise InputError("no numeric column is left to learn from; the header has " + few(map(shown, header), 12))
     return chosen, notes
 
 

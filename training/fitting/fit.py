@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...runtime.errors import InputError
+from ...runtime.opening import open_file
 from ...runtime.output import written_aside
 from ..data.split import Split
 from ..model.autoencoder import Autoencoder
@@ -121,9 +122,10 @@ class _State:
         path = self.path
         try:
             device = self.objective.model.energy_offset.device
-            content: Any = torch.load(path, map_location=device, weights_only=True)
-        except FileNotFoundError:
-            raise InputError(f"{path}: no checkpoint to resume from; train without --resume") from None
+            with open_file(path) as file:
+                content: Any = torch.load(file, map_location=device, weights_only=True)
+        except InputError as error:
+            raise InputError(f"{path}: {error}: no checkpoint to resume from; train without --resume") from None
         except Exception as error:  # a damaged zip, pickle or tensor each raise a class of their own
             raise InputError(f"{path}: not a checkpoint that can be resumed: {type(error).__name__}") from None
         if not isinstance(content, dict) or content.get("fingerprint") != self.fingerprint:

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from ...runtime.bundle import Kind
 from ...runtime.errors import InputError
+from ...runtime.opening import MAX_SETTINGS_BYTES, read_whole
 from .recipes import (
     DEFAULT_RECIPE,
     NETWORKS,
@@ -253,9 +254,11 @@ def read_settings(config: Path | None, assignments: Iterable[str]) -> dict[str, 
     settings: dict[str, Any] = {}
     if config is not None:
         try:
-            settings.update(tomllib.loads(config.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise InputError(f"{config}: cannot be read: {error.strerror}") from None
+            content = read_whole(config, most=MAX_SETTINGS_BYTES)
+        except InputError as error:
+            raise InputError(f"{config}: {error}") from None
+        try:
+            settings.update(tomllib.loads(content.decode()))
         except ValueError as error:  # bad TOML, bad UTF-8, or a number of thousands of digits
             raise InputError(f"{config}: not a TOML file: {error}") from None
     for assignment in assignments:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from vae_detect.runtime.batch import scores as batch
-from vae_detect.runtime.batch.scores import ignored_columns, schema, score_file, score_files, write_scores
+from vae_detect.runtime.batch.scores import schema, score_file, score_files, write_scores
 from vae_detect.runtime.batch.summary import Summary
 from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.detector import HEAT_WHITE, Detector
@@ -127,15 +127,6 @@ def test_stop_on_bad_names_the_row(detector: Detector, normal_rows: Floats, tmp_
         )
         == 1100
     )
-
-
-def test_ignored_columns(detector: Detector, normal_rows: Floats, tmp_path: Path) -> None:
-    header, row = lines_of(detector, normal_rows[:1])
-    path = tmp_path / "rows.csv"
-    path.write_text(f"note,timestamp,{header},extra\nx,0,{row},1\n")
-    assert ignored_columns(detector, path, CSV) == ["note", "extra"]
-    path.write_text(f"{row}\n")
-    assert ignored_columns(detector, path, TableFormat(header=False)) == []
 
 
 def test_memory_does_not_grow_with_the_file(detector: Detector, normal_rows: Floats, tmp_path: Path) -> None:

@@ -499,9 +499,9 @@ def test_odd_entries_are_refused_without_being_read(tmp_path: Path) -> None:
     }
     assert found.others == 1
     for path in (folder / "pipe.png", Path("/dev/zero"), folder):
-        with pytest.raises(InputError, match=r"^is no regular file$"):
+        with pytest.raises(InputError, match=r"^is a (pipe|device|folder), expected a file$"):
             read(path)
-    with pytest.raises(InputError, match=r"^cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"^no such file$"):
         read(folder / "dangling.png")
 
 

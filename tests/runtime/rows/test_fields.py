@@ -32,7 +32,7 @@ def test_only_an_optional_column_may_be_unknown() -> None:
         (MODE, "one of 'auto', 'manual'"),
         (SIZE, "one of 0.1, 20"),
         (Field("x", texts=tuple("abcde")), "one of 'a', 'b', 'c', 'd', 'e'"),
-        (Field("x", texts=tuple("abcdef")), "one of 'a', 'b', 'c', 'd', 'e', ..."),
+        (Field("x", texts=tuple("abcdef")), "one of 'a', 'b', 'c', 'd', 'e' and 1 more"),
         (Field("x", texts=("x" * 99,)), "one of '" + "x" * 37 + "...'"),
     ],
 )

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from vae_detect.runtime.batch.scores import score_file
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.rows.csv_text import MAX_LINE_BYTES, TableFormat
 from vae_detect.runtime.rows.writers import records
 from vae_detect.runtime.scoring.state import StreamState
-from vae_detect.runtime.streams.lines import MAX_LINE_BYTES, score_lines
+from vae_detect.runtime.streams.lines import score_lines
 
 Floats = NDArray[np.float32]
 Result = dict[str, Any]

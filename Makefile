@@ -9,13 +9,15 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check wheel bench exported clean
+.PHONY: help demo openvino test check wheel bench exported clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.installed ## train, score and serve on simulated data, start to end
 	PATH="$(CURDIR)/$(BIN):$$PATH" python examples/demo.py
+
+openvino: .venv-openvino/.installed ## install OpenVINO, beside everything else, for the tests that run it
 
 # A process for each of two cores; the tests of a file stay together, since they share trained models.
 test: $(VENV)/.installed ## run all tests
@@ -43,7 +45,7 @@ exported: $(VENV)/.installed ## train the detector under exported/ again
 		&& $(BIN)/vae-detect train "$$folder/normal.csv" --recipe vae --out exported/vae.onnx --far 0.001 --licence Apache-2.0
 
 clean: ## remove .venv and everything that was built
-	rm -rf $(VENV) build dist demo src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-openvino build dist demo src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -56,4 +58,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	$(INSTALL) --editable '.[bench]'
+	touch $@
+
+.venv-openvino/.installed: Makefile
+	$(PYTHON) -m venv .venv-openvino
+	.venv-openvino/bin/python -m pip install --quiet openvino==2026.4.1
 	touch $@

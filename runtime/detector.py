@@ -329,7 +329,8 @@ class Detector:
             self.score_one(x[0])
         except Exception as error:  # the graph may fail in any way, and onnxruntime's classes share no base
             raise ModelError(f"{self.path}: the golden rows cannot be scored: {first_line(error)}") from None
-        check_replay(self._session, self.bundle, replayed.score, replayed.p_value, replayed.is_anomaly)
+        found = (replayed.score, replayed.p_value, replayed.is_anomaly)
+        check_replay(self.bundle, *found, source=str(self.path), provider=self.provider)
 
 
 class _BoundRow:

@@ -14,11 +14,11 @@ from .session import Session
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-GOLDEN_TOLERANCE = 1e-4
-"""Relative difference between recorded and replayed golden scores above which a model is refused."""
+SCORE_TOLERANCE = 1e-4
+"""How far, relative, two engines may be from each other with a score, and both be right."""
 
-GOLDEN_P_TOLERANCE = 0.01
-"""Absolute difference in log10 of the p-values, likewise: between two knots p may be steep."""
+P_TOLERANCE = 0.01
+"""The same of log10 of a p-value, absolute, beside what the score's tolerance makes of it."""
 
 VERDICT = (graph.SCORE, graph.P_VALUE, graph.IS_ANOMALY)
 """What every scorer answers."""
@@ -40,26 +40,73 @@ def check_graph(session: Session, bundle: Bundle) -> None:
         raise ModelError(f"{source}: the graph takes {shape}, its metadata says {list(bundle.input_shape)}")
 
 
+def score_slack(expected: NDArray[np.floating], threshold: float) -> NDArray[np.float64]:
+    """How far from these scores an engine may be that is right: (inputs,); 0 where a score is not finite.
+
+    A score below a tenth of the threshold is compared on that scale: near 0 a free energy is a difference of large
+    numbers, and all of it is rounding.
+    """
+    size = np.abs(np.where(np.isfinite(expected), expected, 0.0).astype(np.float64))
+    slack: NDArray[np.float64] = SCORE_TOLERANCE * np.maximum(size, max(1e-6, 0.1 * abs(threshold)))
+    return slack
+
+
+def relative_errors(
+    expected: NDArray[np.floating], found: NDArray[np.floating], threshold: float
+) -> NDArray[np.float64]:
+    """Differences of scores as `SCORE_TOLERANCE` bounds them, infinite where only one is finite: (inputs,)."""
+    a, b = np.isfinite(expected), np.isfinite(found)
+    difference = np.abs(np.where(a, expected, 0.0).astype(np.float64) - np.where(b, found, 0.0))
+    return np.where(
+        a & b, difference / (score_slack(expected, threshold) / SCORE_TOLERANCE), np.where(a == b, 0, np.inf)
+    )
+
+
+def flipped(
+    expected: NDArray[np.floating],
+    verdicts: NDArray[np.bool_],
+    expected_verdicts: NDArray[np.bool_],
+    threshold: float,
+) -> NDArray[np.intp]:
+    """Which verdicts differ though their scores are finite and clear of the threshold; all (inputs,).
+
+    A score within rounding of the threshold may fall on either side; no one can promise more in float32.
+    """
+    distance = np.abs(np.where(np.isfinite(expected), expected, threshold).astype(np.float64) - threshold)
+    return np.flatnonzero((distance > score_slack(expected, threshold)) & (verdicts != expected_verdicts))
+
+
 def check_replay(
-    session: Session,
     bundle: Bundle,
     score: NDArray[np.float32],
     p_value: NDArray[np.float32],
     is_anomaly: NDArray[np.bool_],
+    *,
+    source: str,
+    provider: str,
 ) -> None:
     """Raises ModelError when the golden inputs, scored here, (inputs,), differ from what was recorded."""
-    golden, source, provider = bundle.golden, session.source, session.provider
+    golden, threshold = bundle.golden, bundle.calibration.threshold
     recorded = np.asarray(golden.score)
-    difference = np.abs(score - recorded) / np.maximum(
-        np.abs(recorded), max(1e-6, 0.01 * abs(bundle.calibration.threshold))
-    )
-    if not np.all(difference <= GOLDEN_TOLERANCE):  # not all(<=), so that NaN fails too
-        worst = int(np.nan_to_num(difference, nan=np.inf).argmax())
+    errors = relative_errors(recorded, score, threshold)
+    if not errors.max() <= SCORE_TOLERANCE:
+        worst = int(errors.argmax())
         raise ModelError(
             f"{source}: golden row {worst} scores {score[worst]:.6g} on {provider}, "
             f"recorded {recorded[worst]:.6g}; this file or this provider cannot be trusted"
         )
-    if not np.allclose(np.log10(p_value), np.log10(golden.p_value), atol=GOLDEN_P_TOLERANCE):
+    if not (_follows_table(bundle, p_value) and _follows_table(bundle, np.asarray(golden.p_value))):
         raise ModelError(f"{source}: a golden row has another p-value on {provider} than recorded")
-    if is_anomaly.tolist() != golden.is_anomaly:
+    if len(flipped(recorded, is_anomaly, np.asarray(golden.is_anomaly), threshold)):
         raise ModelError(f"{source}: a golden row has another verdict on {provider} than recorded")
+
+
+def _follows_table(bundle: Bundle, p_value: NDArray[np.floating]) -> bool:
+    """Whether p-values of the golden inputs are those of scores within their slack: p may be steep between two."""
+    calibration, score = bundle.calibration, np.asarray(bundle.golden.score)
+    slack = score_slack(score, calibration.threshold)
+    highest, lowest = (
+        np.interp(score + way, calibration.knot_scores, calibration.knot_log10_p) for way in (-slack, slack)
+    )
+    found = np.log10(p_value)
+    return bool(np.all((found >= lowest - P_TOLERANCE) & (found <= highest + P_TOLERANCE)))

@@ -8,8 +8,9 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -17,9 +18,10 @@ from conftest import MODEL
 from numpy.typing import NDArray
 from tiny_images import write_detector
 
-from vae_detect.runtime.bundle import Image
+from vae_detect.runtime.bundle import Bundle, Golden, Image
 from vae_detect.runtime.detector import Detector, Scores
 from vae_detect.runtime.errors import ModelError
+from vae_detect.runtime.verification import check_replay, flipped, relative_errors
 
 Floats = NDArray[np.float32]
 
@@ -85,6 +87,73 @@ def test_golden_rows_that_are_not_reproduced_refuse_the_file(
 def test_a_difference_below_the_tolerance_is_accepted(copied: Path) -> None:
     change_facts(copied, lambda facts: facts["golden"]["score"].__setitem__(2, facts["golden"]["score"][2] * 1.00005))
     Detector.load(copied, provider="cpu")
+
+
+def test_flipped_verdicts_by_hand() -> None:
+    #                           below, above, within rounding of the threshold, not finite
+    expected = np.array([1.0, 3.0, 2.0001, np.nan], np.float32)
+    above = expected > 2.0
+    assert flipped(expected, np.array([False, True, False, True]), above, 2.0).tolist() == []
+    assert flipped(expected, np.array([True, True, False, True]), above, 2.0).tolist() == [0]
+    assert flipped(expected, np.array([True, False, True, True]), above, 2.0).tolist() == [0, 1]
+
+
+def test_errors_of_scores_by_hand() -> None:
+    expected = np.array([100.0, 1.0, 0.0, np.nan, np.inf, np.nan, 5.0], np.float32)
+    found = np.array([101.0, 1.01, 0.01, np.nan, np.nan, 5.0, np.inf], np.float32)
+    # at a threshold of 20 scores below 2 are compared as if they were 2
+    np.testing.assert_allclose(
+        relative_errors(expected, found, 20.0), [0.01, 0.005, 0.005, 0, 0, np.inf, np.inf], rtol=1e-4
+    )
+
+
+class Row(NamedTuple):
+    """A golden row: what was recorded of it, and what another engine makes of it."""
+
+    score: float
+    p_value: float
+    is_anomaly: bool
+
+
+def replay(bundle: Bundle, recorded: Row, found: Row) -> None:
+    """The check of a model whose first golden row is this one."""
+    golden = bundle.golden
+    score, p_value = [recorded.score, *golden.score[1:]], [recorded.p_value, *golden.p_value[1:]]
+    is_anomaly = [recorded.is_anomaly, *golden.is_anomaly[1:]]
+    changed = msgspec.structs.replace(bundle, golden=Golden(golden.x, score, p_value, is_anomaly))
+    here = np.array(score, np.float32), np.array(p_value, np.float32), np.array(is_anomaly)
+    for array, value in zip(here, found, strict=True):
+        array[0] = value
+    check_replay(changed, *here, source="pump.onnx", provider="cpu")
+
+
+def test_one_ulp_at_the_threshold_is_no_other_verdict_and_no_other_p_value(detector: Detector) -> None:
+    calibration = detector.bundle.calibration
+    at = np.float32(calibration.threshold)
+    above, below = (float(np.nextafter(at, np.float32(way))) for way in (np.inf, -np.inf))
+    under, over = (
+        Row(score, 10 ** float(np.interp(score, calibration.knot_scores, calibration.knot_log10_p)), bool(score > at))
+        for score in (below, above)
+    )
+    assert under.p_value > 1.01 * over.p_value  # the table has a step there
+    for recorded, found in ((under, over), (over, under), (under, under), (over, over)):
+        replay(detector.bundle, recorded, found)
+
+
+def test_clear_of_the_threshold_a_verdict_and_a_p_value_must_be_those_recorded(detector: Detector) -> None:
+    calibration = detector.bundle.calibration
+    score = 1.001 * calibration.threshold
+    p_value = 10 ** float(np.interp(score, calibration.knot_scores, calibration.knot_log10_p))
+    right = Row(score, p_value, True)
+    replay(detector.bundle, right, right)
+    for wrong, what in (
+        (right._replace(is_anomaly=False), "another verdict on cpu"),
+        (right._replace(p_value=1.1 * p_value), "another p-value on cpu"),
+        (right._replace(score=1.0002 * score), "golden row 0 scores"),
+        (right._replace(score=calibration.threshold), "golden row 0 scores"),
+    ):
+        with pytest.raises(ModelError, match=rf"^pump\.onnx: .*{what}"):
+            replay(detector.bundle, right, wrong)
 
 
 @pytest.mark.parametrize("value", [0.5, math.nan, math.inf])

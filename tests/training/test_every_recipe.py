@@ -2,123 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, NamedTuple
-
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
-from numpy.typing import NDArray
-from PIL import Image as Pillow
+from every_recipe import CASES, Trained, trained_model
 from sklearn.metrics import roc_auc_score
 
 from vae_detect.runtime import graph
-from vae_detect.runtime.bundle import Bundle
 from vae_detect.runtime.describe import describe
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError, ModelError
-from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.runtime.session import Session, read_model_file
-from vae_detect.training.data.loading import Selection
-from vae_detect.training.settings.config import configure
+from vae_detect.runtime.verification import VERDICT, check_replay
 from vae_detect.training.settings.recipes import RECIPES
-from vae_detect.training.train import train
-
-FEATURES, WINDOW, SIDE = 6, 8, 16
-
-CASES: dict[str, dict[str, Any]] = {
-    **{name: {"recipe": name, "kind": "windows" if RECIPES[name].convolutional else "rows"} for name in RECIPES},
-    "ensemble, windows": {"recipe": "ensemble", "kind": "windows"},
-    "ensemble, images": {"recipe": "ensemble", "kind": "images"},
-    "ae, two layers, tied": {"recipe": "ae", "hidden": "", "tied": "true"},
-    "sparse, l1": {"recipe": "sparse", "penalty": "l1"},
-    "denoising, mask": {"recipe": "denoising", "corruption": "mask"},
-    "contractive, deep": {"recipe": "contractive", "hidden": "16"},
-    "vae, points": {"recipe": "vae", "points": 4},
-    "beta-vae, annealed": {"recipe": "beta-vae", "annealing": 2, "free_bits": 0.1},
-    "vae, gru": {"recipe": "vae", "kind": "windows", "network": "gru", "hidden": "8"},
-    "ae, laplace": {"recipe": "ae", "likelihood": "laplace"},
-    "vae, images": {"recipe": "vae", "kind": "images"},
-    "conv-unpool, images": {"recipe": "conv-unpool", "kind": "images"},
-    "rbm, images": {"recipe": "rbm", "kind": "images"},
-    "vae, images, continuous-bernoulli": {"recipe": "vae", "kind": "images", "likelihood": "continuous-bernoulli"},
-}
-SMALL = {"epochs": 8, "pretrain_epochs": 3, "learning_rate": 5e-3, "batch": 32}
-
-
-class Trained(NamedTuple):
-    path: Path
-    detector: Detector
-    normal: NDArray[Any]
-    """Inputs that took no part in training."""
-    faulty: NDArray[Any]
-
-    @property
-    def bundle(self) -> Bundle:
-        return self.detector.bundle
-
-
-def table(rows: int, seed: int) -> NDArray[np.float64]:
-    """Two slow hidden causes behind six columns, and a class in front that shifts them."""
-    generator = np.random.default_rng(seed)
-    time = np.arange(rows) / 7 + seed
-    causes = np.stack([np.sin(time), np.cos(0.37 * time)], axis=1)
-    mixing = np.random.default_rng(99).normal(size=(2, FEATURES))
-    values = causes @ mixing + 0.1 * generator.normal(size=(rows, FEATURES))
-    kind = generator.integers(0, 2, size=rows)
-    return np.column_stack([kind, values + kind[:, None]])
-
-
-def pictures(count: int, seed: int) -> NDArray[np.uint8]:
-    """Stripes of random phase: (count, SIDE, SIDE, 1)."""
-    generator = np.random.default_rng(seed)
-    phase = generator.uniform(0, 2 * np.pi, size=(count, 1, 1))
-    stripes = 128 + 80 * np.sin(np.arange(SIDE)[None, None] / 2 + phase)
-    noisy = stripes + generator.normal(0, 8, size=(count, SIDE, SIDE))
-    return np.clip(noisy, 0, 255).astype(np.uint8)[..., None]
-
-
-def write_table(path: Path, values: NDArray[np.float64]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["kind", *(f"c{place}" for place in range(FEATURES))])
-        writer.writerows([["idle", "busy"][int(row[0])], *row[1:]] for row in values)
 
 
 @pytest.fixture(scope="module", params=CASES)
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    folder = tmp_path_factory.mktemp("recipe")
-    normal: NDArray[Any]
-    faulty: NDArray[Any]
-    config = configure({**SMALL, **CASES[request.param]})
-    if config.kind == "windows":
-        config = configure({**SMALL, "window": WINDOW, **CASES[request.param]})
-    wants_class = RECIPES[config.recipe].prior == "classes"
-    if config.kind == "images":
-        config = replace(config, size=(SIDE,))
-        data = folder / "images"
-        data.mkdir()
-        for number, pixels in enumerate(pictures(200, seed=0)):
-            Pillow.fromarray(pixels[..., 0]).save(data / f"{number}.png")
-        normal = pictures(30, seed=1)
-        faulty = normal.copy()
-        faulty[:, 4:12, 4:12] = 255 - faulty[:, 4:12, 4:12]
-    else:
-        data = folder / "normal.csv"
-        write_table(data, table(900, seed=0))
-        rows = table(120, seed=1)[:, 0 if wants_class else 1 :].astype(np.float32)
-        broken = rows.copy()
-        broken[:, -1] += 8
-        windows = np.arange(100)[:, None] + np.arange(WINDOW)
-        normal, faulty = (rows[windows], broken[windows]) if config.kind == "windows" else (rows, broken)
-    selection = (
-        Selection(class_column="kind") if wants_class else Selection(exclude=("kind",) * (data.suffix == ".csv"))
-    )
-    out = folder / "model.onnx"
-    train(data, out, config, selection=selection, form=TableFormat(), far="0.05")
-    return Trained(out, Detector.load(out, provider="cpu"), normal, faulty)
+    return trained_model(tmp_path_factory, request.param)
 
 
 def test_the_same_input_gives_the_same_score(trained: Trained) -> None:
@@ -150,6 +52,19 @@ def test_onnx_runtime_gives_the_scores_of_torch(trained: Trained) -> None:
     assert parity.max_relative_error <= 1e-4
     assert parity.verdict_flips == 0
     assert parity.rows > 10
+
+
+def test_another_order_of_operations_is_no_other_model(trained: Trained) -> None:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # no fused kernels
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    session = onnxruntime.InferenceSession(read_model_file(trained.path), options)
+
+    golden = trained.detector.golden_inputs()
+    alone = [session.run(VERDICT, {graph.X: one[None]}) for one in golden]
+    for found in (session.run(VERDICT, {graph.X: golden}), [*map(np.concatenate, zip(*alone, strict=True))]):
+        check_replay(trained.bundle, *found, source="model.onnx", provider="cpu")
 
 
 def test_a_fault_scores_higher(trained: Trained) -> None:

@@ -15,15 +15,13 @@ from ...runtime import graph
 from ...runtime.bundle import Bundle, Golden, Parity
 from ...runtime.errors import InputError, ParityError
 from ...runtime.session import Session
+from ...runtime.verification import SCORE_TOLERANCE, flipped, relative_errors
 from ..model.autoencoder import Autoencoder
 from ..model.building import reference_scores
 
 PARITY_BATCHES = (1, 3, 1024)
 
 IMAGE_BATCHES = (1, 3, 64)
-
-PARITY_TOLERANCE = 1e-4
-"""Relative difference of scores between torch and ONNX Runtime above which nothing is written."""
 
 
 def hostile_inputs(model: Autoencoder | Bundle) -> NDArray[Any]:
@@ -52,7 +50,7 @@ def certify(model: Autoencoder, scorer: onnx.ModelProto, x: NDArray[Any], thresh
     Raises
     ------
     ParityError
-        when scores differ by more than `PARITY_TOLERANCE`, a verdict flips, or only one side is finite
+        when scores differ by more than `SCORE_TOLERANCE`, a verdict flips, or only one side is finite
     """
     rows = np.concatenate([x, hostile_inputs(model)])
     batches = PARITY_BATCHES if model.image is None else IMAGE_BATCHES
@@ -73,10 +71,10 @@ def compare(
         raise ParityError(
             f"{parity.verdict_flips} verdicts flip between torch ({of_torch:.6g}) and ONNX Runtime ({of_onnx:.6g})"
         )
-    if not parity.max_relative_error <= PARITY_TOLERANCE:
+    if not parity.max_relative_error <= SCORE_TOLERANCE:
         raise ParityError(
             f"ONNX Runtime's scores differ from torch's by {parity.max_relative_error:.2g} relative, "
-            f"more than {PARITY_TOLERANCE:g}"
+            f"more than {SCORE_TOLERANCE:g}"
         )
     return parity
 
@@ -99,8 +97,9 @@ def measure(
         repeats = max(1, -(-batch // len(rows)))
         filled, reference = np.concatenate([rows] * repeats), np.tile(expected, repeats)
         found, verdicts = _run_batches(session, filled, batch)
-        flips += [(float(reference[row]), float(found[row])) for row in flipped(reference, verdicts, threshold)]
-        worst = max(worst, _difference(reference, found, threshold))
+        rows_flipped = flipped(reference, verdicts, reference > threshold, threshold)
+        flips += [(float(reference[row]), float(found[row])) for row in rows_flipped]
+        worst = max(worst, float(relative_errors(reference, found, threshold).max(initial=0.0)))
     parity = Parity(max_relative_error=worst, verdict_flips=len(flips), rows=len(rows), batches=batches)
     return parity, flips[0] if flips else None
 
@@ -112,26 +111,6 @@ def _run_batches(session: Session, x: NDArray[Any], batch: int) -> tuple[NDArray
     ]
     score, verdict = (np.concatenate(parts) for parts in zip(*runs, strict=True))
     return score, verdict
-
-
-def _difference(expected: NDArray[np.float32], found: NDArray[np.float32], threshold: float) -> float:
-    """Largest relative difference; infinity when only one side is finite.
-
-    A score below a hundredth of the threshold is compared on that scale: near 0 a free energy is a difference of large
-    numbers, and all of it is rounding.
-    """
-    finite = np.isfinite(expected)
-    if not np.array_equal(finite, np.isfinite(found)):
-        return float("inf")
-    a, b = expected[finite].astype(np.float64), found[finite].astype(np.float64)
-    return float(np.max(np.abs(a - b) / np.maximum(np.abs(a), max(1e-6, 0.01 * abs(threshold))), initial=0.0))
-
-
-def flipped(expected: NDArray[np.float32], verdicts: NDArray[np.bool_], threshold: float) -> NDArray[np.intp]:
-    """Which verdicts are not those of the expected scores, all (inputs,)."""
-    # A score within rounding of the threshold may fall on either side; no one can promise more in float32.
-    clear = np.isfinite(expected) & (np.abs(expected - threshold) > PARITY_TOLERANCE * abs(threshold))
-    return np.flatnonzero(clear & ((expected > threshold) != verdicts))
 
 
 def golden(scorer: onnx.ModelProto, x: NDArray[Any]) -> Golden:

@@ -31,8 +31,11 @@ def kl_mixture(mean: Tensor, log_variance: Tensor, log_weights: Tensor, means: T
     """
     difference = mean[:, None] - means  # (batch, components, latent)
     relative = log_variance[:, None] - log_variances
-    kl = 0.5 * (difference * difference * torch.exp(-log_variances) + torch.exp(relative) - relative - 1.0).sum(-1)
-    return -torch.logsumexp(log_weights - kl, -1)
+    kl = 0.5 * (difference * difference * torch.exp(-log_variances) + torch.exp(relative) - relative - 1.0)
+    # log w_c - KL_c as one sum over the latent dimensions: to sums that are taken already OpenVINO 2026.4 adds the
+    # weights of other components.
+    weighted = (log_weights[..., None] / mean.shape[-1] - kl).sum(-1)  # (batch, components)
+    return -torch.logsumexp(weighted, -1)
 
 
 class StandardNormal(nn.Module):

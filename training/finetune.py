@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
-import onnx
-import torch
 from numpy.typing import NDArray
 
 from ..runtime.bundle import SCHEMA_VERSION, Bundle, Calibration, Finetuning
@@ -24,11 +22,12 @@ from .calibration import calibrate, dependence_rows, min_calibration_rows
 from .data.loading import Selection, load_table
 from .data.split import is_ordered, split
 from .export.files import Exported, Files, export_id, finish_parts, write_detector
-from .export.graft import graft
-from .export.graphs import Constants, Graphs
-from .export.parity import compare, golden, hostile_inputs
-from .labels.feedback import Fit
 from .labels.reviews import FAULT, ScoredRows, choose_labels, in_parts, read_reviews, score_recording
+
+if TYPE_CHECKING:
+    from .labels.feedback import Fit
+
+# torch is imported where the labels have been read: it takes seconds, for which a wrong file need not wait.
 
 METHOD = "Gaussian-process classification"
 
@@ -88,7 +87,7 @@ def finetune(
     label = read_reviews(labels, label_column, form)
     recording = score_recording(detector, labels, form)
     labelled = choose_labels(detector.bundle, labels, recording, label, say)
-    fit = Fit(detector.bundle, recording, labelled, label[labelled] == FAULT, near=event_rows(detector.bundle))
+    fit = _learn(detector.bundle, recording, labelled, label)
     say(fit.describe())
     normal = _of_labels(fit, recording, label, labels, say) if data is None else _of_data(detector, fit, data, form)
     calibration = _calibrate(detector.bundle, normal, data)
@@ -96,6 +95,12 @@ def finetune(
     made = _export(detector, fit, recording, normal, calibration, files=files, labels=labels, overridable=overridable)
     say(f"parity with ONNX Runtime: scores within {made.bundle.parity.max_relative_error:.1e}, no verdict flips")
     return made
+
+
+def _learn(bundle: Bundle, recording: ScoredRows, labelled: NDArray[np.int64], label: NDArray[np.int64]) -> Fit:
+    from .labels.feedback import Fit
+
+    return Fit(bundle, recording, labelled, label[labelled] == FAULT, near=event_rows(bundle))
 
 
 def _refuse_unfit(detector: Detector, label_column: str) -> None:
@@ -184,6 +189,13 @@ def _export(
     overridable: bool,
 ) -> Exported:
     """Graft, certify and write."""
+    import onnx
+    import torch
+
+    from .export.graft import graft
+    from .export.graphs import Constants, Graphs
+    from .export.parity import compare, golden, hostile_inputs
+
     old, correction = detector.bundle, fit.correction()
     constants = Constants(calibration.threshold, calibration.knot_scores, calibration.knot_log10_p, None, overridable)
     parent = onnx.load_from_string(read_model_file(detector.path))
@@ -195,16 +207,8 @@ def _export(
     with torch.no_grad():
         expected = correction(torch.from_numpy(x), torch.from_numpy(detector.score(x).score)).numpy()
     parity = compare(scorer, x, expected, calibration.threshold)
-    encoder, decoder = (onnx.load_from_string(detector.open_part(name)[1]) for name in ("encoder", "decoder"))
-    facts = Finetuning(
-        parent=old.export_id,
-        method=METHOD,
-        faults=int(fit.is_fault.sum()),
-        false_alarms=int((~fit.is_fault).sum()),
-        labels_sha256=digest(labels),
-        calibration_sha256=digest(normal.source),
-    )
-    graphs = Graphs(scorer, encoder, decoder)
+    facts = _facts(old, fit, labels, normal.source)
+    graphs = Graphs(scorer, *(onnx.load_from_string(detector.open_part(name)[1]) for name in ("encoder", "decoder")))
     identity = export_id(graphs, msgspec.json.encode(facts).decode())
     finished = finish_parts(graphs, identity)
     bundle = msgspec.structs.replace(
@@ -219,6 +223,17 @@ def _export(
         finetuning=facts,
     )
     return write_detector(files, scorer, finished, bundle)
+
+
+def _facts(old: Bundle, fit: Fit, labels: Path, source: Path) -> Finetuning:
+    return Finetuning(
+        parent=old.export_id,
+        method=METHOD,
+        faults=int(fit.is_fault.sum()),
+        false_alarms=int((~fit.is_fault).sum()),
+        labels_sha256=digest(labels),
+        calibration_sha256=digest(source),
+    )
 
 
 def event_rows(bundle: Bundle) -> int:

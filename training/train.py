@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from torch.nn import functional as F
 
+from ..runtime.commands.terminal import leads
 from ..runtime.describe import describe_calibration
 from ..runtime.output import make_folder
 from ..runtime.rows.csv_text import TableFormat
@@ -20,14 +19,18 @@ from .calibration import calibrate, dependence_rows, min_calibration_rows
 from .data.inputs import describe_sizes, load, refuse_too_few
 from .data.loading import Selection, Table
 from .data.split import Split, is_ordered, split
-from .export.assemble import assemble
 from .export.files import Exported, Files
-from .fitting.fit import Epoch, fit
-from .fitting.world import World, choose_device, join_world
-from .model.autoencoder import Autoencoder
-from .model.building import build, scores_along, settle
 from .settings.config import TrainConfig
 from .settings.rates import parse_far
+
+if TYPE_CHECKING:
+    import torch
+
+    from .fitting.fit import Epoch
+    from .fitting.world import World
+    from .model.autoencoder import Autoencoder
+
+# torch is imported where the data has been read: it takes seconds, for which a wrong file need not wait.
 
 
 class Plan(NamedTuple):
@@ -71,14 +74,12 @@ def train(
     Raises InputError when data or settings cannot be used or `far` asks more than the calibration rows support,
     ParityError when the exported graph disagrees with the network; nothing is written then.
     """
-    files, where = Files.named(out), choose_device(device)
-    world = join_world(where)
-    if world.rank:
+    files = Files.named(out)
+    if not leads():
         say, report = _silent, _silent
     plan = _plan(data, config, selection, form, far=far, rate_hz=rate_hz, say=say)
-    model, notes = build(plan.table, plan.parts, config, selection)
-    for note in (*notes, describe_sizes(plan.table, plan.parts, config, ordered=plan.ordered)):
-        say(note)
+    where, world = _meet(device)
+    model = _build(plan, config, selection, say)
     checkpoint, identity = out.with_suffix(".checkpoint"), _fingerprint(plan.table, config, selection, form, world)
     history = _fit(model.to(where), plan, checkpoint, identity, world=world, resume=resume, report=report)
     made = None
@@ -89,6 +90,24 @@ def train(
         checkpoint.unlink(missing_ok=True)
     world.wait()
     return made
+
+
+def _meet(device: str) -> tuple[torch.device, World]:
+    """Where to train, and as which of the processes."""
+    from .fitting.world import choose_device, join_world
+
+    where = choose_device(device)
+    return where, join_world(where)
+
+
+def _build(plan: Plan, config: TrainConfig, selection: Selection, say: Callable[[str], None]) -> Autoencoder:
+    """The network, before it has learnt anything."""
+    from .model.building import build
+
+    model, notes = build(plan.table, plan.parts, config, selection)
+    for note in (*notes, describe_sizes(plan.table, plan.parts, config, ordered=plan.ordered)):
+        say(note)
+    return model
 
 
 def _silent(_: object) -> None:
@@ -134,6 +153,11 @@ def _fit(
     report: Callable[[Epoch], None],
 ) -> list[Epoch]:
     """Trains the model where it is."""
+    import torch
+    from torch.nn import functional as F
+
+    from .fitting.fit import fit
+
     where, class_of = model.energy_offset.device, plan.table.class_of
     classes = None if class_of is None else F.one_hot(torch.from_numpy(class_of)).float().to(where)
     make_folder(checkpoint.parent)
@@ -161,6 +185,9 @@ def _export(
     say: Callable[[str], None],
 ) -> Exported:
     """Settles and calibrates the trained model, and writes the three files."""
+    from .export.assemble import assemble
+    from .model.building import scores_along, settle
+
     table, parts, config = plan.table, plan.parts, model.config
     settle(model, table.values, parts)
     scores = np.concatenate(list(scores_along(model, table.values, parts.calibration)))

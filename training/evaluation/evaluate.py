@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from ...runtime.bundle import Bundle
 from ...runtime.detector import Detector
@@ -19,15 +18,15 @@ from ...runtime.scoring.drift import DriftMonitor
 from ..data.split import is_ordered
 from .events import Events, PointAdjusted, count_events, point_adjust
 from .figures import CURVE_POINTS, AtThreshold, Curve, Curves, Evaluation, PromiseCheck, Ranking
-from .importance import log_likelihood
 from .labelled import Labelled, score_labelled
 from .regions import judge_pixels
-from .report import page as report_page
 from .vus import default_buffer, volumes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+
+# What takes seconds to import is imported where the data has been scored: a wrong file need not wait for it.
 
 _COINS = 20
 """Draws over which the figures of a coin are averaged."""
@@ -73,6 +72,8 @@ def evaluate(
         labelled = score_labelled(detector, data, labels, form, adaptive=adaptive)
         evaluation = judge(detector, labelled, adaptive=adaptive, point_adjusted=point_adjusted)
         if page is not None:
+            from .report import page as report_page
+
             page.write(report_page(detector, labelled, evaluation, data_name=data.name))
     return evaluation
 
@@ -81,6 +82,8 @@ def judge(
     detector: Detector, labelled: Labelled, *, adaptive: bool = False, point_adjusted: bool = False
 ) -> Evaluation:
     """All the figures of data that has been scored."""
+    from .importance import log_likelihood
+
     bundle, kept = detector.bundle, labelled.scored
     truth, alarm = labelled.truth[kept], labelled.alarm[kept]
     random = np.random.default_rng(0).random(len(labelled.truth))
@@ -109,6 +112,8 @@ def judge(
 
 
 def _rank(labelled: Labelled, score: NDArray[np.floating], buffer_rows: int | None) -> Ranking:
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     truth, known = labelled.truth[labelled.scored], score[labelled.scored]
     areas = float(roc_auc_score(truth, known)), float(average_precision_score(truth, known))
     if buffer_rows is None:
@@ -120,6 +125,8 @@ def _rank(labelled: Labelled, score: NDArray[np.floating], buffer_rows: int | No
 
 def trace_curves(truth: NDArray[np.bool_], score: NDArray[np.floating]) -> Curves:
     """The ROC and the precision-recall curve of scores (rows,), thinned."""
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
     false_alarms, recall, _ = roc_curve(truth, score)
     precision, recall_by_precision, _ = precision_recall_curve(truth, score)
     return Curves(_thinned(false_alarms, recall), _thinned(recall_by_precision[::-1], precision[::-1]))

@@ -10,12 +10,10 @@ import msgspec
 from ...runtime.bundle import Kind
 from ...runtime.describe import describe_range
 from .events import Events, PointAdjusted
-from .importance import LogLikelihood
 from .regions import LARGEST_FALSE_RATE, Pixels
 
 if TYPE_CHECKING:
-    pass
-
+    from .importance import LogLikelihood  # which loads torch
 
 Curve = tuple[tuple[float, float], ...]
 

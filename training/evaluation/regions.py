@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-from scipy.ndimage import label
 
 from ...runtime.bundle import Image
 from ...runtime.detector import Detector
@@ -95,6 +94,8 @@ def pixel_areas(masks: NDArray[np.bool_], heat: NDArray[np.float32]) -> tuple[fl
     masks : (images, height, width), with pixels of defects and others
     heat : (images, height, width), higher is worse
     """
+    from scipy.ndimage import label
+
     weights = np.zeros(masks.shape)
     regions = 0
     for mask, weight in zip(masks, weights, strict=True):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
-
-import onnx
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...runtime.bundle import METADATA_KEY, SCHEMA_VERSION, Bundle, Part, Parts
 from ...runtime.errors import InputError
 from ...runtime.output import write_together
-from .graphs import Graphs
+
+if TYPE_CHECKING:
+    import onnx
+
+    from .graphs import Graphs
 
 
 class Files(NamedTuple):
@@ -75,6 +77,8 @@ def write_detector(files: Files, scorer: onnx.ModelProto, parts: PartFiles, bund
 
 
 def _with_metadata(model: onnx.ModelProto, text: str) -> bytes:
+    import onnx
+
     onnx.helper.set_model_props(model, {METADATA_KEY: text})
     content: bytes = model.SerializeToString(deterministic=True)
     return content

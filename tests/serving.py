@@ -64,6 +64,14 @@ def read_all(connection: socket.socket) -> bytes:
     return received
 
 
+def read_answer(connection: socket.socket) -> bytes:
+    """One answer of /score, which ends in a brace."""
+    received = b""
+    while not received.endswith(b"]}"):
+        received += connection.recv(65536)
+    return received
+
+
 def post(body: bytes, *headers: str, path: str = "/score") -> bytes:
     """A request as it goes over the wire."""
     lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers]

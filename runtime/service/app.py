@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -27,22 +27,11 @@ try:
 except ImportError as error:
     raise MissingExtraError(f"the HTTP service needs {error.name}: pip install 'vae-detect[serve]'") from None
 
-PEER = "vae_detect.peer"
-"""Where what runs the application puts a `Peer` into the scope of a request; without it nobody seems to leave."""
-LINGER_S, PROBE_S = 2.0, 0.01
-"""Seconds for which the rest of a refused body is read and thrown away, so that the client can read why; and that a
-client which sends no more gets to reset the connection at the first bytes of its answer, if it does not read either."""
-
-
-class Peer(Protocol):
-    """The client of a connection."""
-
-    half_closed: bool
-    """Whether it sends no more. It may still read, or have left altogether."""
-
-    def gone(self) -> bool:
-        """Whether it is known that nobody will read an answer."""
-
+GONE = "vae_detect.gone"
+"""Where what runs the application puts a function into the scope of a request: whether its client is known to have
+left. Without it nobody seems to leave."""
+LINGER_S = 2.0
+"""Seconds for which the rest of a refused body is read and thrown away, so that the client can read why."""
 
 _ENDPOINTS = {
     "POST /score": "score one row or many, or one image; ?explain=1 adds the largest contributions, or a heat map",
@@ -84,11 +73,11 @@ class Service:
     async def score(self, scope: Scope, receive: Receive, send: Send) -> None:
         """POST /score, as an ASGI application: a request counts, and lets go of its memory, when its answer is out."""
         served, status = self.served, 500  # once, before anything is awaited: an answer is of one version of the model
-        incoming, peer = _Incoming(receive), scope.get(PEER, _READER)
+        incoming, gone = _Incoming(receive), scope.get(GONE, bool)
         try:
             with self._memory.share() as share:
                 try:
-                    parts = await self._answer(Request(scope, incoming), served, Job(share, self._worker, peer.gone))
+                    parts = await self._answer(Request(scope, incoming), served, Job(share, self._worker, gone))
                     status, response = 200, self._answered(parts)
                 except RefusedError as refusal:
                     status, response = refusal.status, self._error(refusal.status, str(refusal))
@@ -96,8 +85,8 @@ class Service:
                         served.metrics.refused(refusal.rows)
                     parts = [bytes(response.body)]
                     share.hold(0)
-                await _send(response, parts, incoming, send, peer)
-            if peer.gone():
+                await _send(response, parts, incoming, send, gone)
+            if gone():
                 status = 400
         finally:
             self.metrics.request(status)
@@ -211,30 +200,22 @@ class _Incoming:
                     await self()
 
 
-class _Reader:
-    """A peer that reads its answer."""
-
-    half_closed = False
-
-    def gone(self) -> bool:
-        return False
-
-
-_READER: Peer = _Reader()
-
-
-async def _send(response: Response, parts: list[bytes], incoming: _Incoming, send: Send, peer: Peer) -> None:
+async def _send(
+    response: Response, parts: list[bytes], incoming: _Incoming, send: Send, gone: Callable[[], bool]
+) -> None:
     """Sends a body part by part, each when those before have left: a slow reader keeps no second copy of it waiting."""
+    if gone():
+        return
     await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
-    if peer.half_closed:
-        await asyncio.sleep(PROBE_S)
     for part in parts:
-        if peer.gone():
+        if gone():  # a client that had closed its side may have reset what was sent first
             return
         last = part is parts[-1] and incoming.complete
         await send({"type": "http.response.body", "body": part, "more_body": not last})
     if not incoming.complete:
         await incoming.linger()
+        if gone():
+            return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -19,13 +19,14 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http.client import HTTPException as HTTPClientError
 from types import FrameType
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from ..detector import Detector
 from ..errors import InputError, MissingExtraError
 from ..images.reading import import_pillow
-from .app import PEER, Service, create_app
+from .app import GONE, Service, create_app
 from .bodies import CLOSING_S
 from .metrics import ServiceMetrics
 from .models import Served
@@ -34,7 +35,7 @@ try:
     import httptools
     import uvicorn
     from starlette.applications import Starlette
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 except ImportError as error:
     raise MissingExtraError(f"the HTTP service needs {error.name}: pip install 'vae-detect[serve]'") from None
 
@@ -52,7 +53,6 @@ _NO_SYN = struct.pack("HP", len(_STEPS), ctypes.addressof(_FILTER))
 
 _TURN_S = 0.001
 """Seconds that the event loop waits, several times a request, for a thread that works on a large one; else 5 ms."""
-_ERROR = (socket.SOL_SOCKET, socket.SO_ERROR)
 
 
 def serve(
@@ -207,11 +207,11 @@ class _Server(uvicorn.Server):
 class _Protocol(HttpToolsProtocol):
     """uvicorn's, with what it lacks: limits for request line, headers and slow readers; clients that close one side.
 
-    The one `app.Peer` of its connection.
+    It tells the application whether a client has left, see `app.GONE`.
     """
 
-    half_closed = False
-    _lost = False
+    _half_closed = False
+    _running: RequestResponseCycle | None = None
     _overdue: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
     _in_head = True
@@ -222,22 +222,38 @@ class _Protocol(HttpToolsProtocol):
         self._overdue = self.loop.call_later(HEAD_S, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lost = True
         self._cancel()
         self._all_read()
+        if self._running is not None and not self._running.response_complete:  # uvicorn only tells the newest request
+            self._give_up(self._running)
         super().connection_lost(exc)
 
     def gone(self) -> bool:
-        if self.half_closed and not self._lost and self.transport.get_extra_info("socket").getsockopt(*_ERROR):
-            self.cycle.disconnected = self._lost = True
+        """Whether the client of the request that is answered now is known to have left."""
+        cycle = self._running
+        assert cycle is not None
+        if not cycle.response_complete and (self.transport.is_closing() or self._half_closed and self._was_reset()):
+            self._give_up(cycle)
             self.transport.abort()
-        return self._lost
+        return cycle.disconnected
+
+    def _was_reset(self) -> bool:
+        """Whether a client that had closed its side has reset the connection since: nothing is read any more."""
+        return self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+
+    def _give_up(self, cycle: RequestResponseCycle) -> None:
+        cycle.disconnected = True
+        cycle.message_event.set()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Whether to keep the connection: a client that sends no more may wait for the answer to a whole request."""
         if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
             return False
-        self.half_closed, self.cycle.keep_alive = True, False
+        self._half_closed, self.cycle.keep_alive = True, False
         return True
 
     def data_received(self, data: bytes) -> None:
@@ -268,7 +284,7 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope[PEER] = self  # type: ignore[literal-required]
+        self.scope[GONE] = self.gone  # type: ignore[literal-required]
         self._cancel()
         self._overdue = self.loop.call_later(HEAD_S, self.transport.close)
 

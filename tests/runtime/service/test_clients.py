@@ -18,7 +18,7 @@ import pytest
 from conftest import parse
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from serving import connect, post, process, read_all, url_of
+from serving import connect, post, process, read_all, read_answer, url_of
 
 from vae_detect.runtime.service.server import MAX_HEAD
 
@@ -47,6 +47,15 @@ def results(answer: bytes) -> int:
     return len(json.loads(body)["results"])
 
 
+def connect_slowly(url: str) -> socket.socket:
+    """A client whose kernel takes little at a time."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(15)
+    connection.connect(("127.0.0.1", int(url.rpartition(":")[2])))
+    return connection
+
+
 def leave(connection: socket.socket, *, reset: bool) -> None:
     """Closes the connection, with or without telling so."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", reset, 0))
@@ -72,10 +81,19 @@ def test_a_client_that_sends_no_more_gets_the_answer_to_its_image(
     images_model: Path, photos: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     Pillow.fromarray(photos[0]).save(tmp_path / "photo.png")
-    with process(images_model) as running, connect(url_of(running)) as connection:
-        connection.sendall(post((tmp_path / "photo.png").read_bytes(), path="/score?explain=1"))
-        connection.shutdown(socket.SHUT_WR)
-        assert results(read_all(connection)) == 1
+    request = post((tmp_path / "photo.png").read_bytes(), path="/score?explain=1")
+    with process(images_model) as running:
+        url = url_of(running)
+        with connect(url) as connection:
+            connection.sendall(request)
+            connection.shutdown(socket.SHUT_WR)
+            assert results(read_all(connection)) == 1
+        with connect(url) as connection:  # which leaves, and says no more than the one before
+            connection.sendall(request)
+        deadline = time.monotonic() + 5
+        while (found := series(url))["vae_detect_requests_total[('code', '400')]"] < 1:
+            assert time.monotonic() < deadline
+        assert found["vae_detect_requests_total[('code', '200')]"] == 1
 
 
 def test_clients_that_leave_are_their_own_fault_and_fill_no_log() -> None:
@@ -101,6 +119,26 @@ def test_clients_that_leave_are_their_own_fault_and_fill_no_log() -> None:
         assert running.communicate(timeout=15)[1] == ""
 
 
+def test_clients_that_leave_with_requests_on_the_way_fill_no_log() -> None:
+    with process() as running:
+        url = url_of(running)
+        first, unread = post(rows(2500)), post(rows(60_000))
+        for pause, data in (
+            *((pause, first + then) for pause in (0, 0.001, 0.005, 0.02) for then in (post(ROW), b"nonsense\r\n\r\n")),
+            *((pause, unread + post(ROW)) for pause in (0.1, 0.3)),
+        ):
+            connection = connect_slowly(url)
+            connection.sendall(data)
+            if data.startswith(unread):
+                connection.recv(1)  # its answer has begun
+            time.sleep(pause)
+            leave(connection, reset=True)
+        time.sleep(0.5)
+        assert series(url)["vae_detect_requests_total[('code', '500')]"] == 0
+        running.send_signal(signal.SIGTERM)
+        assert running.communicate(timeout=15)[1] == ""
+
+
 @pytest.mark.parametrize("headers", [H2C, ("Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")])
 def test_an_offer_of_another_protocol_is_ignored(live: str, headers: tuple[str, ...]) -> None:
     request = post(rows(3), *headers)
@@ -120,7 +158,7 @@ def test_an_offer_of_another_protocol_is_ignored(live: str, headers: tuple[str, 
 def test_a_head_is_counted_from_its_first_byte_on(live: str) -> None:
     with connect(live) as connection:
         connection.sendall(post(rows(1)))
-        assert connection.recv(65536)
+        assert results(read_answer(connection)) == 1
         connection.sendall(b"GET / HTTP/1.1\r\nX: " + b"x" * (MAX_HEAD - 1000))
         assert not select.select([connection], [], [], 0.2)[0]
         connection.sendall(b"x" * 1000)
@@ -142,10 +180,7 @@ def test_a_slow_reader_is_cut_off() -> None:
         url = url_of(running)
         slow = []
         for extra in ((), ("Connection: close",)):
-            connection = socket.socket()
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            connection.connect(("127.0.0.1", int(url.rpartition(":")[2])))
-            connection.settimeout(15)
+            connection = connect_slowly(url)
             connection.sendall(post(rows(60_000), *extra))
             slow.append(connection)
         deadline = time.monotonic() + 10
@@ -159,9 +194,7 @@ def test_a_slow_reader_is_cut_off() -> None:
         with connect(url) as quick:  # a reader that takes its time between two answers is none
             for _ in range(2):
                 quick.sendall(post(rows(20_000)))
-                answer = b""
-                while not answer.endswith(b"]}"):
-                    answer += quick.recv(1 << 20)
+                assert results(read_answer(quick)) == 20_000
                 time.sleep(1.2)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import MODEL, ROOT, Client, parse
-from serving import connect, process, read_all, url_of
+from serving import connect, process, read_all, read_answer, url_of
 
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.service.server import MAX_HEAD, check, serve
@@ -29,14 +29,6 @@ from vae_detect.runtime.service.server import MAX_HEAD, check, serve
 def live() -> Iterator[str]:
     with process() as running:
         yield url_of(running)
-
-
-def read_answer(connection: socket.socket) -> bytes:
-    """One answer of /score, which ends in a brace."""
-    received = b""
-    while not received.endswith(b"]}"):
-        received += connection.recv(65536)
-    return received
 
 
 def test_a_server_answers_like_the_application(live: str, client: Client, row: list[float]) -> None:

@@ -232,14 +232,14 @@ class _Protocol(HttpToolsProtocol):
         """Whether the client of the request that is answered now is known to have left."""
         cycle = self._running
         assert cycle is not None
-        if not cycle.response_complete and (self.transport.is_closing() or self._half_closed and self._was_reset()):
+        if not cycle.response_complete and (self.transport.is_closing() or (self._half_closed and self._was_reset())):
             self._give_up(cycle)
             self.transport.abort()
         return cycle.disconnected
 
     def _was_reset(self) -> bool:
         """Whether a client that had closed its side has reset the connection since: nothing is read any more."""
-        return self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+        return bool(self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
     def _give_up(self, cycle: RequestResponseCycle) -> None:
         cycle.disconnected = True

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..bundle import Image
+from ..bundle import Bundle, Image
 from ..detector import HEAT_WHITE, Detector
 from ..errors import InputError
 from ..images.folders import ImageFile, read_file
@@ -22,7 +22,7 @@ from ..rows.chunk import Rows
 from ..rows.csv_text import TableFormat
 from ..rows.tables import read_rows
 from ..rows.writers import Schema, Writer
-from ..scoring.results import COLUMNS, Results
+from ..scoring.results import Results, schema
 from ..scoring.score import score_images, score_stream
 from ..scoring.state import StreamState
 from .inputs import IMAGES_AT_ONCE
@@ -132,9 +132,9 @@ def _write_heat_maps(detector: Detector, batch: Sequence[NDArray[np.uint8] | str
 
 
 def write_scores(scored: Iterable[Results], writer: Writer, files: Sequence[ImageFile] = ()) -> Summary:
-    """Writes a line for every row, or for every one of `files`, with the columns of `schema`."""
+    """Writes a line for every row, or for every one of `files`, with the columns of `schema_of`."""
     summary = Summary("images" if files else "rows", "scored", anomalies=0)
-    label = next(iter(schema(files)))
+    label = "file" if files else "row"
     for results in scored:
         n = len(results.status)
         names = [file.name for file in files[results.first : results.first + n]] if files else None
@@ -144,6 +144,8 @@ def write_scores(scored: Iterable[Results], writer: Writer, files: Sequence[Imag
     return summary
 
 
-def schema(files: Sequence[ImageFile] = ()) -> Schema:
-    """What is written of every row, or of every one of `files`."""
-    return {**({"file": str} if files else {"row": int}), **COLUMNS}
+def schema_of(bundle: Bundle) -> Schema:
+    """What `score_file` or `score_files` tells of every row or image."""
+    if bundle.kind == "images":
+        return schema("file")
+    return schema("row", timed=bundle.data.time_column is not None, blamed=True)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import click
 
 from ..batch.inputs import refuse_folder
-from ..batch.scores import schema, score_file, score_files, write_scores
+from ..batch.scores import schema_of, score_file, score_files, write_scores
 from ..batch.summary import Summary
 from ..detector import Detector
 from ..errors import EXIT_ANOMALY, EXIT_REFUSED, InputError, few
@@ -64,9 +64,10 @@ def score(
 ) -> None:
     """Score DATA: a CSV or a folder of images to a CSV, or - to score standard input line by line.
 
-    A CSV gives row,score,severity,p_value,is_anomaly,status,reason with a line for every row, in order. A folder, or
-    one image, gives the same with file in place of row, sorted by file. Standard input takes a CSV or JSON lines and
-    answers each line with a JSON line, at once.
+    A CSV gives row,time,score,severity,p_value,is_anomaly,status,reason,column with a line for every row, in order:
+    time where the model knows time stamps, column the one to blame for an alarm. A folder, or one image, gives the same
+    with file in place of row, and neither time nor column. Standard input takes a CSV or JSON lines and answers each
+    line with a JSON line, at once.
 
     \b
     vae-detect score recording.csv --model exported/vae.onnx --out scores.csv
@@ -125,9 +126,9 @@ def _score_csv(run: _Run, data: Path, form: TableFormat) -> Summary:
 
 def _write(run: _Run, results: Iterator[Results], files: Sequence[ImageFile] = ()) -> Summary:
     if run.out is None:
-        return write_scores(results, CsvWriter(sys.stdout, schema(files)), files)
+        return write_scores(results, CsvWriter(sys.stdout, schema_of(run.detector.bundle)), files)
     with text_written_aside(run.out, force=run.force) as file:
-        return write_scores(results, CsvWriter(file, schema(files)), files)
+        return write_scores(results, CsvWriter(file, schema_of(run.detector.bundle)), files)
 
 
 def _score_lines(run: _Run, form: TableFormat) -> bool:

@@ -45,11 +45,8 @@ def is_utf8(text: str) -> bool:
 
 
 def shown(text: str) -> str:
-    """A cell as a message repeats it: quoted, long ones cut."""
-    cut = text if len(text) <= 40 else text[:37] + "..."
-    if is_utf8(cut):
-        return repr(cut)
-    return "'" + cut.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") + "'"
+    """A cell as a message repeats it: quoted, long ones cut, bytes that are no UTF-8 as \\x.."""
+    return repr(text if len(text) <= 40 else text[:37] + "...").replace("\\udc", "\\x")
 
 
 def bad_reason(cell: str) -> str:

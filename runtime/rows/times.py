@@ -19,6 +19,11 @@ TIME_NAMES = frozenset({"timestamp", "time", "datetime", "date", "ts"})
 GAP_PERIODS = 1.5
 """A step of more than this many periods is a gap; less is jitter."""
 
+_ELAPSED_S = 1e8
+"""Seconds since 1970 below which they are those of a recording that counts from its own beginning: 1973 is no date."""
+
+_DATES_S = -6.2e10, 2.5e11  # within what datetime knows, the years 1 to 9999
+
 
 def parse_time(text: str) -> float:
     """Seconds since 1970 from ISO 8601 (no zone means UTC) or a number of seconds; NaN when it is neither."""
@@ -32,6 +37,19 @@ def parse_time(text: str) -> float:
     except ValueError:
         return math.nan
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def write_time(seconds: float) -> str | None:
+    """A time as ISO 8601 in UTC, None for NaN; what is no date, see `_ELAPSED_S`, stays a number of seconds.
+
+    >>> write_time(1767592800.5), write_time(90)
+    ('2026-01-05T06:00:00.500000Z', '90')
+    """
+    if not math.isfinite(seconds):
+        return None
+    if abs(seconds) < _ELAPSED_S or not _DATES_S[0] < seconds < _DATES_S[1]:
+        return str(seconds).removesuffix(".0")
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def period_of(times: NDArray[np.float64]) -> float | None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..rows.times import write_time
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -31,12 +33,31 @@ class Results(NamedTuple):
     status: list[str]
     reason: list[str]
     explanation: Explanation | None
+    times: NDArray[np.float64] | None = None
+    """Seconds, NaN where unknown; None where the rows have no times to tell."""
+    blamed: list[str] | None = None
+    """The column that contributes most, of rows that alarm, "" of others; None where it was not asked for."""
 
     def table(self, label: str, names: Sequence[int | str] | None = None) -> Table:
-        """A column `label` with the number or the name of each row, then `COLUMNS`; what does not exist is absent."""
+        """A column `label` with the number or the name of each row, `time`, `COLUMNS` and `column`, as in `schema`.
+
+        What does not exist is absent.
+        """
         numbers: Sequence[NDArray[Any]] = self.scores[:4]
         if not self.scores.scored.all():
             numbers = [np.ma.array(values, mask=~self.scores.scored) for values in numbers]
         first = range(self.first, self.first + len(self.status)) if names is None else names
         reasons = [text or None for text in self.reason]
-        return dict(zip((label, *COLUMNS), (first, *numbers, self.status, reasons), strict=True))
+        found: dict[str, Any] = {label: first}
+        if self.times is not None:
+            found["time"] = list(map(write_time, self.times.tolist()))
+        found |= dict(zip(COLUMNS, (*numbers, self.status, reasons), strict=True))
+        if self.blamed is not None:
+            found["column"] = [name or None for name in self.blamed]
+        return found
+
+
+def schema(label: str, *, timed: bool = False, blamed: bool = False) -> dict[str, type]:
+    """The columns of `Results.table` and their types; `timed` and `blamed` where the results have these."""
+    number = str if label == "file" else int
+    return {label: number, **({"time": str} if timed else {}), **COLUMNS, **({"column": str} if blamed else {})}

@@ -35,10 +35,17 @@ def score_rows(detector: Detector, framer: Framer, rows: Rows, *, explain: bool 
 
 
 def score_stream(detector: Detector, chunks: Iterable[Rows], state: StreamState) -> Iterator[Results]:
-    """Results of a stream chunk by chunk, in order; each is accepted by the state before the next is scored."""
+    """Results of a stream chunk by chunk, in order; each is accepted by the state before the next is scored.
+
+    They tell the times, where the detector knows a column of them, and of rows that alarm the column to blame.
+    """
+    time_column = detector.bundle.data.time_column
     for rows in chunks:
-        results, framer = score_rows(detector, state.framer, rows)
-        yield state.accept(results, framer)
+        framed, framer = state.framer.frame(rows)
+        scored = Results(framed.first, _score(detector, framed), framed.status, framed.reason, None)
+        results = state.accept(scored, framer)
+        times = np.full(len(framed.status), np.nan) if time_column and rows.times is None else rows.times
+        yield results._replace(times=times, blamed=_blame(detector, framed, results.scores.is_anomaly))
 
 
 def score_images(detector: Detector, first: int, images: Sequence[NDArray[np.uint8] | str]) -> Results:
@@ -67,6 +74,17 @@ def _score(detector: Detector, framed: Framed) -> Scores:
     if framed.full.all():
         return scored
     return Scores(*(fill(values, framed.full, len(framed.full)) for values in scored))
+
+
+def _blame(detector: Detector, framed: Framed, alarm: NDArray[np.bool_]) -> list[str]:
+    """The column that contributes most, of every row that alarms; "" of others."""
+    blamed = [""] * len(alarm)
+    if alarm.any():
+        contribution = detector.explain(framed.inputs[alarm[framed.full]]).contribution
+        largest = contribution.reshape(len(contribution), -1, contribution.shape[-1]).sum(axis=1).argmax(axis=1)
+        for index, place in zip(np.flatnonzero(alarm).tolist(), largest.tolist(), strict=True):
+            blamed[index] = detector.bundle.names[place]
+    return blamed
 
 
 def _explain(detector: Detector, framed: Framed) -> Explanation:

@@ -107,8 +107,7 @@ class _JsonLines:
     def __init__(self, detector: Detector) -> None:
         self._reader = RowReader(detector.bundle.columns)
         self._columns = len(detector.bundle.names)
-        # Only windows ask when a row was taken.
-        self._time_column = detector.bundle.data.time_column if detector.bundle.kind == "windows" else None
+        self._time_column = detector.bundle.data.time_column
 
     def parse(self, number: int, line: bytes) -> Rows:
         if len(line) > MAX_LINE_BYTES:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from vae_detect.runtime.batch import scores as batch
-from vae_detect.runtime.batch.scores import schema, score_file, score_files, write_scores
+from vae_detect.runtime.batch.scores import schema_of, score_file, score_files, write_scores
 from vae_detect.runtime.batch.summary import Summary
 from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.detector import HEAT_WHITE, Detector
@@ -39,7 +39,7 @@ def score(detector: Detector, path: Path, lines: list[str]) -> tuple[Summary, li
     path.write_text("\n".join(lines) + "\n")
     out = io.StringIO()
     results = score_file(detector, path, CSV, StreamState(detector.bundle))
-    summary = write_scores(results, CsvWriter(out, schema()))
+    summary = write_scores(results, CsvWriter(out, schema_of(detector.bundle)))
     return summary, out.getvalue().splitlines()
 
 
@@ -47,8 +47,8 @@ def test_n_rows_in_n_rows_out(detector: Detector, normal_rows: Floats, tmp_path:
     rows = np.tile(normal_rows, (4, 1))[:2500]  # more than two chunks
     rows[::7] *= 2
     summary, lines = score(detector, tmp_path / "rows.csv", lines_of(detector, rows))
-    assert lines[0] == "row,score,severity,p_value,is_anomaly,status,reason"
-    assert lines[0].split(",") == list(schema())
+    assert lines[0] == "row,time,score,severity,p_value,is_anomaly,status,reason,column"
+    assert lines[0].split(",") == list(schema_of(detector.bundle))
     read = list(csv.DictReader(lines))
     assert [int(line["row"]) for line in read] == list(range(2500))
     assert {line["status"] for line in read} == {"ok"}
@@ -74,22 +74,40 @@ def test_bad_rows_leave_the_other_lines_as_they_are(detector: Detector, normal_r
     summary, found = score(detector, tmp_path / "dirty.csv", dirty)
     assert len(found) == len(expected) == 31
     assert [i for i in range(31) if found[i] != expected[i]] == [4, 9, 20]
-    assert found[4] == '3,,,,,bad,"has 9 cells, expected 8"'
-    assert found[9] == "8,,,,,bad,\"column 'speed_rpm' holds 'NA', expected a number\""
-    assert found[20] == "19,,,,,overflow,the score exceeds float32"
+    assert found[4] == '3,,,,,,bad,"has 9 cells, expected 8",'
+    assert found[9] == "8,,,,,,bad,\"column 'speed_rpm' holds 'NA', expected a number\","
+    assert found[20] == "19,,,,,,overflow,the score exceeds float32,"
     assert summary.by_status == {"ok": 27, "bad": 2, "overflow": 1}
 
 
 def test_a_file_of_bad_rows_only(detector: Detector, tmp_path: Path) -> None:
     summary, lines = score(detector, tmp_path / "rows.csv", [",".join(detector.bundle.names), *["x"] * 1500])
     assert summary == Summary("rows", "scored", 0, Counter(bad=1500))
-    assert lines[1500] == '1499,,,,,bad,"has 1 cells, expected 8"'
+    assert lines[1500] == '1499,,,,,,bad,"has 1 cells, expected 8",'
+
+
+def test_a_row_tells_when_and_what_is_to_blame(detector: Detector, normal_rows: Floats, tmp_path: Path) -> None:
+    rows = normal_rows[:4].copy()
+    rows[2, detector.bundle.names.index("vibration_mm_s")] += 50
+    header, *lines = lines_of(detector, rows)
+    times = ("2026-01-05T06:00:00+01:00", "1767592800.5", "2026-01-05 07:00", "noon")
+    timed = [f"timestamp,{header}", *map(",".join, zip(times, lines, strict=True))]
+    read = list(csv.DictReader(score(detector, tmp_path / "rows.csv", timed)[1]))
+    expected = ["2026-01-05T05:00:00Z", "2026-01-05T06:00:00.500000Z", "2026-01-05T07:00:00Z", ""]
+    assert [line["time"] for line in read] == expected
+    assert [(line["is_anomaly"], line["column"]) for line in read] == [
+        *[("0", "")] * 2,
+        ("1", "vibration_mm_s"),
+        ("0", ""),
+    ]
+    without = list(csv.DictReader(score(detector, tmp_path / "rows.csv", [header, *lines])[1]))
+    assert [line | {"time": ""} for line in read] == without
 
 
 def test_a_header_without_rows_gives_a_header(detector: Detector, tmp_path: Path) -> None:
     summary, lines = score(detector, tmp_path / "rows.csv", lines_of(detector, np.empty((0, 8), np.float32)))
     assert summary == Summary("rows", "scored", 0)
-    assert lines == [",".join(schema())]
+    assert lines == [",".join(schema_of(detector.bundle))]
 
 
 def test_windows_warm_up_and_fill_anew(windows_detector: Detector, normal_rows: Floats, tmp_path: Path) -> None:
@@ -137,7 +155,7 @@ def test_memory_does_not_grow_with_the_file(detector: Detector, normal_rows: Flo
         try:
             with (tmp_path / "scores.csv").open("w", newline="") as out:
                 results = score_file(detector, path, CSV, StreamState(detector.bundle))
-                write_scores(results, CsvWriter(out, schema()))
+                write_scores(results, CsvWriter(out, schema_of(detector.bundle)))
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -166,7 +184,7 @@ def score_folder(detector: Detector, folder: Path, **options: Any) -> tuple[Summ
     out = io.StringIO()
     files = find_images(folder).files
     results = score_files(detector, files, StreamState(detector.bundle), **options)
-    summary = write_scores(results, CsvWriter(out, schema(files)), files)
+    summary = write_scores(results, CsvWriter(out, schema_of(detector.bundle)), files)
     assert out.getvalue().startswith("file,score,severity,p_value,is_anomaly,status,reason\n")
     return summary, list(csv.DictReader(out.getvalue().splitlines()))
 
@@ -269,8 +287,8 @@ def test_images_for_a_model_of_rows_are_refused(detector: Detector, folder: Path
         list(score_files(detector, find_images(folder).files, StreamState(detector.bundle)))
 
 
-def test_a_full_disk_is_one_sentence() -> None:
+def test_a_full_disk_is_one_sentence(detector: Detector) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     with pytest.raises(OSError, match="No space left"), Path("/dev/full").open("w") as out:
-        write_scores([], CsvWriter(out, schema()))
+        write_scores([], CsvWriter(out, schema_of(detector.bundle)))

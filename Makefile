@@ -9,7 +9,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo openvino test check wheel bench exported clean
+.PHONY: help demo openvino test fuzz check wheel bench exported clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,10 @@ openvino: .venv-openvino/.installed ## install OpenVINO, beside everything else,
 # A process for each of two cores; the tests of a file stay together, since they share trained models.
 test: $(VENV)/.installed ## run all tests
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+FUZZ_SECONDS ?= 60
+fuzz: $(VENV)/.installed ## give odd input to the product, FUZZ_SECONDS=60 for each kind of it
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest --numprocesses 2 tests/test_fuzz.py
 
 check: $(VENV)/.installed ## format, lint, types, Dockerfile
 	$(BIN)/ruff format --check .

@@ -16,8 +16,8 @@ SERVE = """
 import json, sys
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import VaeDetectError
-from vae_detect.runtime.service import server
-vars(server).update(json.loads(sys.argv[4]))
+from vae_detect.runtime.service import connection, server
+vars(connection).update(json.loads(sys.argv[4]))
 try:
     server.serve(
         lambda: Detector.load(sys.argv[1], provider="cpu"),
@@ -32,7 +32,7 @@ except VaeDetectError as error:
 def process(
     model: Path = MODEL, host: str = "127.0.0.1", port: int = 0, **limits: float
 ) -> Iterator[subprocess.Popen[str]]:
-    """It serves, with these limits of the module `server` in place of its own, until the block ends."""
+    """It serves, with these limits of the module `connection` in place of its own, until the block ends."""
     command = [sys.executable, "-c", SERVE, str(model), host, str(port), json.dumps(limits)]
     env = {"PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as running:

@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..images.pictures import heat_png
 from ..images.reading import image_format, read_image
 from ..rows.chunk import Rows
-from ..rows.json_pieces import PIECE, Pieces
+from ..rows.json_pieces import Pieces
 from ..rows.writers import records
 from ..scoring.framing import Framer
 from ..scoring.results import OVERFLOW, Results
@@ -37,8 +37,10 @@ _T = TypeVar("_T")
 MAX_EXPLAINED = 10_000
 """Rows of a request that asks for explanations: one takes as long as ten plain answers."""
 
+_READ_AT_ONCE = 64 * 1024
 _AT_ONCE, _EXPLAINED_AT_ONCE, _VALUES_AT_ONCE = 1024, 128, 1 << 14
-"""Rows, and numbers in them, that are answered within about 5 ms; longer than that nothing may hold the event loop."""
+"""Bytes that are read, and rows, and numbers in them, that are scored within about 5 ms: longer than that nothing may
+hold the event loop."""
 
 _RAW_ROW, _ANSWER, _CONTRIBUTION = 64, 160, 120
 """Bytes, about: of a row that is not yet read, beside its text; of an answer; of a contribution, beside its name."""
@@ -81,7 +83,7 @@ async def read_rows(served: Served, body: bytes, explain: bool, job: Job) -> NDA
     if image_format(body):
         raise RefusedError(415, "the body is an image, and this model scores rows; expected JSON")
     try:
-        if len(body) <= PIECE:
+        if len(body) <= _READ_AT_ONCE:
             return served.reader.read(body)
         columns = len(served.detector.bundle.columns)
         pieces = await job.worker.run(Pieces, body, columns)

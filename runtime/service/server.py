@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import fcntl
 import ipaddress
 import json
 import socket
 import struct
 import sys
-import termios
 import threading
 import urllib.error
 import urllib.request
@@ -19,29 +17,25 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http.client import HTTPException as HTTPClientError
 from types import FrameType
-from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from ..detector import Detector
 from ..errors import InputError, MissingExtraError
 from ..images.reading import import_pillow
-from .app import GONE, Service, create_app
-from .bodies import CLOSING_S
+from .app import Service, create_app
+from .connection import Connection
 from .metrics import ServiceMetrics
 from .models import Served
 
 try:
-    import httptools
     import uvicorn
     from starlette.applications import Starlette
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 except ImportError as error:
     raise MissingExtraError(f"the HTTP service needs {error.name}: pip install 'vae-detect[serve]'") from None
 
-MAX_HEAD = 64 * 1024
-HEAD_S, READ_S, KEEP_ALIVE_S = 10.0, 30.0, 65
-"""Seconds to send the request line and headers, to read an answer, and to sit idle between requests."""
+KEEP_ALIVE_S = 65
+"""Seconds that a connection may be idle between requests."""
 DRAIN_S, STOP_S = 0.2, 8
 """After SIGTERM: how long new connections are still taken, and idle ones kept after that; when the rest is cut too."""
 
@@ -121,7 +115,7 @@ class _Run:
         self._service, self._load, self._announce = service, load, announce
         config = uvicorn.Config(
             create_app(service, self._lifespan),
-            http=_Protocol,
+            http=Connection,
             ws="none",
             lifespan="on",
             log_config=None,
@@ -202,146 +196,6 @@ class _Server(uvicorn.Server):
 
     def exit(self) -> None:
         self.should_exit = True
-
-
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's, with what it lacks: limits for request line, headers and slow readers; clients that close one side.
-
-    It tells the application whether a client has left, see `app.GONE`.
-    """
-
-    _half_closed = False
-    _running: RequestResponseCycle | None = None
-    _overdue: asyncio.TimerHandle | None = None
-    _unread: asyncio.TimerHandle | None = None
-    _in_head = True
-    _head_bytes = 0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._overdue = self.loop.call_later(HEAD_S, transport.close)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._cancel()
-        self._all_read()
-        if self._running is not None and not self._running.response_complete:  # uvicorn only tells the newest request
-            self._give_up(self._running)
-        super().connection_lost(exc)
-
-    def gone(self) -> bool:
-        """Whether the client of the request that is answered now is known to have left."""
-        cycle = self._running
-        assert cycle is not None
-        if not cycle.response_complete and (self.transport.is_closing() or (self._half_closed and self._was_reset())):
-            self._give_up(cycle)
-            self.transport.abort()
-        return cycle.disconnected
-
-    def _was_reset(self) -> bool:
-        """Whether a client that had closed its side has reset the connection since: nothing is read any more."""
-        return bool(self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
-
-    def _give_up(self, cycle: RequestResponseCycle) -> None:
-        cycle.disconnected = True
-        cycle.message_event.set()
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
-
-    def eof_received(self) -> bool:  # type: ignore[override]
-        """Whether to keep the connection: a client that sends no more may wait for the answer to a whole request."""
-        if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
-            return False
-        self._half_closed, self.cycle.keep_alive = True, False
-        return True
-
-    def data_received(self, data: bytes) -> None:
-        if self._in_head:
-            self._head_bytes += len(data)
-        self._unset_keepalive_if_required()
-        try:
-            try:
-                self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
-                self._feed_without_upgrade(data[upgrade.args[0] :])
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self.send_400_response("Invalid HTTP request received.")
-            return
-        if self._in_head and self._head_bytes > MAX_HEAD:
-            self.send_400_response("headers too large")
-
-    def _should_upgrade(self) -> bool:
-        return True  # so that uvicorn leaves a request that asks for it alone until it is fed again
-
-    def _feed_without_upgrade(self, rest: bytes) -> None:
-        """Feeds a request that offers another protocol again, without the offer: as the parser takes it, the body, of
-        which `rest` is the beginning, would already be in that protocol."""
-        head = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
-        head += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.feed_data(b"\r\n".join([*head, b"\r\n"]) + rest)
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope[GONE] = self.gone  # type: ignore[literal-required]
-        self._cancel()
-        self._overdue = self.loop.call_later(HEAD_S, self.transport.close)
-
-    def on_headers_complete(self) -> None:
-        self._cancel()
-        self._in_head = False
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
-            raise ValueError("headers too large")  # the parser stops, and uvicorn answers 400
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._in_head, self._head_bytes = True, 0
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        if self._unread is None:
-            self._unread = self.loop.call_later(READ_S, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self.cycle.response_complete:
-            self._all_read()
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self.transport.is_closing() and self._unread is None:
-            self._unread = self.loop.call_later(READ_S, self.transport.abort)
-        elif not self.flow.write_paused:
-            self._all_read()
-
-    def shutdown(self) -> None:
-        """Closes the connection, but not on a request that has begun to come: that one has `CLOSING_S` to go on."""
-        if self._head_bytes or _bytes_waiting(self.transport):
-            self._cancel()
-            self._overdue = self.loop.call_later(CLOSING_S, self.transport.close)
-        else:
-            super().shutdown()
-
-    def timeout_keep_alive_handler(self) -> None:
-        self.transport.abort()  # to close would wait for the last answer to be read, for ever
-
-    def _cancel(self) -> None:
-        if self._overdue is not None:
-            self._overdue.cancel()
-            self._overdue = None
-
-    def _all_read(self) -> None:
-        if self._unread is not None:
-            self._unread.cancel()
-            self._unread = None
-
-
-def _bytes_waiting(transport: asyncio.Transport) -> bool:
-    """Whether the kernel holds bytes of the client that are not yet read."""
-    descriptor = transport.get_extra_info("socket").fileno()
-    return descriptor >= 0 and any(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))
 
 
 def _bind(host: str, port: int) -> socket.socket:

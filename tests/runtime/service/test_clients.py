@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from serving import connect, post, process, read_all, read_answer, url_of
 
-from vae_detect.runtime.service.server import MAX_HEAD
+from vae_detect.runtime.service.connection import MAX_HEAD
 
 ROW = b"[1450,172,1,3,33,19,40,2]"
 H2C = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA")

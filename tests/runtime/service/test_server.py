@@ -22,7 +22,8 @@ from conftest import MODEL, ROOT, Client, parse
 from serving import connect, process, read_all, read_answer, url_of
 
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.service.server import MAX_HEAD, check, serve
+from vae_detect.runtime.service.connection import MAX_HEAD
+from vae_detect.runtime.service.server import check, serve
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from ..rows.csv_text import TableFormat
 from ..rows.writers import CsvWriter, JsonLinesWriter
 from ..scoring.results import BAD, Results
 from ..scoring.state import StreamState
-from ..streams.lines import score_lines
+from ..streams.lines import InputFormat, score_lines
 from .options import adaptive_option, load_detector, model_options, table_form, table_options
 from .terminal import say
 
@@ -47,6 +47,13 @@ from .terminal import say
     help="Answer a bad row or image with its reason and go on, or stop at the first.",
 )
 @click.option("--fail-on-anomaly", is_flag=True, help="Exit with 1 when a row or image is anomalous.")
+@click.option(
+    "--input-format",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "csv", "json"]),
+    help="What standard input holds; by default the first line tells.",
+)
 @adaptive_option
 @table_options
 def score(
@@ -59,6 +66,7 @@ def score(
     force: bool,
     on_bad_row: str,
     fail_on_anomaly: bool,
+    input_format: InputFormat,
     adaptive: bool,
     **form: Any,
 ) -> None:
@@ -76,13 +84,15 @@ def score(
     """
     if str(data) == "-" and out is not None:
         raise click.UsageError("--out is for files; standard input is answered on standard output")
+    if str(data) != "-" and input_format == "json":
+        raise click.UsageError("--input-format json is for standard input, -; a file is read as CSV")
     detector = load_detector(model, provider, threads)
     is_images = detector.bundle.kind == "images"
     if heat_maps is not None and not is_images:
         raise click.UsageError("--heat-maps is for models of images")
     run = _Run(detector, StreamState(detector.bundle, adaptive=adaptive), on_bad_row == "fail", out, force)
     if str(data) == "-":
-        found, refused = _score_lines(run, table_form(**form)), False
+        found, refused = _score_lines(run, table_form(**form), input_format), False
     else:
         summary = _score_images(run, data, heat_maps) if is_images else _score_csv(run, data, table_form(**form))
         say(summary.describe())
@@ -131,13 +141,13 @@ def _write(run: _Run, results: Iterator[Results], files: Sequence[ImageFile] = (
         return write_scores(results, CsvWriter(file, schema_of(run.detector.bundle)), files)
 
 
-def _score_lines(run: _Run, form: TableFormat) -> bool:
+def _score_lines(run: _Run, form: TableFormat, input_format: InputFormat) -> bool:
     """Answers standard input; whether there was an anomaly."""
     if run.detector.bundle.kind == "images":
         raise InputError("standard input takes rows, this model scores images; name a folder or an image file")
     writer, monitor = JsonLinesWriter(sys.stdout), run.state.watch.monitor
     found, held = False, True
-    for results in score_lines(run.detector, sys.stdin.buffer, form, run.state):
+    for results in score_lines(run.detector, sys.stdin.buffer, form, run.state, input_format=input_format):
         if run.stop_on_bad and results.status == [BAD]:
             raise InputError(f"standard input: row {results.first}, {results.reason[0]}", row=results.first)
         writer.write(results.table("row"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from itertools import chain
-from typing import IO, TYPE_CHECKING
+from itertools import chain, islice
+from typing import IO, TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
@@ -25,38 +25,71 @@ from ..scoring.state import StreamState
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+InputFormat = Literal["auto", "csv", "json"]
+
 _JSON_STARTS = (b"{", b"[")
 
+_HEADLESS = 3
+"""Lines that are looked through for JSON when the first one is no header of this model: a banner, a last will."""
 
-def score_lines(detector: Detector, lines: IO[bytes], form: TableFormat, state: StreamState) -> Iterator[Results]:
+
+def score_lines(
+    detector: Detector,
+    lines: IO[bytes],
+    form: TableFormat,
+    state: StreamState,
+    *,
+    input_format: InputFormat = "auto",
+) -> Iterator[Results]:
     """The result of each row as soon as its line is read; `state` is that of a stream that begins.
 
-    The first line decides: a JSON object or list means JSON lines (lists in column order, objects by column name),
-    anything else is the header of a CSV (or its first row, when `form` has no header). Blank lines are passed over.
+    JSON lines are lists in column order or objects by column name; a CSV has a header, unless `form` has none. Blank
+    lines are passed over. Of "auto" the first line decides: JSON, or the header of a CSV (or its first row). Where it
+    is no header of this model JSON may still follow, and the lines before it are bad rows.
 
     Raises
     ------
     InputError
         when a CSV has no usable header; after that a bad line is a bad row, and the stream goes on
     """
-    return score_stream(detector, _read(detector, lines, form), state)
+    return score_stream(detector, _read(detector, lines, form, input_format), state)
 
 
-def _read(detector: Detector, lines: IO[bytes], form: TableFormat) -> Iterator[Rows]:
+def _read(detector: Detector, lines: IO[bytes], form: TableFormat, input_format: InputFormat) -> Iterator[Rows]:
     """A row for each line."""
     source = _lines(lines, b" \t\r\n".replace(form.delimiter.encode(), b""))
-    first = next(source, None)
-    if first is None:
-        return
-    reader: _JsonLines | _CsvLines
-    if first.lstrip().startswith(_JSON_STARTS):
-        reader = _JsonLines(detector)
-        pending = first
-    else:
-        reader = _CsvLines(detector, first if form.header else None, form)
-        pending = b"" if form.header else first
-    for number, line in enumerate(chain([pending] if pending else [], source)):
+    reader: _JsonLines | _CsvLines = _JsonLines(detector)
+    pending: list[bytes] = []
+    if input_format != "json":
+        first = next(source, None)
+        if first is None:
+            return
+        if input_format == "auto" and _is_json(first):
+            pending = [first]
+        elif not form.header:
+            reader, pending = _CsvLines(detector, None, form), [first]
+        else:
+            try:
+                reader = _CsvLines(detector, first, form)
+            except InputError as error:
+                # A header is answered by nothing, so that nobody waits while the next lines are looked at.
+                pending = [first, *_up_to_json(source)] if input_format == "auto" else []
+                if not pending or not _is_json(pending[-1]):
+                    raise InputError(f"{error}; of JSON lines, say --input-format json") from None
+    for number, line in enumerate(chain(pending, source)):
         yield reader.parse(number, line)
+
+
+def _up_to_json(source: Iterator[bytes]) -> Iterator[bytes]:
+    """The next lines up to the first of JSON, or to the last that are looked through."""
+    for line in islice(source, _HEADLESS):
+        yield line
+        if _is_json(line):
+            return
+
+
+def _is_json(line: bytes) -> bool:
+    return line.lstrip().startswith(_JSON_STARTS)
 
 
 def _lines(stream: IO[bytes], blanks: bytes) -> Iterator[bytes]:

@@ -22,7 +22,7 @@ from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.rows.csv_text import MAX_LINE_BYTES, TableFormat
 from vae_detect.runtime.rows.writers import records
 from vae_detect.runtime.scoring.state import StreamState
-from vae_detect.runtime.streams.lines import score_lines
+from vae_detect.runtime.streams.lines import InputFormat, score_lines
 
 Floats = NDArray[np.float32]
 Result = dict[str, Any]
@@ -362,3 +362,27 @@ def test_times_of_objects_show_gaps(windows_detector: Detector, normal_rows: Flo
     results = run(windows_detector, b"\n".join(line(i, time) for i, time in enumerate(times)))
     assert statuses(results) == ["warming"] * 3 + ["ok"] * 3 + ["gap"] * 3 + ["ok"]
     assert results[6]["reason"] == "time jumps by 3400 s before row 6; 3 more rows fill the window"
+
+
+@pytest.mark.parametrize("before", [["online"], ["online", "pump 7, ready"], ["speed_rpm,flow_m3h", "# hello"]])
+def test_lines_before_json_are_bad_rows(detector: Detector, normal_rows: Floats, before: list[str]) -> None:
+    row = json.dumps(normal_rows[0].tolist())
+    found = run(detector, "\n".join([*before, row, "offline", row]).encode())
+    assert [result["status"] for result in found] == [*["bad"] * len(before), "ok", "bad", "ok"]
+    assert found[0]["reason"].startswith("the body is not valid JSON")
+
+
+def test_a_format_that_is_told_is_not_guessed(detector: Detector, normal_rows: Floats) -> None:
+    row = json.dumps(normal_rows[0].tolist()).encode()
+
+    def told(content: bytes, input_format: InputFormat) -> list[str]:
+        state = StreamState(detector.bundle)
+        found = score_lines(detector, io.BytesIO(content), CSV, state, input_format=input_format)
+        return [status for results in found for status in results.status]
+
+    assert told(b"online\n" * 20 + row, "json") == ["bad"] * 20 + ["ok"]
+    assert told(HEADER + b"\n" + row, "csv") == ["bad"]
+    with pytest.raises(InputError, match=r"columns .* are missing; .*of JSON lines, say --input-format json"):
+        told(b"online\n" * 20 + row, "auto")
+    with pytest.raises(InputError, match="are missing"):
+        told(row + b"\n", "csv")

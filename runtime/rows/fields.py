@@ -17,6 +17,9 @@ UNKNOWN = -1.0
 
 _SHOWN_LETTERS = 40
 
+TRUTHS = {"true": True, "false": False}
+"""How a truth value is written, in any case."""
+
 
 @dataclass(frozen=True)
 class Field:
@@ -28,6 +31,7 @@ class Field:
     texts : the texts that it may hold, each read as its place in this list; () for a column of numbers
     levels : the only numbers that it may hold; () for any
     optional : whether a cell, or the whole column, may be absent, which is read as `UNKNOWN`
+    flag : whether a column of numbers is one of 0 and 1, for which false and true may stand
 
     >>> Field("mode", texts=("auto", "manual")).number("manual")
     1.0
@@ -37,6 +41,7 @@ class Field:
     texts: tuple[str, ...] = ()
     levels: tuple[float, ...] = ()
     optional: bool = False
+    flag: bool = False
 
     @property
     def is_number(self) -> bool:
@@ -57,8 +62,26 @@ class Field:
         if cell is None:
             return UNKNOWN if self.optional else None
         if isinstance(cell, str):
-            return self._places.get(cell)
+            meant = self.meant(TRUTHS.get(cell.lower())) if cell not in self._places else cell
+            return self._places.get(meant) if isinstance(meant, str) else None
         return cell if abs(cell) <= FLOAT32_MAX and np.float32(cell).item() in self._levels32 else None
+
+    @cached_property
+    def knows_truths(self) -> bool:
+        """Whether true and false mean something in this column."""
+        return bool(self._truths)
+
+    def meant(self, truth: bool | None) -> float | str | bool | None:
+        """What a truth value stands for, 1 or 0 or a text; itself where it stands for nothing."""
+        return truth if truth is None else self._truths.get(truth, truth)
+
+    @cached_property
+    def _truths(self) -> dict[bool, float | str]:
+        if self.flag:
+            return {False: 0.0, True: 1.0}
+        found = [text for text in self.texts if text.lower() in TRUTHS]
+        known: dict[bool, float | str] = {TRUTHS[text.lower()]: text for text in found}
+        return known if len(known) == len(found) else {}  # True beside TRUE are two texts
 
     @cached_property
     def _places(self) -> dict[str, float]:
@@ -82,7 +105,8 @@ def _as_field(column: str | Column | Field) -> Field:
     is_class = column.treatment == "class"
     # Numbers outside the levels of a category are for the graph to judge; of a class they mean nothing.
     levels = column.levels if is_class and not column.texts else ()
-    return Field(column.name, column.texts, levels, optional=is_class)
+    is_flag = column.treatment == "binary" and not column.texts and {*column.levels} <= {0.0, 1.0}
+    return Field(column.name, column.texts, levels, optional=is_class, flag=is_flag)
 
 
 def write_number(value: float) -> str:

@@ -31,6 +31,8 @@ _Cell = float | str | bool | None | list[Any] | dict[str, Any]
 _Object = dict[str, _Cell]
 _NUMBERS = msgspec.json.Decoder(list[float | list[float] | _Object] | _Object)
 _Text = float | str | None
+_Truth = float | str | bool | None
+_ALL = msgspec.json.Decoder(list[_Truth | list[_Truth] | _Object] | _Object)
 _TEXTS = msgspec.json.Decoder(list[_Text | list[_Text] | _Object] | _Object)
 
 
@@ -67,6 +69,7 @@ class RowReader:
         self._columns = tuple(field.name for field in self._fields)
         self._keys = [msgspec.json.encode(name) for name in self._columns]
         self._coded = [(place, field) for place, field in enumerate(self._fields) if not field.is_number]
+        self._truths = [(place, field) for place, field in enumerate(self._fields) if field.knows_truths]
         self._decode = (_TEXTS if self._coded else _NUMBERS).decode
 
     def read(self, body: bytes) -> NDArray[np.float32]:
@@ -87,7 +90,8 @@ class RowReader:
         if len(body) > MAX_VALUES and body.count(b",") >= MAX_VALUES:
             raise TooLargeError(f"the body holds more than {MAX_VALUES} values")
         try:
-            rows = self._lists(self._decode(body), body)
+            has_truths = self._truths and (b"true" in body or b"false" in body)
+            rows = self._lists(self._without_truths(body) if has_truths else self._decode(body), body)
             values = np.array(rows, dtype=np.float64)
         except (ValueError, TypeError, KeyError, RecursionError) as error:  # ragged rows, and all that msgspec raises
             raise self._diagnosis(body, f"the body is not valid JSON: {error}"[:200]) from None
@@ -108,6 +112,17 @@ class RowReader:
         if len(values) != 1:
             return bad_row(number, len(self._columns), BadCell("", f"holds {len(values)} rows, expected one a line"))
         return Rows(number, values, {}, None)
+
+    def _without_truths(self, body: bytes) -> Any:
+        """Decoded, with what truth values stand for in the columns that know them."""
+        decoded = _ALL.decode(body)
+        is_one = isinstance(decoded, dict) or not any(type(row) in (list, dict) for row in decoded)
+        for row in [decoded] if is_one else decoded:
+            for place, field in self._truths:
+                at: Any = field.name if isinstance(row, dict) else place
+                if isinstance(row, dict | list) and (at in row if isinstance(row, dict) else at < len(row)):
+                    row[at] = field.meant(row[at]) if type(row[at]) is bool else row[at]
+        return decoded
 
     def _lists(self, decoded: list[Any] | _Object, body: bytes) -> list[list[float]]:
         """Rows as lists; KeyError, TypeError or ValueError for what is no row."""
@@ -183,7 +198,7 @@ class RowReader:
         else:
             return BadCell("", f"{_kind(row)}, expected a list or an object")
         for field, cell in zip(self._fields, cells, strict=True):
-            reason = _reason(field, cell)
+            reason = _reason(field, field.meant(cell) if isinstance(cell, bool) else cell)
             if reason:
                 return BadCell(field.name, reason)
         return None

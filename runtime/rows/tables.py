@@ -15,7 +15,7 @@ from ..errors import InputError
 from .cells import FLOAT32_MAX, NOT_UTF8, BadCell, bad_reason, is_float32, is_plain, is_utf8, shown
 from .chunk import Rows
 from .csv_text import TableFormat, cells, check_header, open_text, read_header
-from .fields import UNKNOWN, Field, as_fields
+from .fields import TRUTHS, UNKNOWN, Field, as_fields
 from .times import parse_time
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class ColumnReader:
         check_header(names, (*wanted, time_column) if time_column in names else wanted, source)
         self._positions = [names.index(name) for name in wanted]
         self._coded = [(place, field) for place, field in enumerate(self._fields) if not field.is_number]
+        self._flags = [(place, field) for place, field in enumerate(self._fields) if field.flag]
         self.time_position = names.index(time_column) if time_column in names else None
 
     def parse(self, first: int, lines: Sequence[Sequence[str]]) -> Rows:
@@ -110,6 +111,10 @@ class ColumnReader:
                 cell if field.texts else self.form.with_point(cell)
                 for field, cell in zip(self._fields, cells, strict=True)
             ]
+        for place, field in self._flags:
+            meant = field.meant(TRUTHS.get(cells[place].strip().lower()))
+            if meant is not None:
+                cells = [*cells[:place], str(meant), *cells[place + 1 :]]
         numerals = cells.copy()
         for place, field in self._coded:
             number = _number(field, cells[place])

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vae_detect.runtime.bundle import Column
 from vae_detect.runtime.errors import InputError, TooLargeError
 from vae_detect.runtime.rows.fields import Field
 from vae_detect.runtime.rows.json_rows import MAX_ROWS, MAX_VALUES, RowReader
@@ -251,3 +252,23 @@ def test_a_line_that_is_no_row_is_a_bad_row(line: bytes, why: str) -> None:
     assert (rows.first, rows.values.shape) == (7, (1, 2))
     assert np.isnan(rows.values).all()
     assert str(rows.bad[0]) == why
+
+
+FLAG = Column("on", "", 0.0, 1.0, "binary", levels=(0.0, 1.0))
+WORDS = Column("ok", "", 0.0, 1.0, "category", levels=(0.0, 1.0), texts=("False", "True"))
+
+
+def test_truth_values_are_what_they_were_in_training() -> None:
+    reader = RowReader([FLAG, Column("x", "", 0.0, 1.0), WORDS])
+    body = b'[[true, 2, true], [false, 3, "TRUE"], [1, 4, "False"], {"on": true, "x": 5, "ok": false}]'
+    assert reader.read(body).tolist() == [[1, 2, 1], [0, 3, 1], [1, 4, 0], [1, 5, 0]]
+    assert RowReader([FLAG, "x"]).read(b"[true, 2]").tolist() == [[1, 2]]
+    assert RowReader([FLAG, "x"]).read(b'{"x": 2, "on": false}').tolist() == [[0, 2]]
+    for odd, message in (
+        (b"[true, true, true]", "row 0, column 'x' holds true, expected a number"),
+        (b'["true", 1, true]', "row 0, column 'on' holds 'true', expected a number"),
+        (b'{"on": true, "on": true, "x": 1, "ok": true}', "'on' stands in the object more than once"),
+        (b"[true]", "has 1 values, expected 3"),
+    ):
+        with pytest.raises(InputError, match=message):
+            reader.read(odd)

@@ -462,3 +462,16 @@ def test_the_reader_finds_the_time_column() -> None:
 def test_a_repeated_time_column_is_refused() -> None:
     with pytest.raises(InputError, match="'t' stands in the header more than once"):
         ColumnReader(["t", "a", "t"], ["a"], time_column="t", form=CSV, source="rows.csv")
+
+
+def test_truth_values_of_a_flag_are_0_and_1_in_any_case(tmp_path: Path) -> None:
+    fields = (Field("on", flag=True), Field("ok", texts=("False", "True")), Field("x"))
+    rows = read(
+        tmp_path, "on,ok,x\ntrue,true,1\n0,False,2\nFALSE,TRUE,3\nTrue,True,x\n2,yes,5\nTrue,True,True\n", fields
+    )
+    assert rows.values[:3].tolist() == [[1, 1, 1], [0, 0, 2], [0, 1, 3]]
+    assert rows.bad == {
+        3: BadCell("x", "holds 'x', expected a number"),
+        4: BadCell("ok", "holds 'yes', expected one of 'False', 'True'"),
+        5: BadCell("x", "holds 'True', expected a number"),
+    }

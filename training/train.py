@@ -186,13 +186,17 @@ def _export(
 ) -> Exported:
     """Settles and calibrates the trained model, and writes the three files."""
     from .export.assemble import assemble
-    from .model.building import scores_along, settle
+    from .model.building import scores_along, settle, without_class
+    from .model.unknown_class import UnknownClass
 
     table, parts, config = plan.table, plan.parts, model.config
     settle(model, table.values, parts)
     scores = np.concatenate(list(scores_along(model, table.values, parts.calibration)))
     run = dependence_rows(config.window, ordered=plan.ordered)
     calibration = calibrate(scores, far=plan.far, dependence_rows=run)
+    if model.expansion.classes:
+        unknown = np.concatenate(list(scores_along(model, without_class(model, table.values), parts.calibration)))
+        model.unknown_class = UnknownClass(calibrate(unknown, far=plan.far, dependence_rows=run), calibration)
     say(describe_calibration(calibration))
     made = assemble(
         model,

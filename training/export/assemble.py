@@ -20,6 +20,7 @@ from ..data.split import Split
 from ..fitting.fit import Epoch
 from ..fitting.objective import active_units
 from ..model.autoencoder import Autoencoder
+from ..model.building import without_class
 from ..settings.recipes import SCORES
 from .files import Exported, Files, export_id, finish_parts, write_detector
 from .graphs import Constants, build_graphs
@@ -116,7 +117,7 @@ def _shown_inputs(
 
 
 def _golden_inputs(model: Autoencoder, normal: NDArray[Any]) -> NDArray[Any]:
-    """Normal inputs, from the lowest score to the highest, and one or two of them broken on purpose."""
+    """Normal inputs, from the lowest score to the highest, one or two of them broken on purpose; some without class."""
     if model.image is not None:
         broken = normal[1].copy()
         height, width, _ = broken.shape
@@ -128,7 +129,8 @@ def _golden_inputs(model: Autoencoder, normal: NDArray[Any]) -> NDArray[Any]:
         step = 6 * model.columns[position].scale if model.columns[position].treatment == "linear" else 1.0
         all_[..., position] += step
     one[..., numbers[:1]] += 8 * (all_ - normal[3])[..., numbers[:1]] / 6
-    return np.concatenate([normal, one[None], all_[None]]).astype(np.float32)
+    unknown = without_class(model, normal[::2]) if model.expansion.classes else normal[:0]
+    return np.concatenate([normal, one[None], all_[None], unknown]).astype(np.float32)
 
 
 def _active_units(model: Autoencoder, x: NDArray[Any]) -> int | None:

@@ -21,6 +21,7 @@ from .priors import choose_prior
 from .steps import Step
 from .terms import Code, Terms, importance_weighted_bound
 from .transform import Expansion, Transform
+from .unknown_class import UnknownClass
 
 LOG_VARIANCE_BOUNDS = (-10.0, 4.0)
 """Bounds of the posterior's log-variance: from 0.7 % of the prior's width to 7 times it."""
@@ -77,6 +78,7 @@ class Autoencoder(nn.Module):
             self.cells *= size
         shape: tuple[int, ...] = (*self.input_shape[:-1], self.expansion.width)
         self.ensemble: Ensemble | None = None  # fitted once the network is trained
+        self.unknown_class: UnknownClass | None = None  # likewise
         self.statistics: WindowStatistics | None = None
         if self.ingredients.score == "joined" and config.kind == "windows":
             self.statistics = WindowStatistics(config.window, self.expansion.width)
@@ -171,9 +173,12 @@ class Autoencoder(nn.Module):
         elif way.output.ndim > x.ndim:
             contribution, reconstruction = contribution.mean(0), reconstruction.mean(0)
         error, kl = contribution.flatten(1).sum(-1), None
+        classes = self.classes_of(way.standardised)
         if way.code.log_variance is not None:
-            kl = self.prior.kl(way.code.mean, way.code.log_variance, self.classes_of(way.standardised))
+            kl = self.prior.kl(way.code.mean, way.code.log_variance, classes)
         score, distances = self._score(way, error, kl), None
+        if self.unknown_class is not None and classes is not None:
+            score = torch.where(classes.sum(-1) > 0, score, self.unknown_class(score))
         local = None if self.image is None else heat_map(contribution)
         if self.ensemble is not None:
             measured = [Measured(error, contribution) if local is None else _local_error(contribution, local)]

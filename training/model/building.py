@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...runtime.bundle import Column
+from ...runtime.rows.fields import UNKNOWN
 from ...runtime.scoring.framing import windows_at
 from ..data.columns import columns_of
 from ..data.loading import Selection, Table
@@ -95,6 +96,13 @@ def scores_along(model: Autoencoder, values: NDArray[Any], starts: NDArray[np.in
     # In parts, since windows gathered all at once are the recording many times over.
     for part in np.array_split(starts, -(-len(starts) // 4096)):
         yield reference_scores(model, _inputs(model, values, part))
+
+
+def without_class(model: Autoencoder, rows: NDArray[Any]) -> NDArray[Any]:
+    """Rows or windows (..., features) as they are read where nobody knows the class."""
+    copy = rows.copy()
+    copy[..., model.expansion.classes] = UNKNOWN
+    return copy
 
 
 def _inputs(model: Autoencoder, values: NDArray[Any], starts: NDArray[np.int64]) -> NDArray[Any]:

@@ -121,6 +121,24 @@ class Evaluation(msgspec.Struct, frozen=True):
         ]
         return "\n".join([*lines, *self._event_lines(), *self._pixel_lines(), *self._likelihood_lines()])
 
+    def further(self) -> str:
+        """The same without what the headlines of a page tell already."""
+        random, what = self.random, "images" if self.kind == "images" else "rows"
+        lines = [
+            f"{self.rows} {what}, {self.scored} scored, of them {self.anomalous} anomalous",
+            f"random scores       ROC-AUC {random.roc_auc:.3f}, average precision {random.average_precision:.3f}",
+            f"F1                  {self.at_threshold.f1:.3f}",
+            f"calibration         {self.promise.describe()}",
+        ]
+        if self.detector.vus_roc is not None:
+            buffers = f"VUS with buffers up to {self.vus_buffer_rows} rows"
+            lines.append(
+                f"VUS-ROC             {self.detector.vus_roc:.3f}, z-score {self.z_score.vus_roc:.3f}; {buffers}"
+            )
+        lines += self._event_lines(beside_headlines=True)
+        lines += [line for line in self._pixel_lines() if "AUPRO " not in line]
+        return "\n".join([*lines, *self._likelihood_lines()])
+
     def _ranking_lines(self) -> list[str]:
         ordered = self.vus_buffer_rows is not None
         lines = [f"{'':10} {'ROC-AUC':>9} {'average precision':>19}" + f" {'VUS-ROC':>9} {'VUS-PR':>9}" * ordered]
@@ -129,20 +147,21 @@ class Evaluation(msgspec.Struct, frozen=True):
             lines.append(line + (f" {rank.vus_roc:9.3f} {rank.vus_pr:9.3f}" if ordered else ""))
         return [*lines, f"VUS with buffers up to {self.vus_buffer_rows} rows"] if ordered else lines
 
-    def _event_lines(self) -> list[str]:
+    def _event_lines(self, *, beside_headlines: bool = False) -> list[str]:
         if self.events is None:
             return []
         found = self.events
         delay = ""
         if found.median_delay_rows is not None:
             seconds = "" if found.median_delay_s is None else f" ({found.median_delay_s:g} s)"
-            delay = f", median delay {found.median_delay_rows:g} rows{seconds}, longest {found.max_delay_rows}"
-        per_day = "" if found.false_events_per_day is None else f", {found.false_events_per_day:.3g} a day"
+            delay = f"median delay {found.median_delay_rows:g} rows{seconds}, longest {found.max_delay_rows}"
+        per_day = "" if found.false_events_per_day is None else f"{found.false_events_per_day:.3g} a day"
+        counted = (("found", f"{found.found} of {found.events}", delay), ("false", f"{found.false_events}", per_day))
+        lines = [(name, ", ".join(filter(None, parts[beside_headlines:]))) for name, *parts in counted]
         figures = (("precision", found.precision), ("recall", found.recall), ("F1", found.f1))
         return [
             "events",
-            f"  found             {found.found} of {found.events}{delay}",
-            f"  false             {found.false_events}{per_day}",
+            *(f"  {name:17} {told}" for name, told in lines if told),
             *(f"  {name:17} {figure:.3f}" for name, figure in figures if figure is not None),
             *self._point_adjusted_lines(),
         ]

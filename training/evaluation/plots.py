@@ -11,6 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ...runtime.rows.times import write_time
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
@@ -161,6 +163,7 @@ def series(
     events: Sequence[tuple[int, int]],
     alarms: Sequence[tuple[int, int]],
     threshold: float,
+    times: NDArray[np.float64] | None = None,
 ) -> Plot:
     """Scores along the rows, events shaded, events and runs of alarms as marks above, on a scale as of `_scale`.
 
@@ -168,6 +171,7 @@ def series(
     ----------
     score : (rows,) NaN where there is none
     events, alarms : first row and end of each
+    times : (rows,) seconds, NaN where unknown, for the marks of the axis; None counts rows
     """
     step = -(-len(score) // _POINTS)
     padded = np.concatenate([score, np.full(-len(score) % step, np.nan)]).reshape(-1, step)
@@ -189,11 +193,23 @@ def series(
             if name == "events":
                 axes.broken_barh(bars, (0, 1), color=colour, alpha=0.2, lw=0, transform=above)
         axes.set(xlabel="row", ylabel="score", xlim=(0, max(len(score) - 1, 1)))
+        if times is not None and np.isfinite(times).any():
+            _mark_times(axes, times)
         axes.grid(visible=False, axis="x")
         _scale(axes, "y", _width(score), float(np.nanmin(score)), max(float(np.nanmax(score)), threshold))
         axes.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.12))
 
     return draw
+
+
+def _mark_times(axes: Axes, times: NDArray[np.float64]) -> None:
+    """Marks along an axis of rows when they were taken; rows without a time have no mark."""
+    known = np.flatnonzero(np.isfinite(times))
+    rows = known[np.unique(np.linspace(0, len(known) - 1, 6).astype(int))]
+    texts = [write_time(float(second)) or "" for second in np.round(times[rows])]
+    are_dates = all("T" in text for text in texts)
+    axes.set_xticks(rows, [text.removesuffix("Z").replace("T", "\n") for text in texts])
+    axes.set(xlabel="time, UTC" if are_dates else "time, s")
 
 
 def losses(training: Sequence[float], validation: Sequence[float]) -> Plot:

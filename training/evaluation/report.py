@@ -102,7 +102,7 @@ def page(
         data_name=data_name,
         date=f"{now or datetime.now(UTC):%Y-%m-%d}",
         headlines=_headlines(evaluation),
-        text=evaluation.describe(),
+        text=evaluation.further(),
         figures=_figures(detector, labelled, evaluation),
         offenders=_offenders(detector, labelled),
         is_images=detector.bundle.kind == "images",
@@ -149,7 +149,9 @@ def _figures(detector: Detector, labelled: Labelled, evaluation: Evaluation) -> 
         figures.append(
             _figure(
                 "Score over time",
-                plots.series(labelled.score.astype(np.float64), events, runs(labelled.alarm), threshold),
+                plots.series(
+                    labelled.score.astype(np.float64), events, runs(labelled.alarm), threshold, labelled.times
+                ),
                 f"The score of {len(labelled.score)} rows, {len(events)} events shaded, alarms marked along the top.",
                 "The scale is logarithmic but near 0. Of rows in one place the lowest and the highest score are drawn.",
             )

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from vae_detect.training.evaluation import plots
 
@@ -28,6 +29,7 @@ DRAWN = {
     "nothing realised": plots.calibration(ALPHA, 0 * ALPHA, 0 * ALPHA, ALPHA, 0.01),
     "series": plots.series(np.where(np.arange(3000) < 9, np.nan, SCORE), [(50, 60), (2990, 3000)], [(1, 2)], 30.0),
     "short series": plots.series(SCORE[:3], [(0, 1)], [], 30.0),
+    "dated series": plots.series(SCORE, [(50, 60)], [(1, 2)], 30.0, np.where(TRUTH, np.nan, 1.7e9 + np.arange(3000))),
     "losses": plots.losses([5.0, 4.0, 3.0], [6.0, 4.5, 5.0]),
     "one epoch": plots.losses([5.0], [6.0]),
 }
@@ -53,6 +55,19 @@ def test_a_series_keeps_its_peaks() -> None:
     svg = plots.svgs(plots.series(score, [], [], 5.0)).light.decode()
     ticks = [part.split("-->")[0].strip() for part in svg.split("<!--")[1:]]
     assert "500" in ticks  # the axis reaches up to it
+
+
+@pytest.mark.parametrize(
+    ("start", "label", "first"), [(1767592800.0, "time, UTC", "2026-01-05\n06:00:00"), (10.0, "time, s", "10")]
+)
+def test_a_series_with_times_is_marked_by_them(start: float, label: str, first: str) -> None:
+    figure = Figure()
+    plots.series(SCORE, [], [], 5.0, start + 60 * np.arange(3000.0))(figure, plots.LIGHT)
+    (axes,) = figure.axes
+    assert axes.get_xlabel() == label
+    assert axes.get_xticklabels()[0].get_text() == first
+    assert len(axes.get_xticks()) == 6
+    assert axes.get_xlim() == (0, 2999)  # bars and scores stay where their rows are
 
 
 def test_an_axis_has_its_0_where_scores_are_hardly_negative() -> None:

@@ -189,6 +189,10 @@ def test_a_series_shows_time_events_and_figures(browser: webdriver.Chrome, serie
         "Kim et al.",
     ):
         assert words in text
+    further = text.split("More figures")[1].split("Score over time")[0]
+    assert "median delay" in further
+    for headline in ("VUS-PR", "false-alarm rate", "found of", "at the shipped threshold"):
+        assert headline not in further
     assert len(browser.find_elements(By.CSS_SELECTOR, "section > figure img")) == 5
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import functools
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -36,15 +34,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parent.parent
 MODEL = ROOT / "exported" / "vae.onnx"
-
-
-def pytest_collection_finish() -> None:
-    """Makes torch build its table of ONNX operators once, which it builds for every export: 1.4 s of each training."""
-    if "torch" in sys.modules:
-        from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-        once = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
-        ONNXRegistry.from_torchlib = once  # type: ignore[method-assign]
 
 
 def run_here(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -186,7 +187,7 @@ def to_onnx(
     outputs: Sequence[str],
 ) -> onnx.ModelProto:
     """The graph of a module; `axes` says by input which of its axes have no fixed length."""
-    with _quiet_exporter(), torch.no_grad():
+    with _quiet_exporter(), _operators_kept(), torch.no_grad():
         program = torch.onnx.export(
             module.eval(),
             example,
@@ -219,6 +220,28 @@ def _quiet_exporter() -> Iterator[None]:
             yield
         finally:
             exporter_log.setLevel(level)
+
+
+@contextmanager
+def _operators_kept() -> Iterator[None]:
+    """Lends the exporter its table of ONNX operators, which it would build for every graph: a second of each."""
+    try:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        own = vars(ONNXRegistry)["from_torchlib"]
+    except (ImportError, KeyError):  # no public part of torch: where another version has it elsewhere, it takes longer
+        yield
+        return
+    setattr(ONNXRegistry, "from_torchlib", _kept(ONNXRegistry))  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(ONNXRegistry, "from_torchlib", own)  # noqa: B010
+
+
+@cache
+def _kept(registry: Any) -> Any:
+    return staticmethod(cache(registry.from_torchlib))
 
 
 def strip(model: onnx.ModelProto) -> None:

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 Kind = Literal["rows", "windows", "images"]
 
-Treatment = Literal["linear", "log", "logit", "binary", "category", "class"]
+Treatment = Literal["linear", "log", "logit", "binary", "category", "constant", "class"]
 
 
 class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,13 +38,14 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     center: float
     """What the graph subtracts: the mean of the training rows, in raw units for a linear column."""
     scale: float
-    """What the graph divides by: the standard deviation of the training rows, likewise."""
+    """What the graph divides by: the standard deviation of the training rows, likewise; 0 for a constant."""
     treatment: Treatment = "linear"
     """What the graph does with a value before it is standardised; see docs/training.md."""
     knee: float = 1.0
     """Of a log column: below this the scale is nearly linear, above it logarithmic; raw units."""
     levels: tuple[float, ...] = ()
-    """The values of a binary, category or class column, ascending; the two ends of a logit column's range."""
+    """The values of a binary, category or class column, ascending, the one of a constant; the two ends of a logit
+    column's range."""
     texts: tuple[str, ...] = ()
     """How the levels are written where the column holds text; the graph then takes the place in this list as x."""
 

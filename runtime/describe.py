@@ -75,7 +75,7 @@ def describe_range(low: float, high: float) -> str:
 
 def _describe_column(column: Column, width: int) -> str:
     """Statistics and treatment in a line; values of a category that do not fit into `width` are left out."""
-    if column.treatment in ("binary", "category", "class"):
+    if column.treatment in ("binary", "category", "constant", "class"):
         names = list(map(repr, column.texts)) or [str(level).removesuffix(".0") for level in column.levels]
         text = f"{column.treatment}: {', '.join(names)}"
         for shown in range(len(names) - 1, -1, -1):

@@ -15,6 +15,8 @@ LOGIT_EDGE = 1e-3
 """Share of the range next to each end where the logit goes on as a straight line: values outside must still count."""
 
 _LARGEST_LOG = 80.0  # float32 ends at e^88
+_ROUNDED = 4
+_NOTHING = 1e-12  # what sums in float64 leave of 0, next to which the steps of float32 are smaller than any rounding
 
 
 def observe(
@@ -56,6 +58,11 @@ def treat(x: NDArray[Any], column: Column) -> NDArray[Any]:
         inside = np.clip(share, LOGIT_EDGE, 1 - LOGIT_EDGE)
         return np.asarray(np.log(inside / (1 - inside)) + (share - inside) / (LOGIT_EDGE * (1 - LOGIT_EDGE)))
     return x
+
+
+def rounding_of(value: float) -> float:
+    """How far from a constant a reading may be and still be the constant: four steps of float32."""
+    return _ROUNDED * float(np.spacing(np.float32(abs(value)))) if value else _NOTHING
 
 
 def untreat(x: NDArray[Any], column: Column) -> NDArray[Any]:

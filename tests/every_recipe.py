@@ -23,6 +23,9 @@ from vae_detect.training.train import train
 
 FEATURES, WINDOW, SIDE = 6, 8, 16
 
+SETPOINT = 60.0
+"""Of a column that is constant while training."""
+
 CASES: dict[str, dict[str, Any]] = {
     **{name: {"recipe": name, "kind": "windows" if RECIPES[name].convolutional else "rows"} for name in RECIPES},
     "ensemble, windows": {"recipe": "ensemble", "kind": "windows"},
@@ -59,14 +62,14 @@ class Trained(NamedTuple):
 
 
 def table(rows: int, seed: int) -> NDArray[np.float64]:
-    """Two slow hidden causes behind six columns, and a class in front that shifts them."""
+    """Two slow hidden causes behind six columns; in front a class that shifts them, and a constant."""
     generator = np.random.default_rng(seed)
     time = np.arange(rows) / 7 + seed
     causes = np.stack([np.sin(time), np.cos(0.37 * time)], axis=1)
     mixing = np.random.default_rng(99).normal(size=(2, FEATURES))
     values = causes @ mixing + 0.1 * generator.normal(size=(rows, FEATURES))
     kind = generator.integers(0, 2, size=rows)
-    return np.column_stack([kind, values + kind[:, None]])
+    return np.column_stack([kind, np.full(rows, SETPOINT), values + kind[:, None]])
 
 
 def pictures(count: int, seed: int) -> NDArray[np.uint8]:
@@ -81,7 +84,7 @@ def pictures(count: int, seed: int) -> NDArray[np.uint8]:
 def write_table(path: Path, values: NDArray[np.float64]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["kind", *(f"c{place}" for place in range(FEATURES))])
+        writer.writerow(["kind", "setpoint", *(f"c{place}" for place in range(FEATURES))])
         writer.writerows([["idle", "busy"][int(row[0])], *row[1:]] for row in values)
 
 

@@ -186,7 +186,7 @@ def _export(
 ) -> Exported:
     """Settles and calibrates the trained model, and writes the three files."""
     from .export.assemble import assemble
-    from .model.building import scores_along, settle, without_class
+    from .model.building import price_departures, scores_along, settle, without_class
     from .model.unknown_class import UnknownClass
 
     table, parts, config = plan.table, plan.parts, model.config
@@ -198,6 +198,7 @@ def _export(
         unknown = np.concatenate(list(scores_along(model, without_class(model, table.values), parts.calibration)))
         model.unknown_class = UnknownClass(calibrate(unknown, far=plan.far, dependence_rows=run), calibration)
     say(describe_calibration(calibration))
+    price_departures(model, scores, calibration)
     made = assemble(
         model,
         table,

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from every_recipe import CASES, Trained, trained_model
+from every_recipe import CASES, SETPOINT, Trained, trained_model
 from sklearn.metrics import roc_auc_score
 
 from vae_detect.runtime import graph
@@ -73,6 +73,32 @@ def test_a_fault_scores_higher(trained: Trained) -> None:
     assert np.isfinite(normal).all()
     assert np.isfinite(faulty).all()
     assert roc_auc_score([0] * len(normal) + [1] * len(faulty), [*normal, *faulty]) > 0.9
+
+
+@pytest.mark.parametrize("value", [0.0, 59.999, 60.001, 66.0, 240.0, -1e9])
+def test_a_constant_that_changes_is_an_anomaly_whatever_the_recipe(trained: Trained, value: float) -> None:
+    if trained.bundle.kind == "images":
+        return
+    at = trained.bundle.names.index("setpoint")
+    changed = trained.normal.copy()
+    changed[(..., -1, at) if trained.bundle.kind == "windows" else (..., at)] = value
+
+    found = trained.detector.score(changed)
+    contribution = trained.detector.explain(changed)[0].reshape(-1, len(trained.bundle.names))
+
+    assert found.is_anomaly.all()
+    assert np.isfinite(found.score).all()
+    assert found.score.min() > 100 * trained.bundle.calibration.threshold
+    assert (contribution.max(0)[at] > 100 * np.delete(contribution.max(0), at)).all()
+
+
+def test_rounding_does_not_change_a_constant(trained: Trained) -> None:
+    if trained.bundle.kind == "images":
+        return
+    rounded = trained.normal.copy()
+    rounded[..., trained.bundle.names.index("setpoint")] = np.float32(60.000001) + np.spacing(np.float32(SETPOINT))
+
+    np.testing.assert_array_equal(trained.detector.score(rounded).score, trained.detector.score(trained.normal).score)
 
 
 def test_contributions_add_up_and_expectations_have_the_shape_of_the_input(trained: Trained) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...runtime.bundle import Column, Treatment
 from ...runtime.errors import InputError, few
-from ...runtime.observation import treat
+from ...runtime.observation import rounding_of, treat
 from ...runtime.rows.fields import UNKNOWN, write_number
 from ..settings.config import TrainConfig
 from .loading import MOST_LEVELS, Selection, Table
@@ -54,6 +54,7 @@ def columns_of(
         # Prototypes find far values, which a logarithm brings near; the cells of windows gain by it.
         logarithms=config.ingredients.score != "joined" or config.kind != "rows",
         standardise=not has_range,
+        everywhere=table.values,
     )
 
 
@@ -79,6 +80,7 @@ def plan_columns(
     numeric_only: bool = False,
     logarithms: bool = True,
     standardise: bool = True,
+    everywhere: NDArray[np.float32] | None = None,
 ) -> tuple[tuple[Column, ...], list[str]]:
     """The columns with their treatments and statistics, and notes for the user.
 
@@ -91,6 +93,8 @@ def plan_columns(
     numeric_only : take flags as numbers, for a recipe whose likelihood is one for all
     logarithms : take heavy tails as log by themselves
     standardise : False leaves values as they are, for data in [0, 1]
+    everywhere : (all rows, features), held-out rows among them; a column that changes only there is no constant and
+        takes its statistics from all rows. None for no others
 
     Raises
     ------
@@ -98,28 +102,35 @@ def plan_columns(
         for a treatment that the column's values do not allow
     """
     texts, treatments = texts or {}, treatments or {}
-    columns, notes = [], []
+    columns = []
     kind: Treatment
     for position, name in enumerate(names):
         cells = values[:, position].astype(np.float64)
+        if everywhere is not None and is_constant(cells):
+            cells = everywhere[:, position].astype(np.float64)
         found = _UNIT.search(name)
         unit = found.group(1).strip() if found else ""
         if name in texts:
             kind = treatments.get(name, "category")
         elif not standardise:
-            kind = treatments.get(name, "linear")
+            kind = treatments.get(name, "constant" if is_constant(cells) else "linear")
         else:
             kind = treatments.get(name) or _choose(cells, unit, numeric_only=numeric_only, logarithms=logarithms)
         column = _fit(name, unit, cells, kind, tuple(texts.get(name, ())), standardise=standardise)
         columns.append(column)
-    flat = [name for name, cells in zip(names, values.T, strict=True) if _is_constant(cells.astype(np.float64))]
-    if flat:
-        notes.append(f"constant while training, kept so that a change shows: {few(flat)}")
-    for treatment in _TREATMENTS:
-        chosen = [column.name for column in columns if column.treatment == treatment and treatment != "linear"]
-        if chosen:
+    return tuple(columns), _describe(columns)
+
+
+def _describe(columns: Sequence[Column]) -> list[str]:
+    """What is done with the columns, for the user."""
+    notes = []
+    for treatment in ("constant", *(kind for kind in _TREATMENTS if kind not in ("constant", "linear"))):
+        chosen = [column.name for column in columns if column.treatment == treatment]
+        if chosen and treatment == "constant":
+            notes.append(f"constant while training, so that any other value will be an anomaly: {few(chosen)}")
+        elif chosen:
             notes.append(f"taken as {treatment}: {few(chosen)}")
-    return tuple(columns), notes
+    return notes
 
 
 def parse_treatments(text: str) -> dict[str, Treatment]:
@@ -136,10 +147,12 @@ def parse_treatments(text: str) -> dict[str, Treatment]:
 
 
 def _choose(cells: NDArray[np.float64], unit: str, *, numeric_only: bool, logarithms: bool) -> Treatment:
+    if is_constant(cells):
+        return "constant"
     distinct = np.unique(cells)
     if len(distinct) == 2 and not numeric_only:
         return "binary"
-    if len(distinct) <= 2:
+    if len(distinct) == 2:
         return "linear"
     low, high = distinct[0], distinct[-1]
     if _is_percentage(unit) and low >= 0 and high <= 100 and (low < 1 or high > 99):
@@ -165,6 +178,11 @@ def _fit(
     if kind in ("category", "class"):
         _check_levels(name, kind, levels, texts)
         return Column(name, unit, 0.0, 1.0, kind, levels=levels, texts=texts)
+    if kind == "constant":
+        if not is_constant(cells):
+            raise InputError(f"column {name!r} has {len(levels)} values and cannot be taken as constant")
+        value = float(np.float32(np.median(cells)))
+        return Column(name, unit, value, 0.0, kind, levels=(value,))
     knee, ends = 1.0, tuple[float, ...]()
     if kind == "log":
         size = np.abs(cells[cells != 0])
@@ -179,9 +197,6 @@ def _fit(
         return column
     treated = treat(cells, column)
     center, scale = float(treated.mean()), float(treated.std())
-    if _is_constant(treated):
-        # A constant column is kept, since a change in it is news: measured relative to its value, or as it is at 0.
-        scale = abs(center)
     center, scale = (float(np.float32(value)) for value in (center, _divisor(scale)))
     return Column(name, unit, center, scale, kind, knee=knee, levels=ends)
 
@@ -210,6 +225,6 @@ def _is_percentage(unit: str) -> bool:
     return unit.lower() in ("%", "percent")
 
 
-def _is_constant(cells: NDArray[np.float64]) -> bool:
-    """Whether what varies is no more than float32 rounds away."""
-    return bool(cells.std() <= 1e-6 * max(abs(cells.mean()), 1e-30))
+def is_constant(cells: NDArray[np.floating]) -> bool:
+    """Whether what varies is no more than rounding."""
+    return bool(np.ptp(cells) <= rounding_of(float(np.median(cells))))

@@ -13,7 +13,7 @@ from ...runtime.bundle import Bundle
 from ...runtime.detector import Detector, Scores
 from ...runtime.errors import InputError
 from ...runtime.images.folders import find_images, read_file
-from ...runtime.observation import treat
+from ...runtime.observation import rounding_of, treat
 from ...runtime.rows.csv_text import TableFormat
 from ...runtime.rows.tables import read_column, read_rows, read_sample
 from ...runtime.scoring.score import score_images, score_rows
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 NORMAL_FOLDER = "good"
 """Name of the folder of normal images, as MVTec has it; images of every other one are anomalous."""
+
+_BEYOND = 1e30
+"""Standard deviations of 0, as many as float32 and the ranking can bear."""
 
 
 @dataclass(frozen=True)
@@ -175,9 +178,19 @@ def _score_folder(detector: Detector, folder: Path, state: StreamState) -> Label
 
 
 def _z_score(values: NDArray[Any], bundle: Bundle) -> NDArray[np.float64]:
-    """The largest deviation of any cell of an input (inputs, ..., features), in its column's deviations: (inputs,)."""
-    center = np.array([column.center for column in bundle.columns])
-    scale = np.array([column.scale for column in bundle.columns])
-    treated = np.stack([treat(values[..., at], column) for at, column in enumerate(bundle.columns)], axis=-1)
-    deviation: NDArray[np.float64] = np.abs((treated - center) / scale).reshape(len(values), -1).max(axis=1)
-    return deviation
+    """The largest deviation of any number of an input (inputs, ..., features), in its column's deviations: (inputs,).
+
+    Categories and classes have no deviation, whatever their codes are; of a constant any other value is `_BEYOND` all.
+    """
+    largest = np.zeros(len(values))
+    for at, column in enumerate(bundle.columns):
+        cells = values[..., at].reshape(len(values), -1).astype(np.float64)
+        if column.treatment in ("category", "class"):
+            continue
+        distance = np.abs(treat(cells, column) - column.center)
+        if column.treatment == "constant":
+            deviation = np.where(distance > rounding_of(column.center), _BEYOND, 0.0)
+        else:
+            deviation = distance / column.scale
+        largest = np.maximum(largest, deviation.max(axis=1))
+    return largest

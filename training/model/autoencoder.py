@@ -57,6 +57,8 @@ class Autoencoder(nn.Module):
     """
 
     energy_offset: Tensor
+    departure_cost: Tensor
+    """What each reading of a constant column that is not its value adds to the error and to the score."""
 
     def __init__(
         self,
@@ -95,6 +97,7 @@ class Autoencoder(nn.Module):
         self.prior = choose_prior(config, class_frequencies)
         self.noise = noise_points(config.points, config.latent) if self.is_gaussian else None
         self.register_buffer("energy_offset", torch.zeros(()))
+        self.register_buffer("departure_cost", torch.ones(()))
         if self.ingredients.training == "contrastive-divergence" and not self.expansion.is_plain:
             raise InputError(f"recipe {config.recipe} takes numbers only; --exclude text and categories")
 
@@ -187,6 +190,12 @@ class Autoencoder(nn.Module):
             score, shares = self.ensemble.join(distances)
             contribution = self._shared(measured, shares)
             local = None if self.image is None else heat_map(contribution)
+        if self.transform.has_constants:
+            # Beside every recipe's own score, for no network learns from a column in which nothing ever happened.
+            departures = self.departure_cost * self.transform.departs(x)
+            contribution = contribution + departures
+            cost = departures.flatten(1).sum(-1)
+            error, score = error + cost, score + cost
         return Terms(
             reconstruction_error=error,
             kl=kl,

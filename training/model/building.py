@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...runtime.bundle import Column
+from ...runtime.bundle import Calibration, Column
 from ...runtime.rows.fields import UNKNOWN
 from ...runtime.scoring.framing import windows_at
 from ..data.columns import columns_of
@@ -18,6 +18,8 @@ from ..data.split import Split
 from ..settings.config import TrainConfig
 from .autoencoder import Autoencoder
 from .ensemble import FITTED_INPUTS, FITTED_VALUES, Ensemble
+
+_OUTWEIGHED, _DEAREST = 1e3, 1e33  # labels may lower a score a hundredfold; a hundred thousand cells stay in float32
 
 
 def build(table: Table, parts: Split, config: TrainConfig, selection: Selection) -> tuple[Autoencoder, list[str]]:
@@ -72,6 +74,12 @@ def _fit_ensemble(model: Autoencoder, values: NDArray[Any], parts: Split) -> Non
         distances = torch.cat([model.distances(part) for part in held.split(1024)], -1)
         model.ensemble = fitted(np.concatenate([parts.train, parts.validation]))
         model.ensemble.set_units(distances)
+
+
+def price_departures(model: Autoencoder, scores: NDArray[np.floating], calibration: Calibration) -> None:
+    """Lets one reading that is not its column's constant outweigh all that normal inputs score, and the threshold."""
+    span = calibration.knot_scores[-1] - float(scores.min())
+    model.departure_cost.fill_(min(max(_OUTWEIGHED * span, 1.0), _DEAREST))
 
 
 def sample_starts(starts: NDArray[np.int64], model: Autoencoder) -> NDArray[np.int64]:

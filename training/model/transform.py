@@ -10,14 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from ...runtime.bundle import Column
-from ...runtime.observation import LOGIT_EDGE
+from ...runtime.observation import LOGIT_EDGE, rounding_of
 
 
 class Transform(nn.Module):
     """Raw values to treated and standardised ones, (..., features) both, and back: `observation.treat` in torch.
 
     log: sign(x) log(1 + |x| / knee). logit: log(u / (1 - u)) of the share u of the range, going on straight beyond
-    the edges. Others are only standardised: (x - center) / scale.
+    the edges. Others are only standardised: (x - center) / scale, the difference first, so that a large offset costs no
+    digit of it. A constant is 0 whatever it reads; `departs` tells where it reads something else.
     """
 
     def __init__(self, columns: Sequence[Column]) -> None:
@@ -26,7 +27,8 @@ class Transform(nn.Module):
         self.has_log, self.has_logit = any(of["log"]), any(of["logit"])
         self._keep("center", [column.center for column in columns])
         self._keep("scale", [column.scale for column in columns])
-        self.register_buffer("inverse_scale", 1 / self.scale, persistent=False)
+        inverse = torch.where(self.scale > 0, 1 / self.scale, torch.zeros_like(self.scale))
+        self.register_buffer("inverse_scale", inverse, persistent=False)
         self.inverse_scale: Tensor
         if self.has_log:
             self.register_buffer("is_log", torch.tensor(of["log"]), persistent=False)
@@ -36,6 +38,11 @@ class Transform(nn.Module):
             ends = [column.levels if column.treatment == "logit" else (0.0, 1.0) for column in columns]
             self._keep("low", [low for low, _ in ends])
             self._keep("span", [high - low for low, high in ends])
+        constant = [column.treatment == "constant" for column in columns]
+        self.has_constants = any(constant)
+        if self.has_constants:
+            self._keep("is_constant", list(map(float, constant)))
+            self._keep("rounding", [rounding_of(column.center) for column in columns])
 
     center: Tensor
     scale: Tensor
@@ -44,12 +51,18 @@ class Transform(nn.Module):
     is_logit: Tensor
     low: Tensor
     span: Tensor
+    is_constant: Tensor
+    rounding: Tensor
 
     def _keep(self, name: str, values: list[float]) -> None:
         self.register_buffer(name, torch.tensor(values, dtype=torch.float32), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return (self.treat(x) - self.center) * self.inverse_scale
+
+    def departs(self, x: Tensor) -> Tensor:
+        """1 where a constant column reads another value than its own, beyond rounding, 0 elsewhere; shaped like x."""
+        return self.is_constant * (torch.abs(x - self.center) > self.rounding).to(x.dtype)
 
     def treat(self, x: Tensor) -> Tensor:
         """The treatments without the standardisation."""

@@ -59,40 +59,55 @@ def test_units_stand_in_brackets_at_the_end() -> None:
 def test_linear_by_hand() -> None:
     values = np.array([[1, 10], [3, 10], [1, 10], [3, 10]], np.float32)
     columns, notes = plan_columns(values, ["f0", "f1"], numeric_only=True)
-    # column 0: mean 2, standard deviation 1; column 1 is constant while training, so its scale is its value
+    # column 0: mean 2, standard deviation 1; column 1 is constant while training, and a network never sees it
     assert [column.center for column in columns] == [2.0, 10.0]
-    assert [column.scale for column in columns] == [1.0, 10.0]
-    assert [column.treatment for column in columns] == ["linear", "linear"]
-    assert notes == ["constant while training, kept so that a change shows: f1"]
+    assert [column.scale for column in columns] == [1.0, 0.0]
+    assert [column.treatment for column in columns] == ["linear", "constant"]
+    assert notes == ["constant while training, so that any other value will be an anomaly: f1"]
     standardised = Transform(columns)(torch.tensor([[5.0, 25.0]]))
-    assert standardised.tolist() == [[3.0, 1.5]]  # (5 - 2) / 1 and (25 - 10) / 10
+    assert standardised.tolist() == [[3.0, 0.0]]  # (5 - 2) / 1
 
 
-@pytest.mark.parametrize(("value", "scale"), [(0.0, 1.0), (-5.0, 5.0), (0.25, 0.25), (1e-8, 1e-8), (1e-38, 1.0)])
-def test_the_scale_of_a_constant_column(value: float, scale: float) -> None:
+@pytest.mark.parametrize("value", [0.0, -5.0, 0.25, 1e-8, 5_350_000.0, 3e38])
+def test_a_constant_column_is_its_value(value: float) -> None:
     (column,), notes = plan_columns(np.full((50, 1), value, np.float32), ["a"])
-    assert column.center == pytest.approx(value, rel=1e-6)
-    assert column.scale == pytest.approx(scale, rel=1e-6)
+    assert (column.treatment, column.scale) == ("constant", 0.0)
+    assert column.levels == (column.center,) == (np.float32(value),)
     assert len(notes) == 1
 
 
-@pytest.mark.parametrize("cells", [[1e-44], [0.0, 1e-44], [1e-44, 2e-44, 3e-44]])
+def test_a_column_that_changes_only_among_the_held_out_rows_is_no_constant() -> None:
+    everywhere = one_column([7.0] * 80 + [6.0, 7.5, 8.0] * 5)
+    (column,), _ = plan_columns(everywhere[:80], ["a"], everywhere=everywhere)
+    assert (column.treatment, column.scale) == ("linear", pytest.approx(float(everywhere.std())))
+
+
+def test_a_large_offset_with_a_small_signal_is_no_constant() -> None:
+    values = one_column(5_350_000 + 2 * np.random.default_rng(0).normal(size=500))
+    (column,), notes = plan_columns(values, ["northing"])
+    assert (column.treatment, column.scale, notes) == ("linear", pytest.approx(2.0, rel=0.1), [])
+    jump = Transform((column,))(torch.tensor([[column.center + 100.0]]))
+    assert float(jump) == pytest.approx(100 / column.scale, rel=1e-3)
+
+
+@pytest.mark.parametrize("cells", [[0.0, 1e-44], [1e-44, 2e-44, 3e-44, 4e-43]])
 def test_a_scale_by_which_float32_cannot_divide_is_1(cells: list[float]) -> None:
     assert plan(cells).scale == 1.0
 
 
 def test_a_column_that_varies_only_by_rounding_is_constant() -> None:
-    # Neighbouring float32 numbers: their deviation is 5e-8 of the value, which no sensor resolves.
+    # Neighbouring float32 numbers.
     values = one_column([1e8, 1e8 + 8, 1e8 + 16] * 20)
     (column,), notes = plan_columns(values, ["a"])
-    assert column.scale == pytest.approx(1e8)
-    assert notes == ["constant while training, kept so that a change shows: a"]
+    assert (column.treatment, column.center) == ("constant", 1e8 + 8)
+    assert notes == ["constant while training, so that any other value will be an anomaly: a"]
 
 
 def test_data_in_a_range_is_not_standardised() -> None:
     values = np.array([[0, 1], [1, 1]], np.float32)
     columns, notes = plan_columns(values, ["a", "b"], standardise=False)
-    assert [(column.center, column.scale, column.treatment) for column in columns] == [(0.0, 1.0, "linear")] * 2
+    found = [(column.center, column.scale, column.treatment) for column in columns]
+    assert found == [(0.0, 1.0, "linear"), (1.0, 0.0, "constant")]
     assert len(notes) == 1  # a constant column is told all the same
 
 
@@ -231,7 +246,7 @@ RNG = np.random.default_rng(5)
         pytest.param(-RNG.lognormal(sigma=2, size=1000), "a", "log", id="heavy tail below 0"),
         pytest.param([0, 1] * 50, "a", "binary", id="flag"),
         pytest.param([0] * 999 + [1], "a", "binary", id="rare flag"),
-        pytest.param([4.0] * 50, "a", "linear", id="constant"),
+        pytest.param([4.0] * 50, "a", "constant", id="constant"),
         pytest.param(np.linspace(0.5, 60, 100), "valve [%]", "logit", id="percentage near 0"),
         pytest.param(np.linspace(40, 99.5, 100), "valve [percent]", "logit", id="percentage near 100"),
         pytest.param(np.linspace(20, 80, 100), "valve [%]", "linear", id="percentage in the middle"),
@@ -261,7 +276,7 @@ def test_the_user_is_told_what_was_chosen() -> None:
     values[:50, 2] = np.linspace(0, 0.1, 50)
     _, notes = plan_columns(values, ["a", "pump", "rain", "setpoint"])
     assert notes == [
-        "constant while training, kept so that a change shows: setpoint",
+        "constant while training, so that any other value will be an anomaly: setpoint",
         "taken as log: rain",
         "taken as binary: pump",
     ]
@@ -269,7 +284,13 @@ def test_the_user_is_told_what_was_chosen() -> None:
 
 @pytest.mark.parametrize("kind", get_args(Treatment))
 def test_the_users_word_wins(kind: Treatment) -> None:
-    assert plan([0, 1] * 20, kind).treatment == kind
+    cells = [1.0] * 40 if kind == "constant" else [0, 1] * 20
+    assert plan(cells, kind).treatment == kind
+
+
+def test_what_varies_cannot_be_taken_as_constant() -> None:
+    with pytest.raises(InputError, match="2 values and cannot be taken as constant"):
+        plan([0, 1] * 20, "constant")
 
 
 def test_other_columns_keep_their_own_choice() -> None:
@@ -285,7 +306,7 @@ NUMBERS = st.floats(-1e6, 1e6, width=32)
 @given(st.lists(NUMBERS, min_size=1, max_size=60), st.sampled_from(["a", "a [%]"]))
 def test_whatever_the_column_the_training_rows_come_out_finite(cells: list[float], name: str) -> None:
     column = plan(cells, name=name)
-    assert column.scale > 0
+    assert (column.scale > 0) == (column.treatment != "constant")
     standardised = Transform((column,))(torch.from_numpy(one_column(cells)))
     assert bool(torch.isfinite(standardised).all())
     assert float(standardised.abs().max()) <= max(10.0, math.sqrt(len(cells)) + 0.1)

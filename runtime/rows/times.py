@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 TIME_NAMES = frozenset({"timestamp", "time", "datetime", "date", "ts"})
 """Headers, lower-case, that name the time stamp when no column is named as such."""
 
+_COMPACT = "%Y%m%d%H%M%S"
+_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
+"""Sizes from which on a number counts so many in a second."""
+
 GAP_PERIODS = 1.5
 """A step of more than this many periods is a gap; less is jitter."""
 
@@ -26,17 +30,31 @@ _DATES_S = -6.2e10, 2.5e11  # within what datetime knows, the years 1 to 9999
 
 
 def parse_time(text: str) -> float:
-    """Seconds since 1970 from ISO 8601 (no zone means UTC) or a number of seconds; NaN when it is neither."""
+    """Seconds since 1970 from ISO 8601 (no zone means UTC), a compact date or a number; NaN when it is none of them.
+
+    20260105 and 20260105103000 are dates. Numbers are seconds; larger ones milli-, micro- or nanoseconds.
+    """
+    stamp = text.strip()
+    if stamp.isdecimal() and stamp.isascii() and len(stamp) in (8, 12, 14) and stamp[:2] in ("19", "20"):
+        try:
+            return datetime.strptime(stamp, _COMPACT[: len(stamp) - 2]).replace(tzinfo=UTC).timestamp()
+        except ValueError:
+            pass  # a number after all
     try:
-        seconds = float(text) if is_plain(text) else math.nan
-        return seconds if math.isfinite(seconds) else math.nan
+        number = float(text) if is_plain(text) else math.nan
+        return number / _unit_of(number) if math.isfinite(number) else math.nan
     except ValueError:
         pass
     try:
-        moment = datetime.fromisoformat(text.strip())
+        moment = datetime.fromisoformat(stamp)
     except ValueError:
         return math.nan
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _unit_of(number: float) -> float:
+    """How many of its units make a second: 1e11 s are the year 5138, 1e11 ms the year 1973, and so on."""
+    return next((unit for least, unit in _UNITS if abs(number) >= least), 1.0)
 
 
 def write_time(seconds: float) -> str | None:

@@ -54,7 +54,7 @@ def columns_of(
         # Prototypes find far values, which a logarithm brings near; the cells of windows gain by it.
         logarithms=config.ingredients.score != "joined" or config.kind != "rows",
         standardise=not has_range,
-        everywhere=table.values,
+        everywhere=table.values.astype(np.float32, copy=False),
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...runtime.bundle import Bundle
+from ...runtime.bundle import Bundle, Calibration
 from ...runtime.detector import Detector
 from ...runtime.errors import InputError
 from ...runtime.output import check_suffix, text_written_aside
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 
 # What takes seconds to import is imported where the data has been scored: a wrong file need not wait for it.
+
+_SIGNIFICANT = 0.05
+"""Probability below which a count of false alarms does not come of a rate that was promised."""
 
 _COINS = 20
 """Draws over which the figures of a coin are averaged."""
@@ -157,8 +161,24 @@ def check_promise(
     over = score > calibration.threshold
     whole.push(over)
     normal.push(over[~truth])
-    in_range = calibration.far_low <= alarm[~truth].mean() <= calibration.far_high
-    return PromiseCheck(bool(in_range), whole.first_report, normal.first_report is not None)
+    in_range = is_plausible(int(alarm[~truth].sum()), int((~truth).sum()), calibration)
+    return PromiseCheck(in_range, whole.first_report, normal.first_report is not None)
+
+
+def is_plausible(alarms: int, normal: int, calibration: Calibration) -> bool:
+    """Whether so many false alarms among normal inputs may come of a rate in the promised range.
+
+    An exact binomial test against each end of the range, one-sided, at `_SIGNIFICANT`. Inputs of ordered data count as
+    many independent ones as those of the calibration did, in proportion, with the same share of alarms.
+    """
+    from scipy.special import bdtr, bdtrc
+
+    independent = min(1.0, calibration.effective_n / calibration.n)
+    rows = max(1, round(normal * independent))
+    found = alarms * rows / normal
+    too_many = found > 0 and bdtrc(math.ceil(found) - 1, rows, calibration.far_high) < _SIGNIFICANT
+    too_few = bdtr(math.floor(found), rows, calibration.far_low) < _SIGNIFICANT
+    return not bool(too_many or too_few)
 
 
 def _point_adjusted(labelled: Labelled) -> PointAdjusted:

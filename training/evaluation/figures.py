@@ -58,7 +58,7 @@ class PromiseCheck(msgspec.Struct, frozen=True):
     """Whether the promised false-alarm rate was kept, and whether a user without labels would have been told."""
 
     in_range: bool
-    """Whether the realised rate lies in the range that was promised."""
+    """Whether the false alarms may come of a rate in the range that was promised, by a binomial test."""
     reported_after: int | None
     """Inputs after which scoring reports that the calibration no longer holds, anomalies among them; None: not."""
     reported_on_normal: bool

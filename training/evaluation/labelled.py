@@ -67,6 +67,11 @@ def score_labelled(
     else:
         if labels is None:
             raise InputError(f"{data}: needs --labels, a column of 0 and 1 or a CSV file with one")
+        if labels in detector.bundle.names:
+            raise InputError(
+                f"--labels {labels!r} is a column that the model scores, so that it was told the answers; train again "
+                f"with --exclude {labels}"
+            )
         found = _score_table(detector, data, labels, form, state)
     if len(found.truth) != len(found.score):
         raise InputError(f"{len(found.truth)} labels for {len(found.score)} rows of {data}")

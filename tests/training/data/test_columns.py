@@ -72,20 +72,23 @@ def test_linear_by_hand() -> None:
 def test_a_constant_column_is_its_value(value: float) -> None:
     (column,), notes = plan_columns(np.full((50, 1), value, np.float32), ["a"])
     assert (column.treatment, column.scale) == ("constant", 0.0)
-    assert column.levels == (column.center,) == (np.float32(value),)
+    assert column.levels == (column.center,)
+    assert column.center == float(np.float32(value))
     assert len(notes) == 1
 
 
 def test_a_column_that_changes_only_among_the_held_out_rows_is_no_constant() -> None:
     everywhere = one_column([7.0] * 80 + [6.0, 7.5, 8.0] * 5)
     (column,), _ = plan_columns(everywhere[:80], ["a"], everywhere=everywhere)
-    assert (column.treatment, column.scale) == ("linear", pytest.approx(float(everywhere.std())))
+    assert column.treatment == "linear"
+    assert column.scale == pytest.approx(float(everywhere.std()))
 
 
 def test_a_large_offset_with_a_small_signal_is_no_constant() -> None:
     values = one_column(5_350_000 + 2 * np.random.default_rng(0).normal(size=500))
     (column,), notes = plan_columns(values, ["northing"])
-    assert (column.treatment, column.scale, notes) == ("linear", pytest.approx(2.0, rel=0.1), [])
+    assert (column.treatment, notes) == ("linear", [])
+    assert column.scale == pytest.approx(2.0, rel=0.1)
     jump = Transform((column,))(torch.tensor([[column.center + 100.0]]))
     assert float(jump) == pytest.approx(100 / column.scale, rel=1e-3)
 

@@ -242,7 +242,7 @@ def test_score_keeps_an_existing_file(rows_csv: Path, tmp_path: Path) -> None:
     refused(run("score", rows_csv, "--model", MODEL, "--out", out), 2, "exists already", "--force")
     assert out.read_text() == "mine"
     assert run("score", rows_csv, "--model", MODEL, "--out", out, "--force").returncode == 0
-    assert out.read_text().startswith("row,score")
+    assert out.read_text().startswith("row,time,score,")
 
 
 def test_a_bad_row_is_flagged_or_fails(rows_csv: Path, tmp_path: Path) -> None:

@@ -5,25 +5,36 @@ A command's module is loaded only when it is called, so that help is quick and a
 
 from __future__ import annotations
 
-import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from vae_detect import __version__
-from vae_detect.runtime.commands.terminal import leads, needs, say
-from vae_detect.runtime.errors import EXIT_BROKEN_PIPE, VaeDetectError
+from vae_detect.runtime.commands.process import exit_code_of, flush_output, open_streams
+from vae_detect.runtime.commands.terminal import leads, needs
+from vae_detect.runtime.errors import VaeDetectError
+from vae_detect.runtime.stopping import stop_on_signals
 
 if TYPE_CHECKING:
     from vae_detect.runtime.batch.codes import CodePlot
 
-EPILOG = (
-    "Exit codes: 0 fine; 1 anomalies found, with --fail-on-anomaly; 2 bad usage or input; "
-    "3 something is not installed; 4 done, but some images could not be read."
-)
+EPILOG = """\b
+Exit codes:
+  0    fine
+  1    anomalies were found, with --fail-on-anomaly
+  2    wrong usage or input
+  3    the environment: a package is missing, the disk is full, a stream is closed
+  4    done, but images could not be read or no row could be used; or, with
+       --on-bad-row fail, stopped at a bad one
+  5    a fault of vae-detect: please report it
+  129, 130, 143    stopped by SIGHUP, SIGINT (Ctrl-C) or SIGTERM
+  141  the reader of standard output has gone
+"""
 
 HEADINGS: dict[str, dict[str, str]] = {
     "On the workstation": {
@@ -63,29 +74,43 @@ class _Commands(click.Group):
             with formatter.section(heading):
                 formatter.write_dl([(f"{name:{width}}", summary) for name, summary in commands.items()])
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _reader_may_go():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
-        except click.UsageError:
-            _let_the_first_speak()
+            with _reader_may_go():
+                return super().invoke(ctx)
+        except (click.UsageError, VaeDetectError):
+            if ctx.invoked_subcommand == "train" and not leads():
+                time.sleep(10)  # for the first to say the same: torchrun ends all as soon as one ends with an error
             raise
-        except VaeDetectError as error:
-            _let_the_first_speak()
-            say(f"Error: {error}")
-            ctx.exit(error.exit_code)
-        except BrokenPipeError:
-            # The reader (`| head`) has gone: nobody to talk to, which must not fail again when Python flushes.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(EXIT_BROKEN_PIPE)
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        is_program = extra.get("standalone_mode", True)
+        extra["standalone_mode"] = False  # or click would end it, with codes of its own
+        if not is_program:
+            return super().main(*args, **extra)
+        try:
+            code = super().main(*args, **extra) or 0
+        except click.ClickException as error:
+            error.show()
+            code = error.exit_code
+        except click.Abort as error:  # click's word for Ctrl-C, but for an end of file too
+            code = exit_code_of(error.__cause__ or KeyboardInterrupt())
+        except BaseException as error:
+            code = exit_code_of(error)
+        sys.exit(flush_output(code))
 
 
-def _let_the_first_speak() -> None:
-    """Waits, before a process that is not the first ends with an error, for the first to say the same.
-
-    torchrun ends all processes as soon as one ends with an error. What only this process met is said after the wait.
-    """
-    if not leads():
-        time.sleep(10)
+@contextmanager
+def _reader_may_go() -> Iterator[None]:
+    """The exit code for a reader that has gone, which click would make 1."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise click.exceptions.Exit(exit_code_of(error)) from None
 
 
 @click.group(
@@ -110,4 +135,7 @@ def _code_plot() -> CodePlot:
 
 def main() -> None:
     """Entry point of ``vae-detect`` and ``python -m vae_detect``."""
+    if leads():
+        stop_on_signals()
+    open_streams()
     commands(prog_name="vae-detect")

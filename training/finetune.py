@@ -15,6 +15,7 @@ from ..runtime.describe import describe_calibration
 from ..runtime.detector import Detector
 from ..runtime.errors import InputError
 from ..runtime.opening import digest
+from ..runtime.output import keep_existing
 from ..runtime.rows.csv_text import TableFormat
 from ..runtime.scoring.framing import windows_at
 from ..runtime.session import read_model_file
@@ -78,10 +79,7 @@ def finetune(
         when the exported graph disagrees with PyTorch; nothing is written then
     """
     files = Files.named(out)
-    if out.resolve() == model.resolve():
-        raise InputError(f"{out}: is the model to start from, which is needed to fine-tune again; name another --out")
-    if out.exists() and not force:
-        raise InputError(f"{out}: exists already; pass --force to replace it")
+    keep_existing(files, force=force)
     detector = Detector.load(model, provider="cpu")
     _refuse_unfit(detector, label_column)
     label = read_reviews(labels, label_column, form)

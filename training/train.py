@@ -13,13 +13,12 @@ import numpy as np
 
 from ..runtime.commands.terminal import leads
 from ..runtime.describe import describe_calibration
-from ..runtime.output import make_folder
 from ..runtime.rows.csv_text import TableFormat
 from .calibration import calibrate, dependence_rows, min_calibration_rows
 from .data.inputs import describe_sizes, load, refuse_too_few
 from .data.loading import Selection, Table
 from .data.split import Split, is_ordered, split
-from .export.files import Exported, Files
+from .export.files import Exported, Files, claimed
 from .settings.config import TrainConfig
 from .settings.rates import parse_far
 
@@ -54,6 +53,7 @@ def train(
     device: str = "auto",
     licence: str = "",
     overridable: bool = False,
+    force: bool = False,
     resume: bool = False,
     say: Callable[[str], None] = lambda text: None,
     report: Callable[[Epoch], None] = lambda epoch: None,
@@ -65,30 +65,30 @@ def train(
     Parameters
     ----------
     data : CSV of normal rows, or for kind "images" a folder
-    out : the scorer's path, NAME.onnx; encoder and decoder are written beside it
     far : promised false-alarm rate, per row ("0.01", "1%") or per time ("1/day")
     rate_hz : rows per second, for rates per time; taken from the time stamps when None
     overridable : whether threshold, p-value table and noise are inputs of the scorer, with defaults
+    out, force, resume : where it is written, NAME.onnx, and with what there is already; see `files.claimed`
     say, report : called with a line for the user, and after every epoch
 
-    Raises InputError when data or settings cannot be used or `far` asks more than the calibration rows support,
-    ParityError when the exported graph disagrees with the network; nothing is written then.
+    Raises what `files.claimed` does, InputError when data or settings cannot be used or `far` asks more than the
+    calibration rows support, ParityError when graph and network disagree; nothing is written then.
     """
-    files = Files.named(out)
     if not leads():
         say, report = _silent, _silent
-    plan = _plan(data, config, selection, form, far=far, rate_hz=rate_hz, say=say)
-    where, world = _meet(device)
-    model = _build(plan, config, selection, say)
-    checkpoint, identity = out.with_suffix(".checkpoint"), _fingerprint(plan.table, config, selection, form, world)
-    history = _fit(model.to(where), plan, checkpoint, identity, world=world, resume=resume, report=report)
-    made = None
-    if not world.rank:
-        model = model.cpu().eval()
-        made = _export(model, plan, history, files, licence=licence, overridable=overridable, say=say)
-    if made is not None:
-        checkpoint.unlink(missing_ok=True)
-    world.wait()
+    with claimed(out, force=force, resume=resume, say=say) as (files, checkpoint, goes_on):
+        plan = _plan(data, config, selection, form, far=far, rate_hz=rate_hz, say=say)
+        where, world = _meet(device)
+        model = _build(plan, config, selection, say)
+        identity = _fingerprint(plan.table, config, selection, form, world)
+        history = _fit(model.to(where), plan, checkpoint, identity, world=world, resume=goes_on, report=report)
+        made = None
+        if not world.rank:
+            say_how_it_ended(history, config, say)
+            model = model.cpu().eval()
+            made = _export(model, plan, history, files, licence=licence, overridable=overridable, say=say)
+            checkpoint.unlink(missing_ok=True)
+        world.wait()
     return made
 
 
@@ -160,7 +160,6 @@ def _fit(
 
     where, class_of = model.energy_offset.device, plan.table.class_of
     classes = None if class_of is None else F.one_hot(torch.from_numpy(class_of)).float().to(where)
-    make_folder(checkpoint.parent)
     return fit(
         model,
         torch.from_numpy(plan.table.values).to(where),
@@ -172,6 +171,16 @@ def _fit(
         world=world,
         report=report,
     )
+
+
+def say_how_it_ended(history: list[Epoch], config: TrainConfig, say: Callable[[str], None]) -> None:
+    """Says when the limit has ended the training, not the validation loss, which may have gone on falling."""
+    best = max((epoch.number for epoch in history if epoch.is_best), default=0)
+    if history and history[-1].number >= config.epochs and config.epochs - best < config.patience:
+        say(
+            f"training stopped at its limit, epochs={config.epochs}, before the validation loss had stopped falling; "
+            f"more may do better: --set epochs={2 * config.epochs}"
+        )
 
 
 def _export(

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..bundle import Bundle, Image
 from ..detector import HEAT_WHITE, Detector
-from ..errors import InputError
+from ..errors import InputError, RefusedError
 from ..images.folders import ImageFile, read_file
 from ..images.pictures import heat_png, write_picture
 from ..images.reading import import_pillow
@@ -48,8 +48,9 @@ def score_file(
     Raises
     ------
     InputError
-        when the file is no CSV text, a column of the detector is missing or stands twice in its header, or, with
-        `stop_on_bad`, at the first bad row
+        when the file is no CSV text, a column of the detector is missing or stands twice in its header
+    RefusedError
+        with `stop_on_bad`, at the first bad row
     """
     facts = detector.bundle
 
@@ -58,7 +59,9 @@ def score_file(
         for rows in read_rows(path, facts.columns, form=form, time_column=time_column, stream=True, unused=unused):
             if stop_on_bad and rows.bad:
                 index, why = next(iter(rows.bad.items()))
-                raise InputError(f"{path}: row {rows.first + index}, {why}", row=rows.first + index, column=why.column)
+                raise RefusedError(
+                    f"{path}: row {rows.first + index}, {why}", row=rows.first + index, column=why.column
+                )
             yield rows
 
     return score_stream(detector, chunks(), state)
@@ -81,8 +84,10 @@ def score_files(
 
     Raises
     ------
-    InputError
-        with `stop_on_bad`, at the first file that cannot be read; or when a heat map cannot be written
+    RefusedError
+        with `stop_on_bad`, at the first file that cannot be read
+    InputError, UnavailableError
+        when a heat map cannot be written
     MissingExtraError
         when Pillow is not installed
     """
@@ -96,7 +101,7 @@ def score_files(
             batch = list(islice(pictures, at_once))
             bad = next((index for index, picture in enumerate(batch) if isinstance(picture, str)), None)
             if stop_on_bad and bad is not None:
-                raise InputError(f"{files[first + bad].path}: {batch[bad]}", row=first + bad)
+                raise RefusedError(f"{files[first + bad].path}: {batch[bad]}", row=first + bad)
             yield state.watch.accept(score_images(detector, first, batch))
             if heat_maps:
                 _write_heat_maps(detector, batch, heat_maps[first : first + at_once])

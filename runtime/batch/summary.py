@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..bundle import Kind
-from ..scoring.results import OK
+from ..scoring.results import BAD, OK, OVERFLOW
 
 
 @dataclass
@@ -26,6 +26,12 @@ class Summary:
         self.by_status.update(status)
         if self.anomalies is not None:
             self.anomalies += anomalies
+
+    @property
+    def refused(self) -> bool:
+        """Whether an image could not be read, or no row could be used because of bad ones."""
+        bad = self.by_status[BAD] + self.by_status[OVERFLOW]
+        return bool(self.by_status[BAD]) if self.kind == "images" else bad > 0 and not self.by_status[OK]
 
     def describe(self) -> str:
         """One line for the terminal."""

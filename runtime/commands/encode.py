@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import load_detector, model_options, table_form, table_options
+from ..output import keep_inputs
+from .options import OutPath, load_detector, model_files, model_options, table_form, table_options
 from .terminal import end
 
 if TYPE_CHECKING:
@@ -22,12 +23,10 @@ from ..batch.codes import write_codes
 @click.option(
     "--out",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutPath(),
     help="The table to write, NAME.csv or NAME.parquet.",
 )
-@click.option(
-    "--picture", type=click.Path(dir_okay=False, path_type=Path), help="A PNG to draw too: the codes as points."
-)
+@click.option("--picture", type=OutPath(), help="A PNG to draw too: the codes as points.")
 @click.option("--force", is_flag=True, help="Replace --out and --picture when they exist.")
 @table_options
 @click.pass_obj
@@ -48,6 +47,7 @@ def encode(
     \b
     vae-detect encode recording.csv --model exported/vae.onnx --out codes.csv --picture codes.png
     """
+    keep_inputs([out, picture], [data, *model_files(model)])
     draw = None if picture is None else code_plot()
     detector = load_detector(model, provider, threads)
     summary = write_codes(detector, data, out, form=table_form(**form), picture=picture, draw=draw, force=force)

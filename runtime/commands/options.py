@@ -12,6 +12,23 @@ from ..rows.csv_text import TableFormat
 from .terminal import say
 
 
+class OutPath(click.Path):
+    """A file, or a folder, that a command writes; an empty name, like that of an unset variable, is none."""
+
+    def __init__(self, *, file: bool = True, folder: bool = False) -> None:
+        super().__init__(file_okay=file, dir_okay=folder, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value):
+            self.fail("is empty; name a file", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def model_files(model: Path) -> list[Path]:
+    """A scorer, and the two parts beside it."""
+    return [model, *(model.with_name(f"{model.stem}.{part}.onnx") for part in ("encoder", "decoder"))]
+
+
 def model_options(command: Any) -> Any:
     for option in reversed(
         [

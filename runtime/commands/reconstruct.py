@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from ..batch.reconstructions import write_reconstructions
-from .options import load_detector, model_options, table_form, table_options
+from ..output import keep_inputs
+from .options import OutPath, load_detector, model_files, model_options, table_form, table_options
 from .terminal import end
 
 
@@ -18,7 +19,7 @@ from .terminal import end
 @click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=OutPath(folder=True),
     help="The CSV to write; for images the folder to write PNGs into.",
 )
 @click.option("--force", is_flag=True, help="Replace --out, or images in it, when they exist.")
@@ -29,6 +30,7 @@ def reconstruct(data: Path, model: Path, provider: str, threads: int, out: Path,
     \b
     vae-detect reconstruct recording.csv --model exported/vae.onnx --out expected.csv
     """
+    keep_inputs([out], [data, *model_files(model)])
     summary = write_reconstructions(
         load_detector(model, provider, threads), data, out, form=table_form(**form), force=force
     )

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from ..batch.reconstructions import write_samples
-from .options import load_detector, model_options
+from ..output import keep_inputs
+from .options import OutPath, load_detector, model_files, model_options
 
 
 @click.command()
@@ -17,7 +18,7 @@ from .options import load_detector, model_options
 @click.option(
     "--out",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutPath(),
     help="The CSV to write; for images a PNG with all of them.",
 )
 @click.option("--force", is_flag=True, help="Replace --out when it exists.")
@@ -27,4 +28,5 @@ def sample(model: Path, provider: str, threads: int, n: int, seed: int, out: Pat
     \b
     vae-detect sample --model exported/vae.onnx --n 100 --out new.csv
     """
+    keep_inputs([out], model_files(model))
     write_samples(load_detector(model, provider, threads), n, out, seed=seed, force=force)

@@ -13,28 +13,26 @@ from ..batch.inputs import refuse_folder
 from ..batch.scores import schema_of, score_file, score_files, write_scores
 from ..batch.summary import Summary
 from ..detector import Detector
-from ..errors import EXIT_ANOMALY, EXIT_REFUSED, InputError, few
+from ..errors import EXIT_ANOMALY, EXIT_REFUSED, InputError, RefusedError, few
 from ..images.folders import ImageFile, find_images
 from ..images.pictures import picture_paths
-from ..output import text_written_aside
+from ..output import keep_inputs, text_written_aside
 from ..rows.csv_text import TableFormat
 from ..rows.writers import CsvWriter, JsonLinesWriter
 from ..scoring.results import BAD, Results
 from ..scoring.state import StreamState
 from ..streams.lines import InputFormat, score_lines
-from .options import adaptive_option, load_detector, model_options, table_form, table_options
+from .options import OutPath, adaptive_option, load_detector, model_files, model_options, table_form, table_options
 from .terminal import say
 
 
 @click.command()
 @click.argument("data", type=click.Path(exists=True, allow_dash=True, path_type=Path))
 @model_options
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="CSV to write.  [default: standard output]"
-)
+@click.option("--out", type=OutPath(), help="CSV to write.  [default: standard output]")
 @click.option(
     "--heat-maps",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutPath(file=False, folder=True),
     metavar="DIR",
     help="Write the heat map of every image as a PNG of its name into DIR.",
 )
@@ -86,19 +84,20 @@ def score(
         raise click.UsageError("--out is for files; standard input is answered on standard output")
     if str(data) != "-" and input_format == "json":
         raise click.UsageError("--input-format json is for standard input, -; a file is read as CSV")
+    keep_inputs([out], [data, *model_files(model)])
     detector = load_detector(model, provider, threads)
     is_images = detector.bundle.kind == "images"
     if heat_maps is not None and not is_images:
         raise click.UsageError("--heat-maps is for models of images")
     run = _Run(detector, StreamState(detector.bundle, adaptive=adaptive), on_bad_row == "fail", out, force)
     if str(data) == "-":
-        found, refused = _score_lines(run, table_form(**form), input_format), False
+        found, refused = _score_lines(run, table_form(**form), input_format)
     else:
         summary = _score_images(run, data, heat_maps) if is_images else _score_csv(run, data, table_form(**form))
         say(summary.describe())
         if run.state.watch.monitor.first_report is not None:
             say(run.state.watch.monitor.describe())
-        found, refused = bool(summary.anomalies), is_images and BAD in summary.by_status
+        found, refused = bool(summary.anomalies), summary.refused
     if found and fail_on_anomaly:
         sys.exit(EXIT_ANOMALY)
     if refused:
@@ -141,18 +140,18 @@ def _write(run: _Run, results: Iterator[Results], files: Sequence[ImageFile] = (
         return write_scores(results, CsvWriter(file, schema_of(run.detector.bundle)), files)
 
 
-def _score_lines(run: _Run, form: TableFormat, input_format: InputFormat) -> bool:
-    """Answers standard input; whether there was an anomaly."""
+def _score_lines(run: _Run, form: TableFormat, input_format: InputFormat) -> tuple[bool, bool]:
+    """Answers standard input; whether there was an anomaly, and whether it was refused."""
     if run.detector.bundle.kind == "images":
         raise InputError("standard input takes rows, this model scores images; name a folder or an image file")
     writer, monitor = JsonLinesWriter(sys.stdout), run.state.watch.monitor
-    found, held = False, True
+    summary, held = Summary("rows", "scored", anomalies=0), True
     for results in score_lines(run.detector, sys.stdin.buffer, form, run.state, input_format=input_format):
         if run.stop_on_bad and results.status == [BAD]:
-            raise InputError(f"standard input: row {results.first}, {results.reason[0]}", row=results.first)
+            raise RefusedError(f"standard input: row {results.first}, {results.reason[0]}", row=results.first)
         writer.write(results.table("row"))
-        found = found or bool(results.scores.is_anomaly[0])
+        summary.add(results.status, int(results.scores.is_anomaly.sum()))
         if monitor.holds is not held:
             held = monitor.holds
             say(monitor.describe())
-    return found
+    return bool(summary.anomalies), summary.refused

@@ -12,6 +12,7 @@ import click
 from ..output import text_written_aside
 from ..simulation import FAULTS, Fault, csv_lines, parse_duration
 from ..simulation import simulate as run
+from .options import OutPath
 
 
 @click.command()
@@ -32,9 +33,7 @@ from ..simulation import simulate as run
     help="A fault, like cavitation@2h+20m. Repeatable; --fault list names them.",
 )
 @click.option("--labels", is_flag=True, help="Add a column label, 1 while a fault is active.")
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="CSV to write.  [default: standard output]"
-)
+@click.option("--out", type=OutPath(), help="CSV to write.  [default: standard output]")
 @click.option("--force", is_flag=True, help="Replace --out when it exists.")
 @click.option("--live", is_flag=True, help="Print each row when its time has come.")
 @click.option(

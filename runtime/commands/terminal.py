@@ -36,11 +36,17 @@ def needs(extra: str) -> Iterator[None]:
 
 def leads() -> bool:
     """Whether this is the first of the processes that torchrun started, or the only one."""
-    return os.environ.get("RANK", "0") == "0"
+    return not launched() or os.environ["RANK"] == "0"
+
+
+def launched() -> bool:
+    """Whether torchrun, or what speaks its language, started this process as one of several; RANK alone says little."""
+    told = all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
+    return told and os.environ["WORLD_SIZE"] not in ("", "0", "1")
 
 
 def end(summary: Summary) -> None:
-    """The last line of a run over a file or a folder, and exit code 4 when images could not be read."""
+    """The last line of a run over a file or a folder, and exit code 4 when its input was refused."""
     say(summary.describe())
-    if summary.kind == "images" and summary.by_status["bad"]:
+    if summary.refused:
         sys.exit(EXIT_REFUSED)

@@ -4,13 +4,16 @@ import pytest
 
 from vae_detect.runtime.errors import (
     EXIT_ENVIRONMENT,
+    EXIT_REFUSED,
     EXIT_USAGE,
     InputError,
     MissingExtraError,
     ModelError,
     ParityError,
     ProviderError,
+    RefusedError,
     TooLargeError,
+    UnavailableError,
     VaeDetectError,
     few,
 )
@@ -21,6 +24,8 @@ from vae_detect.runtime.errors import (
     [
         (InputError, ValueError, EXIT_USAGE),
         (TooLargeError, InputError, EXIT_USAGE),
+        (RefusedError, InputError, EXIT_REFUSED),
+        (UnavailableError, OSError, EXIT_ENVIRONMENT),
         (ModelError, ValueError, EXIT_USAGE),
         (ProviderError, RuntimeError, EXIT_ENVIRONMENT),
         (MissingExtraError, ImportError, EXIT_ENVIRONMENT),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.errors import InputError, UnavailableError
 from vae_detect.runtime.output import check_suffix, make_folder, text_written_aside, write_together, written_aside
 
 
@@ -78,7 +78,9 @@ def test_a_full_disk_leaves_the_old_files(tmp_path: Path, monkeypatch: pytest.Mo
             raise OSError(errno.ENOSPC, "No space left on device")  # as write and fsync raise it: without a file name
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(InputError, match=rf"{'ab'[failing - 1]}\.onnx: cannot be written: No space left on device"):
+    with pytest.raises(
+        UnavailableError, match=rf"{'ab'[failing - 1]}\.onnx: cannot be written: No space left on device"
+    ):
         write_together({a: b"new a", b: b"new b"})
     assert (a.read_bytes(), b.read_bytes()) == (b"old a", b"old b")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "b.onnx"]
@@ -143,7 +145,7 @@ def test_an_existing_file_is_kept_unless_forced(tmp_path: Path) -> None:
 def test_a_failure_leaves_nothing_behind(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "scores.csv"
     path.write_text("mine")
-    expected = InputError if isinstance(error, OSError) else type(error)
+    expected = UnavailableError if isinstance(error, OSError) else type(error)
     with pytest.raises(expected), text_written_aside(path, force=True) as out:  # noqa: PT012
         out.write("half")
         raise error
@@ -169,7 +171,7 @@ def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
 def test_a_folder_without_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(InputError, match="cannot be written: Permission denied"):
+        with pytest.raises(UnavailableError, match="cannot be written: Permission denied"):
             write(tmp_path / "scores.csv", "a")
     finally:
         tmp_path.chmod(0o700)

@@ -7,8 +7,17 @@ from typing import Any
 
 import click
 
-from ...runtime.commands.options import adaptive_option, load_detector, model_options, table_form, table_options
+from ...runtime.commands.options import (
+    OutPath,
+    adaptive_option,
+    load_detector,
+    model_files,
+    model_options,
+    table_form,
+    table_options,
+)
 from ...runtime.commands.terminal import needs
+from ...runtime.output import keep_inputs
 
 
 @click.command()
@@ -18,7 +27,7 @@ from ...runtime.commands.terminal import needs
 @adaptive_option
 @click.option(
     "--report",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutPath(),
     metavar="FILE.html",
     help="Write a page with curves, calibration and the worst mistakes too.",
 )
@@ -50,6 +59,7 @@ def evaluate(
     vae-detect evaluate faults.csv --labels label --model exported/vae.onnx --report faults.html
     vae-detect evaluate boards --model boards.onnx
     """
+    keep_inputs([report], [data, Path(labels or ""), *model_files(model)])
     with needs("train"):
         import msgspec
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from ...runtime.commands.options import cell_options, table_form
+from ...runtime.commands.options import OutPath, cell_options, model_files, table_form
 from ...runtime.commands.terminal import needs, say
+from ...runtime.output import keep_inputs
 from .made import print_made
 
 
@@ -32,7 +33,7 @@ from .made import print_made
 )
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutPath(),
     help="The scorer to write; its encoder and decoder go beside it.  [default: NAME.finetuned.onnx beside the model]",
 )
 @click.option(
@@ -64,12 +65,14 @@ def finetune(
     vae-detect finetune --model pump.onnx --labels reviewed.csv
     vae-detect finetune --model pump.onnx --labels reviewed.csv --data normal.csv --out pump2.onnx
     """
+    out = out or model.with_name(f"{model.stem}.finetuned.onnx")
+    keep_inputs(model_files(out), [labels, data, *model_files(model)])
     with needs("train"):
         from ..finetune import finetune as run
     made = run(
         model,
         labels,
-        out or model.with_name(f"{model.stem}.finetuned.onnx"),
+        out,
         label_column=label_column,
         data=data,
         form=table_form(**form),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...runtime.commands.options import table_form, table_options
-from ...runtime.commands.terminal import leads, needs
+from ...runtime.commands.options import OutPath, model_files, table_form, table_options
+from ...runtime.commands.terminal import leads, needs, say
+from ...runtime.output import keep_inputs
 from .made import print_made
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def column_names(_ctx: click.Context, _parameter: click.Parameter, value: str | 
 @click.option(
     "--out",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutPath(),
     help="The scorer to write, NAME.onnx; NAME.encoder.onnx and NAME.decoder.onnx go beside it.",
 )
 @click.option(
@@ -83,7 +85,12 @@ def column_names(_ctx: click.Context, _parameter: click.Parameter, value: str | 
     is_flag=True,
     help="Let threshold, noise and p-value table be inputs of the scorer, with defaults. ONNX Runtime warns of each.",
 )
-@click.option("--resume", is_flag=True, help="Go on from the checkpoint that a stopped run left beside --out.")
+@click.option("--force", is_flag=True, help="Replace --out when it exists.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on from the checkpoint that a stopped run left beside --out, or begin where there is none yet.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
 @table_options
 def train(
@@ -110,6 +117,7 @@ def train(
     vae-detect train normal.csv --kind windows --window 32 --far 1/day --out pump.onnx
     vae-detect train boards/train/good --recipe conv --size 64 --out boards.onnx
     """
+    keep_inputs(model_files(options["out"]), [data, config])
     from ..settings.config import configure, read_settings
     from ..settings.rates import parse_rate
 
@@ -126,18 +134,21 @@ def train(
         from ..train import train as run
 
         selection = Selection(columns, exclude, time_column, class_column, parse_treatments(treat))
-        with _progress(chosen.epochs) as (say, report):
-            made = run(data, options.pop("out"), chosen, selection=selection, say=say, report=report, **options)
+        with _progress(chosen.epochs) as (talk, report):
+            made = run(data, options.pop("out"), chosen, selection=selection, say=talk, report=report, **options)
     if made is not None:
         print_made(made.files, made.bundle, as_json=as_json)
 
 
 @contextmanager
 def _progress(epochs: int) -> Iterator[tuple[Callable[[str], None], Callable[[Epoch], None]]]:
-    """A bar on standard error: what writes a line above it, and what moves it."""
+    """A bar on standard error: what writes a line above it, and what moves it. Without a terminal it is lines."""
+    if not sys.stderr.isatty():
+        yield say, Lines(epochs)
+        return
     from tqdm import tqdm
 
-    bar = tqdm(total=epochs, unit="epoch", disable=None if leads() else True, file=sys.stderr)
+    bar = tqdm(total=epochs, unit="epoch", disable=not leads(), file=sys.stderr)
 
     def report(epoch: Epoch) -> None:
         bar.update(epoch.number - bar.n)
@@ -146,3 +157,29 @@ def _progress(epochs: int) -> Iterator[tuple[Callable[[str], None], Callable[[Ep
 
     with bar:
         yield lambda text: bar.write(text, file=sys.stderr), report
+
+
+class Lines:
+    """Progress for a log: a line after an epoch, when none was written for `EVERY_S`."""
+
+    EVERY_S = 10.0
+
+    def __init__(self, epochs: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._epochs, self._clock = epochs, clock
+        self._start = self._last = clock()
+        self._first: int | None = None
+
+    def __call__(self, epoch: Epoch) -> None:
+        """Takes note of an epoch."""
+        now = self._clock()
+        if self._first is None:
+            self._first = epoch.number - 1  # a resumed run begins later
+        if now - self._last < self.EVERY_S:
+            return
+        self._last = now
+        left_s = (now - self._start) / (epoch.number - self._first) * (self._epochs - epoch.number)
+        left = f"{left_s / 60:.0f} min" if left_s > 120 else f"{left_s:.0f} s"
+        say(
+            f"epoch {epoch.number} of {self._epochs}: loss {epoch.loss:.3f}, validation {epoch.validation:.3f}, "
+            f"at most {left} left"
+        )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...runtime.bundle import METADATA_KEY, SCHEMA_VERSION, Bundle, Part, Parts
+from ...runtime.commands.terminal import leads
 from ...runtime.errors import InputError
-from ...runtime.output import write_together
+from ...runtime.output import keep_existing, locked, make_folder, write_together
 
 if TYPE_CHECKING:
     import onnx
@@ -29,6 +32,39 @@ class Files(NamedTuple):
         if scorer.suffix != ".onnx":
             raise InputError(f"{scorer}: expected a file name that ends in .onnx")
         return cls(scorer, *(scorer.with_name(f"{scorer.stem}.{part}.onnx") for part in ("encoder", "decoder")))
+
+
+@contextmanager
+def claimed(
+    scorer: Path, *, force: bool, resume: bool, say: Callable[[str], None]
+) -> Iterator[tuple[Files, Path, bool]]:
+    """The files of a training with this output, its checkpoint, and whether it goes on from there; ours in the block.
+
+    Makes the folder of the output. Under torchrun the first process claims the files for all.
+
+    Parameters
+    ----------
+    force : whether files that exist may be replaced; those of a training that goes on may be
+
+    Raises
+    ------
+    InputError
+        when a file exists, or another training is at work on this output
+    UnavailableError
+        when nothing can be written there
+    """
+    files, checkpoint = Files.named(scorer), scorer.with_suffix(".checkpoint")
+    goes_on = resume and checkpoint.exists()
+    there = "there is no stopped training to --resume" if resume else "--resume goes on with a stopped training"
+    keep_existing(files, force=force or goes_on, otherwise=f"; {there}")
+    if resume and not goes_on:
+        say(f"{checkpoint}: no checkpoint yet, so training starts from the beginning")
+    if not leads():
+        yield files, checkpoint, goes_on
+        return
+    make_folder(scorer.parent)
+    with locked(scorer, "another training is at work on it; wait for its end, or name another --out"):
+        yield files, checkpoint, goes_on
 
 
 class Exported(NamedTuple):

@@ -5,6 +5,7 @@ One process, or several that torchrun started: they share each batch and follow 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,8 +116,10 @@ class _State:
             "epoch": self.epoch,
             "history": [tuple(epoch) for epoch in self.history],
         }
+        saved = io.BytesIO()  # torch itself would report a full disk as an error of its own
+        torch.save(content, saved)
         with written_aside(self.path, force=True) as out:
-            torch.save(content, out)
+            out.write(saved.getbuffer())
 
     def restore(self) -> None:
         path = self.path

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from ...runtime.commands.terminal import launched
 from ...runtime.errors import MissingExtraError
 
 
@@ -60,10 +61,9 @@ ALONE = World()
 
 def join_world(device: torch.device) -> World:
     """Meets the other processes that torchrun started, until the program ends; alone without it."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    if not launched():
         return ALONE
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         atexit.register(dist.destroy_process_group)
-    return World(dist.get_rank(), size)
+    return World(dist.get_rank(), dist.get_world_size())

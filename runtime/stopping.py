@@ -14,6 +14,9 @@ _CLEANING_S = 5.0
 """How long after a signal further ones are passed over, so that an impatient second Ctrl-C cuts no cleaning short."""
 
 
+_RETRY_S = 0.05
+
+
 class Stopped(SystemExit):
     """A signal ended the process; its exit code is 128 plus the number of the signal, as shells have it."""
 
@@ -37,9 +40,12 @@ class _Signals:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._take)
 
-    def _take(self, number: int, _frame: FrameType | None) -> None:
+    def _take(self, number: int, frame: FrameType | None) -> None:
         if self._held:
             self._waiting = number
+        elif _is_importing(frame):  # an exception here would abort the process: torch's C++ code cannot pass it on
+            signal.signal(signal.SIGALRM, lambda _, frame: self._take(number, frame))
+            signal.setitimer(signal.ITIMER_REAL, _RETRY_S)
         elif time.monotonic() >= self._deaf_until:
             self._deaf_until = time.monotonic() + _CLEANING_S
             raise Stopped(number)
@@ -55,6 +61,12 @@ class _Signals:
             waiting, self._waiting = self._waiting, None
             if waiting is not None:
                 self._take(waiting, None)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
 
 
 _SIGNALS = _Signals()

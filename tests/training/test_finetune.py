@@ -398,9 +398,6 @@ def test_other_scores_and_columns(
 def test_files_are_not_overwritten_unasked(tuned: Tuned, model: Path, labels_csv: Path, normal_csv: Path) -> None:
     with pytest.raises(InputError, match=r"tuned\.onnx: exists already; pass --force"):
         run(model, labels_csv, tuned.after.path, normal_csv)
-    for force in (False, True):
-        with pytest.raises(InputError, match=r"pump\.onnx: is the model to start from.*name another --out"):
-            run(model, labels_csv, model, normal_csv, force=force)
     with pytest.raises(InputError, match=r"expected a file name that ends in \.onnx"):
         run(model, labels_csv, model.with_suffix(".pt"), normal_csv)
 

@@ -23,7 +23,11 @@ from ...runtime.output import keep_inputs
 @click.command()
 @click.argument("data", type=click.Path(exists=True, path_type=Path))
 @model_options
-@click.option("--labels", help="Column of DATA with 0 and 1, or a CSV file with one such column; not for images.")
+@click.option(
+    "--labels",
+    help="Column of DATA with 0 and 1, or a CSV file with one such column; ./NAME is a file where a column has that "
+    "name too. Not for images.",
+)
 @adaptive_option
 @click.option(
     "--report",

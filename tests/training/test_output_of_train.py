@@ -28,11 +28,8 @@ def test_train_keeps_a_model_that_exists(here: Path, normal_csv: Path) -> None:
     assert "--set epochs=2" in first.stderr
     made = {path.name: path.read_bytes() for path in here.iterdir()}
     assert sorted(made) == ["m.decoder.onnx", "m.encoder.onnx", "m.onnx"]
-    for more, said in (
-        ((), "--resume goes on with a stopped training"),
-        (("--resume",), "there is no stopped training"),
-    ):
-        again = run_here("train", normal_csv, "--out", "m.onnx", *QUICK, "epochs=2", *more)
+    for more, said in (("--json", "--resume goes on with a stopped training"), ("--resume", "no stopped training")):
+        again = run_here("train", normal_csv, "--out", "m.onnx", *QUICK, "epochs=2", more)
         assert again.returncode == 2
         assert "m.onnx: exists already; pass --force to replace it" in again.stderr
         assert said in again.stderr

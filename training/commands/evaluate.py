@@ -25,8 +25,8 @@ from ...runtime.output import keep_inputs
 @model_options
 @click.option(
     "--labels",
-    help="Column of DATA with 0 and 1, or a CSV file with one such column; ./NAME is a file where a column has that "
-    "name too. Not for images.",
+    help="Column of DATA with 0 and 1, or a CSV file with one such column (./NAME where a column has that name); not "
+    "for images.",
 )
 @adaptive_option
 @click.option(

@@ -105,10 +105,12 @@ def test_help_loads_no_command_and_a_command_only_itself() -> None:
     loaded, others = (text.splitlines()[-1].split()[1:] for text in (help_, list_))
     assert sorted(loaded) == [
         *("vae_detect.cli", "vae_detect.runtime", "vae_detect.runtime.commands"),
-        *("vae_detect.runtime.commands.terminal", "vae_detect.runtime.errors"),
+        *("vae_detect.runtime.commands.process", "vae_detect.runtime.commands.terminal"),
+        *("vae_detect.runtime.errors", "vae_detect.runtime.stopping"),
     ]
     assert [name for name in others if ".commands." in name] == [
-        *("vae_detect.runtime.commands.terminal", "vae_detect.training.commands.recipes"),
+        *("vae_detect.runtime.commands.terminal", "vae_detect.runtime.commands.process"),
+        "vae_detect.training.commands.recipes",
     ]
 
 

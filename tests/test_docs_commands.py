@@ -209,7 +209,8 @@ class Shell:
             output = self._train(words[1:], quick) if words[1] == "train" else self._call(words[1:])
         else:
             output = self._process("bash", "-e", "-o", "pipefail", "-c", command)
-        return output.replace(self.port, "8000").splitlines()
+        lines = output.replace(self.port, "8000").splitlines()
+        return [line for line in lines if not re.match(r"epoch \d+ of", line)]  # of a slow machine only
 
     def python(self, code: str) -> list[str]:
         return self._process(sys.executable, "-c", code).splitlines()

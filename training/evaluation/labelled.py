@@ -97,7 +97,7 @@ def _one_sided(detector: Detector, data: Path, truth: NDArray[np.bool_]) -> str:
 def read_labels(data: Path, labels: str, form: TableFormat) -> NDArray[np.bool_]:
     """The labels as booleans (rows,), from a column of `data` or from a file of one column; raises like `evaluate`."""
     path, column = data, labels
-    if labels not in read_sample(data, form, rows=1)[0] and Path(labels).is_file():
+    if Path(labels).is_file() and labels not in read_sample(data, form, rows=1)[0]:  # a file cannot hijack a column
         path, form = Path(labels), TableFormat()
         header, _ = read_sample(path, form)
         if len(header) != 1:

@@ -26,8 +26,18 @@ def test_labels_from_a_file(tmp_path: Path) -> None:
     labels = tmp_path / "labels.csv"
     labels.write_text("is_bad\n0\n1\n")
     # the data may be written otherwise: its format is not that of the labels
-    found = read_labels(tmp_path / "a.csv", str(labels), TableFormat(delimiter=";", decimal=","))
+    data = tmp_path / "a.csv"
+    data.write_text("v;label\n1,5;1\n2,5;0\n")
+    found = read_labels(data, str(labels), TableFormat(delimiter=";", decimal=","))
     assert found.tolist() == [False, True]
+
+
+def test_a_column_of_the_data_wins_over_a_file_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("label").write_text("is_bad\n0\n1\n")
+    Path("a.csv").write_text("v,label\n1,1\n2,0\n")
+    assert read_labels(Path("a.csv"), "label", CSV).tolist() == [True, False]
+    assert read_labels(Path("a.csv"), "./label", CSV).tolist() == [False, True]
 
 
 @pytest.mark.parametrize("cell", ["2", "", "yes", "nan", "-1", "normal"])
@@ -49,6 +59,7 @@ def test_labels_that_are_missing_are_refused(tmp_path: Path) -> None:
 def test_a_file_of_labels_has_one_column(tmp_path: Path) -> None:
     labels = tmp_path / "labels.csv"
     labels.write_text("row,is_bad\n0,1\n")
+    (tmp_path / "a.csv").write_text("v\n1\n")
     with pytest.raises(InputError, match="a file of labels has one column, this one has 2"):
         read_labels(tmp_path / "a.csv", str(labels), CSV)
 

@@ -260,7 +260,7 @@ def test_a_bad_row_is_flagged_or_fails(rows_csv: Path, tmp_path: Path) -> None:
     assert "1_5" in found[4]
     assert found[:4] + found[5:] == clean[:4] + clean[5:]
     failed = run("score", bad, "--model", MODEL, "--on-bad-row", "fail", "--out", tmp_path / "scores.csv")
-    refused(failed, 2, "row 3", "flow_m3h")
+    refused(failed, 4, "row 3", "flow_m3h")
     assert not (tmp_path / "scores.csv").exists()
 
 
@@ -602,7 +602,7 @@ def test_images_that_cannot_be_read_are_listed(photo_folder: Path, images_model:
     lines = scored.stdout.splitlines()
     assert lines[3].startswith("2.png,,,,,bad,is damaged: ")
     assert lines[:3] + lines[4:] == clean[:3] + clean[4:]
-    refused(run("score", mixed, "--model", images_model, "--on-bad-row", "fail", "--out", "x.csv"), 2, "2.png: is dam")
+    refused(run("score", mixed, "--model", images_model, "--on-bad-row", "fail", "--out", "x.csv"), 4, "2.png: is dam")
     assert not Path("x.csv").exists()
     one = run("score", mixed / "1.png", "--model", images_model)
     assert (one.returncode, one.stdout.splitlines()[1]) == (0, clean[2])

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..bundle import Image
 from ..detector import Detector
-from ..errors import InputError, RefusedError
+from ..errors import InputError
 from ..images.folders import find_images, read_file
 from ..rows.csv_text import TableFormat
 from ..rows.tables import read_rows
@@ -55,7 +55,7 @@ def _read_images(detector: Detector, data: Path, image: Image) -> Iterator[tuple
                 inputs[index] = read_file(file, image)
             except InputError as error:
                 if not data.is_dir():  # one image that cannot be read is a mistake to be told, in many it is a result
-                    raise RefusedError(f"{data}: {error}") from None
+                    raise InputError(f"{data}: {error}") from None
                 full[index], status[index], reason[index] = False, BAD, str(error)
         yield [file.name for file in chunk], Framed(first, inputs[full], full, status, reason)
         first += len(chunk)

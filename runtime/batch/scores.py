@@ -101,7 +101,8 @@ def score_files(
             batch = list(islice(pictures, at_once))
             bad = next((index for index, picture in enumerate(batch) if isinstance(picture, str)), None)
             if stop_on_bad and bad is not None:
-                raise RefusedError(f"{files[first + bad].path}: {batch[bad]}", row=first + bad)
+                kind = RefusedError if len(files) > 1 else InputError  # a single one is a mistake in the command
+                raise kind(f"{files[first + bad].path}: {batch[bad]}", row=first + bad)
             yield state.watch.accept(score_images(detector, first, batch))
             if heat_maps:
                 _write_heat_maps(detector, batch, heat_maps[first : first + at_once])

@@ -125,7 +125,8 @@ class Evaluation(msgspec.Struct, frozen=True):
         """The same without what the headlines of a page tell already."""
         random, what = self.random, "images" if self.kind == "images" else "rows"
         lines = [
-            f"{self.rows} {what}, {self.scored} scored, of them {self.anomalous} anomalous",
+            f"{self.rows} {what}, {self.scored} scored, of them {self.anomalous} anomalous "
+            f"({self.anomalous / self.scored:.1%})",
             f"random scores       ROC-AUC {random.roc_auc:.3f}, average precision {random.average_precision:.3f}",
             f"F1                  {self.at_threshold.f1:.3f}",
             f"calibration         {self.promise.describe()}",

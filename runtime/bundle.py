@@ -142,6 +142,8 @@ class DataFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     calibration: int
     period_s: float | None = None
     time_column: str | None = None
+    stamp_s: float = 0.0
+    """Seconds between time stamps that several rows share; 0 where every row has its own, as in files without this."""
 
 
 class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

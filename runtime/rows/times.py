@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,9 @@ _UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
 
 GAP_PERIODS = 1.5
 """A step of more than this many periods is a gap; less is jitter."""
+
+_SHARED, _BACK = 0.1, 0.01
+"""Share of steps of 0 from which on stamps are coarser than the rows, unless more than so many steps go back."""
 
 _ELAPSED_S = 1e8
 """Seconds since 1970 below which they are those of a recording that counts from its own beginning: 1973 is no date."""
@@ -70,17 +73,42 @@ def write_time(seconds: float) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
-def period_of(times: NDArray[np.float64]) -> float | None:
-    """Seconds between rows: the median of the steps that go forward; None when none does. Unreadable times are NaN."""
-    steps = np.diff(times[np.isfinite(times)])
-    forward = steps[steps > 0]
-    return float(np.median(forward)) if len(forward) else None
+class Clock(NamedTuple):
+    """How time goes on from row to row."""
+
+    period_s: float
+    """Seconds between rows."""
+    stamp_s: float = 0.0
+    """Seconds between time stamps that several rows share, 0 where every row has its own."""
 
 
-def is_break(steps: NDArray[np.float64], rows: NDArray[np.int64] | int, period_s: float) -> NDArray[np.bool_]:
+def clock_of(times: NDArray[np.float64]) -> Clock | None:
+    """The clock of rows with these times, shape (rows,), in seconds; None when no step goes forward. NaN: unreadable.
+
+    The period is the median of the steps that go forward. Where stamps are coarser than the rows, so that many repeat,
+    it is the time of a row within them instead: over stamps that begin and end without a gap.
+    """
+    known = np.flatnonzero(np.isfinite(times))
+    steps = np.diff(times[known])
+    moved = np.flatnonzero(steps)
+    jumps = steps[moved]
+    if not (jumps > 0).any():
+        return None
+    typical, share = float(np.median(jumps[jumps > 0])), len(moved) / len(steps)
+    if 1 - share < _SHARED or np.count_nonzero(jumps < 0) > _BACK * len(steps):
+        return Clock(typical)
+    rough = Clock(typical * share, typical)
+    goes_on = ~is_break(jumps, 1, rough)
+    whole = goes_on[1:] & goes_on[:-1]  # by stamp, from the second one on
+    rows = np.diff(known[moved + 1])[whole].sum()
+    return Clock(float(jumps[1:][whole].sum() / rows), typical) if rows else rough
+
+
+def is_break(steps: NDArray[np.float64], rows: NDArray[np.int64] | int, clock: Clock) -> NDArray[np.bool_]:
     """Whether rows on both sides of a step in time, `rows` apart, do not follow each other. NaN is no break.
 
-    Time went on by more than the rows explain, or did not go on.
+    Time went on by more than the rows and the coarseness of the stamps explain, or did not go on.
     """
-    broken: NDArray[np.bool_] = (steps > (rows - 1 + GAP_PERIODS) * period_s) | (steps <= 0)
+    furthest = (rows - 1 + GAP_PERIODS) * clock.period_s + clock.stamp_s
+    broken: NDArray[np.bool_] = (steps > furthest) | (steps < 0 if clock.stamp_s else steps <= 0)
     return broken

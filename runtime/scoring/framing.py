@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..bundle import Bundle, Kind
-from ..rows.times import is_break
+from ..rows.times import Clock, is_break
 from .results import BAD, GAP, OK, WARMING
 
 if TYPE_CHECKING:
@@ -55,14 +55,16 @@ class Framer:
 
     kind: Kind
     window: int
-    period_s: float | None
+    clock: Clock | None
     memory: Memory
 
     @classmethod
     def of(cls, bundle: Bundle) -> Framer:
         """For a recording that begins."""
         tail = np.full((bundle.window - 1, len(bundle.columns)), np.nan, np.float32)
-        return cls(bundle.kind, bundle.window, bundle.data.period_s, Memory(tail))
+        data = bundle.data
+        clock = None if data.period_s is None else Clock(data.period_s, data.stamp_s)
+        return cls(bundle.kind, bundle.window, clock, Memory(tail))
 
     def frame(self, rows: Rows) -> tuple[Framed, Framer]:
         """Inputs for the next rows of the recording, and the framer for those after them."""
@@ -108,11 +110,11 @@ class Framer:
         """
         last, ago = self.memory.last_time, self.memory.last_time_ago
         known = np.flatnonzero(np.isfinite(times)) if times is not None else np.empty(0, np.intp)
-        if self.period_s is None or times is None or not len(known):
+        if self.clock is None or times is None or not len(known):
             return {}, last, ago + n
         steps = np.diff(times[known], prepend=last)  # NaN before the first time, which is no break
         rows = np.diff(known, prepend=-ago)
-        jumped = np.flatnonzero(is_break(steps, rows, self.period_s))
+        jumped = np.flatnonzero(is_break(steps, rows, self.clock))
         return {int(known[index]): float(steps[index]) for index in jumped}, float(times[known[-1]]), n - int(known[-1])
 
 

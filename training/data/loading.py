@@ -16,7 +16,7 @@ from ...runtime.rows.cells import bad_reason, is_utf8, shown
 from ...runtime.rows.csv_text import TableFormat
 from ...runtime.rows.fields import Field
 from ...runtime.rows.tables import read_column, read_rows, read_sample
-from ...runtime.rows.times import TIME_NAMES, is_break, parse_time, period_of
+from ...runtime.rows.times import TIME_NAMES, Clock, clock_of, is_break, parse_time
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,9 +49,10 @@ class Table(NamedTuple):
     """Normal rows or images, ready to be split.
 
     `values` is float32 (rows, features) without bad rows, or uint8 (images, height, width, channels); `segment` (rows,)
-    numbers the stretches of rows that follow each other without a bad row or a jump in time; `period_s` is the median
-    time step, None without time stamps; `notes` say what was done to the columns and rows, for the user; `texts` are
-    those of the columns that hold text; `classes` are the folders of the images and `class_of` each image's.
+    numbers the stretches of rows that follow each other without a bad row or a jump in time; `period_s` is the time
+    from row to row, None without time stamps; `notes` say what was done to the columns and rows, for the user; `texts`
+    are those of the columns that hold text; `stamp_s` is the time between stamps that several rows share, else 0;
+    `classes` are the folders of the images and `class_of` each image's.
     """
 
     values: NDArray[np.float32] | NDArray[np.uint8]
@@ -62,6 +63,7 @@ class Table(NamedTuple):
     notes: list[str]
     sha256: str
     texts: Mapping[str, tuple[str, ...]] = {}
+    stamp_s: float = 0.0
     image: Image | None = None
     classes: tuple[str, ...] = ()
     class_of: NDArray[np.int64] | None = None
@@ -101,9 +103,12 @@ def load_table(path: Path, selection: Selection, form: TableFormat, *, numbers_o
         notes.append(text)
     kept = np.ones(len(values), np.bool_)
     kept[list(bad)] = False
-    segment, period_s = _segments(kept, times)
+    segment, clock = _segments(kept, times)
+    period_s, stamp_s = clock or (None, 0.0)
+    if stamp_s:
+        notes.append(f"rows share time stamps, {stamp_s:g} s apart: a row counts as {period_s:.4g} s")
     made_of = digest(path)
-    return Table(values[kept], tuple(names), time_column, segment[kept], period_s, notes, made_of, texts)
+    return Table(values[kept], tuple(names), time_column, segment[kept], period_s, notes, made_of, texts, stamp_s)
 
 
 def few_texts(
@@ -188,14 +193,14 @@ def choose_columns(
     return chosen, notes
 
 
-def _segments(kept: NDArray[np.bool_], times: NDArray[np.float64] | None) -> tuple[NDArray[np.int64], float | None]:
-    """Number of each row's unbroken stretch, and the median time step."""
+def _segments(kept: NDArray[np.bool_], times: NDArray[np.float64] | None) -> tuple[NDArray[np.int64], Clock | None]:
+    """Number of each row's unbroken stretch, and how time goes on."""
     breaks = np.zeros(len(kept), np.int64)
     breaks[1:] |= ~kept[:-1]
     if times is None or len(times) == 1:
         return np.cumsum(breaks), None
-    period_s = period_of(times)
-    if period_s is None:
+    clock = clock_of(times)
+    if clock is None:
         raise InputError("the time stamps never go forward; name the right column with --time-column")
-    breaks[1:] |= is_break(np.diff(times), 1, period_s)
-    return np.cumsum(breaks), period_s
+    breaks[1:] |= is_break(np.diff(times), 1, clock)
+    return np.cumsum(breaks), clock

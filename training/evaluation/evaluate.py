@@ -14,7 +14,7 @@ from ...runtime.detector import Detector
 from ...runtime.errors import InputError
 from ...runtime.output import check_suffix, text_written_aside
 from ...runtime.rows.csv_text import TableFormat
-from ...runtime.rows.times import period_of
+from ...runtime.rows.times import clock_of
 from ...runtime.scoring.drift import DriftMonitor
 from ..data.split import is_ordered
 from .events import Events, PointAdjusted, count_events, point_adjust
@@ -201,8 +201,10 @@ def _events(labelled: Labelled) -> Events:
 
 
 def _normal_days(labelled: Labelled) -> float | None:
-    """How long the normal rows with a score lasted, by the median step of the time stamps; None without any."""
+    """How long the normal rows with a score lasted, by the period of the time stamps; None without any."""
     if labelled.times is None:
         return None
-    period_s = period_of(labelled.times) or 0.0
-    return int((labelled.scored & ~labelled.truth).sum()) * period_s / 86400 or None
+    clock = clock_of(labelled.times)
+    if clock is None:
+        return None
+    return int((labelled.scored & ~labelled.truth).sum()) * clock.period_s / 86400 or None

@@ -100,6 +100,7 @@ def _facts_of_data(table: Table, parts: Split) -> DataFacts:
         validation=len(parts.validation),
         calibration=len(parts.calibration),
         period_s=table.period_s,
+        stamp_s=table.stamp_s,
         time_column=table.time_column,
     )
 

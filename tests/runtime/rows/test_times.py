@@ -7,12 +7,16 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from conftest import ROOT
 
-from vae_detect.runtime.rows.times import is_break, parse_time, period_of
+from vae_detect.runtime.rows.times import Clock, clock_of, is_break, parse_time
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @pytest.mark.parametrize(
@@ -69,11 +73,62 @@ def test_what_is_no_time_is_nan(text: str) -> None:
     ],
 )
 def test_the_period_is_the_median_of_the_steps_forward(times: list[float], period_s: float | None) -> None:
-    assert period_of(np.array(times, np.float64)) == period_s
+    assert clock_of(np.array(times, np.float64)) == (None if period_s is None else Clock(period_s))
 
 
 def test_rows_follow_each_other_up_to_one_and_a_half_periods() -> None:
     steps = np.array([10, 14.9, 15, 15.1, 0, -10, math.nan])
-    assert is_break(steps, 1, 10.0).tolist() == [False, False, False, True, True, True, False]
+    assert is_break(steps, 1, Clock(10.0)).tolist() == [False, False, False, True, True, True, False]
     # over a row whose time is unreadable, two periods and a half
-    assert is_break(np.array([20.0, 25, 25.1]), np.array([2, 2, 2]), 10.0).tolist() == [False, False, True]
+    assert is_break(np.array([20.0, 25, 25.1]), np.array([2, 2, 2]), Clock(10.0)).tolist() == [False, False, True]
+
+
+MORNING = 1767592800.0
+
+
+def stamps(rows: int, hz: float, stamp_s: float, start: float = MORNING) -> NDArray[np.float64]:
+    """Of so many rows a second, cut down to whole stamps."""
+    found: NDArray[np.float64] = np.floor((start + (np.arange(rows) + 0.5) / hz) / stamp_s) * stamp_s
+    return found
+
+
+def test_of_rows_that_share_stamps_the_period_is_the_time_of_one_row() -> None:
+    assert clock_of(stamps(3000, 10, 1)) == Clock(0.1, 1.0)
+    assert clock_of(stamps(3000, 0.1, 60)) == Clock(10.0, 60.0)  # written to the minute
+    assert clock_of(stamps(30, 10, 1, MORNING + 0.4)) == Clock(0.1, 1.0)  # the first stamp and the last are cut off
+    found = clock_of(stamps(7000, 1.25, 1))  # some stamps of one row, some of two
+    assert found is not None
+    assert found.period_s == pytest.approx(0.8, rel=1e-3)
+    assert found.stamp_s == 1.0
+
+
+def test_rows_that_share_stamps_are_counted_where_time_goes_on() -> None:
+    pieces = [stamps(1000, 10, 1, MORNING + 3600 * hour + 0.07 * hour) for hour in range(24)]
+    pieces[7] -= 7200  # the end of summer time
+    times = np.concatenate(pieces)
+    assert clock_of(times) == Clock(0.1, 1.0)
+    times[::7] = math.nan
+    found = clock_of(times)
+    assert found is not None
+    assert found.period_s == pytest.approx(0.1, rel=1e-2)
+    assert found.stamp_s == 1.0
+
+
+def test_a_few_rows_written_twice_change_no_period() -> None:
+    times = MORNING + 10 * np.arange(1000.0)
+    times[5::20] = times[4::20]
+    assert clock_of(times) == Clock(10.0)
+
+
+def test_rows_of_shared_stamps_follow_each_other_up_to_the_next_stamp() -> None:
+    steps = np.array([0, 1, 2, -1, math.nan])
+    assert is_break(steps, 1, Clock(0.1, 1.0)).tolist() == [False, False, True, True, False]
+
+
+@pytest.mark.parametrize(("hz", "stamp_s"), [(10, 1.0), (3, 1.0), (1.25, 1.0), (0.1, 60.0), (2.5, 2.0)])
+def test_no_row_of_shared_stamps_is_a_break_but_at_a_gap(hz: float, stamp_s: float) -> None:
+    times = stamps(3000, hz, stamp_s)
+    times[2000:] += 3 * stamp_s
+    clock = clock_of(times)
+    assert clock is not None
+    assert np.flatnonzero(is_break(np.diff(times), 1, clock)).tolist() == [1999]

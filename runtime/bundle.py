@@ -56,6 +56,8 @@ class Image(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     height: int
     width: int
     mode: Literal["grey", "colour"]
+    bits: int = 16
+    """Of 8 to 16: how many of a 16-bit sample are used. 2^bits - 1 becomes 255, and what is above it too."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -302,6 +304,7 @@ def _check(bundle: Bundle, source: str) -> None:
         (len(set(bundle.names)) != len(bundle.names), "a column name is repeated"),
         (bundle.window < 1 or (bundle.kind != "windows" and bundle.window != 1), f"window {bundle.window}"),
         ((bundle.kind == "images") != (bundle.image is not None), "only images have a size and a mode, and must"),
+        (bundle.image is not None and not 8 <= bundle.image.bits <= 16, f"not 8 to 16 bits: {bundle.image}"),
         (
             bundle.image is not None and (min(bundle.image.shape) < 1 or len(bundle.columns) != bundle.image.shape[2]),
             f"{len(bundle.columns)} columns for an image of {bundle.image}",

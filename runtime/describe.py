@@ -16,6 +16,7 @@ def describe(bundle: Bundle) -> str:
     inputs = f", windows of {bundle.window} rows, scored at the newest" if bundle.kind == "windows" else ""
     if bundle.image is not None:
         inputs = f", {bundle.image.mode} images of {bundle.image.height} x {bundle.image.width} (height x width)"
+        inputs += f", {bundle.image.bits} bits of 16-bit ones" if bundle.image.bits < 16 else ""
     inputs_are, features_are = ("rows", "columns") if bundle.image is None else ("images", "channels")
     period = f", a row every {data.period_s:.4g} s" if data.period_s else ""
     coarse = f" of {data.stamp_s:g} s" if data.stamp_s else ""

@@ -8,8 +8,9 @@ from __future__ import annotations
 import io
 import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -17,10 +18,14 @@ from ..bundle import Image
 from ..errors import InputError, MissingExtraError
 from ..opening import read_whole
 from ..session import first_line
+from .depth import brightest, deep_of, to_8_bits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image as Picture
+    from PIL.ImageFile import ImageFile
+
+T = TypeVar("T")
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_PIXELS = 40_000_000
@@ -57,10 +62,10 @@ def image_format(content: bytes) -> str:
 def read_image(source: Path | bytes, image: Image) -> NDArray[np.uint8]:
     """The first frame of an image file, or of its bytes, as the detector takes it: shape ``image.shape``, 0 to 255.
 
-    Turned upright as its EXIF orientation says; palettes, one bit, CMYK and 16-bit grey (65535 becomes 255) are made
-    plain; resized to (height, width) whatever its aspect ratio with Pillow's Lanczos filter, which antialiases;
-    what is transparent is laid over white; then to grey (0.299 R + 0.587 G + 0.114 B) or to red, green, blue. Colour
-    profiles are not applied.
+    Turned upright as its EXIF orientation says; palettes, one bit, CMYK and 16 bits (2^bits - 1 of `image`, and more,
+    becomes 255) are made plain; resized to (height, width) whatever its aspect ratio with Pillow's Lanczos filter,
+    which antialiases; what is transparent is laid over white; then to grey (0.299 R + 0.587 G + 0.114 B) or to red,
+    green, blue. Colour profiles are not applied.
 
     Raises
     ------
@@ -70,6 +75,16 @@ def read_image(source: Path | bytes, image: Image) -> NDArray[np.uint8]:
     MissingExtraError
         when Pillow is not installed
     """
+    return _read(source, lambda opened, content: _decode(opened, content, image))
+
+
+def brightest_sample(source: Path | bytes) -> int:
+    """The largest sample of an image of 16 bits, 0 for any other, which is not decoded. Raises as `read_image` does."""
+    return _read(source, lambda opened, content: brightest(deep) if (deep := deep_of(opened, content)) else 0)
+
+
+def _read(source: Path | bytes, decode: Callable[[ImageFile, bytes], T]) -> T:
+    """What `decode` makes of an image file that may be opened. Raises as `read_image` says."""
     import_pillow()
     content = source if isinstance(source, bytes) else read_whole(source, most=MAX_BYTES)
     if len(content) > MAX_BYTES:
@@ -80,16 +95,18 @@ def read_image(source: Path | bytes, image: Image) -> NDArray[np.uint8]:
     try:
         with _DECODING, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _decode(content, kind, image)
+            with _opened(content, kind) as opened:
+                return decode(opened, content)
     except InputError:
         raise
     except Exception as error:  # Pillow raises a dozen unrelated classes for damaged files
         raise InputError(f"is damaged: {first_line(error)}") from None
 
 
-def _decode(content: bytes, kind: str, image: Image) -> NDArray[np.uint8]:
+def _opened(content: bytes, kind: str) -> ImageFile:
+    """The image with its size looked up and nothing decoded."""
     from PIL import Image as Pillow
-    from PIL import ImageOps, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
 
     try:
         opened = Pillow.open(io.BytesIO(content), formats=[kind])
@@ -97,13 +114,22 @@ def _decode(content: bytes, kind: str, image: Image) -> NDArray[np.uint8]:
         raise InputError(f"has more than {MAX_PIXELS // 10**6} megapixels") from None
     except UnidentifiedImageError:  # its message is the address of our buffer
         raise InputError(f"is damaged: begins like {kind} and goes on otherwise") from None
-    with opened:
-        width, height = opened.size
-        if width * height > MAX_PIXELS:
-            raise InputError(f"has {width} x {height} pixels, expected at most {MAX_PIXELS // 10**6} megapixels")
-        opened.load()
-        ImageOps.exif_transpose(opened, in_place=True)
-        plain = _plain(opened)
+    width, height = opened.size
+    if width * height > MAX_PIXELS:
+        raise InputError(f"has {width} x {height} pixels, expected at most {MAX_PIXELS // 10**6} megapixels")
+    return opened
+
+
+def _decode(opened: ImageFile, content: bytes, image: Image) -> NDArray[np.uint8]:
+    from PIL import Image as Pillow
+    from PIL import ImageOps
+
+    deep = deep_of(opened, content)
+    opened.load()
+    upright = opened if deep is None else to_8_bits(deep, image.bits)
+    del deep  # the lower bytes, before resizing takes as much again
+    ImageOps.exif_transpose(upright, in_place=True)
+    plain = _plain(upright)
     resized = plain.resize((image.width, image.height), Pillow.Resampling.LANCZOS)
     if resized.mode == "RGBA":
         # After resizing, which weighs colours by their opacity: laying 40 Mpx over white takes another 320 MB.
@@ -114,21 +140,7 @@ def _decode(content: bytes, kind: str, image: Image) -> NDArray[np.uint8]:
 
 def _plain(picture: Picture) -> Picture:
     """The same picture in mode L, RGB or RGBA, where equal colours are equal numbers whatever the file had."""
-    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG"):
-        return _grey_of_16_bits(picture)
     if picture.mode in ("I", "F"):
         raise InputError(f"has 32 bits per pixel (mode {picture.mode}), expected 8 or 16")
     mode = "RGBA" if picture.has_transparency_data else "L" if picture.mode in ("1", "L") else "RGB"
     return picture if picture.mode == mode else picture.convert(mode)  # which would copy what is as wanted
-
-
-def _grey_of_16_bits(picture: Picture) -> Picture:
-    from PIL import Image as Pillow
-
-    values: NDArray[Any] = np.asarray(picture)
-    transparent = picture.info.get("transparency")
-    # Rounded value / 257, without numbers wider than the file's.
-    grey = (values // 257 + (values % 257 > 128)).astype(np.uint8)
-    if isinstance(transparent, int):
-        grey[values == transparent] = 255
-    return Pillow.fromarray(grey)

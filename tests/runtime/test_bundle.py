@@ -76,12 +76,20 @@ def test_a_bundle_of_images(images_bundle: Bundle) -> None:
     assert len(images_bundle.golden.pixels) == 4 * 6 * 5 * 3
 
 
+def test_files_from_before_a_field_was_there_are_read(images_bundle: Bundle) -> None:
+    facts = json.loads(images_bundle.to_json())
+    del facts["image"]["bits"], facts["data"]["stamp_s"]
+    assert read_bundle(json.dumps(facts), "tiny.onnx") == images_bundle
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda facts: facts.update(image=None), "only images have a size and a mode, and must"),
         (lambda facts: facts["image"].update(mode="grey"), "3 columns for an image of"),
         (lambda facts: facts["image"].update(height=0), "3 columns for an image of .*height=0"),
+        (lambda facts: facts["image"].update(bits=7), "not 8 to 16 bits: .*bits=7"),
+        (lambda facts: facts["image"].update(bits=17), "not 8 to 16 bits: .*bits=17"),
         (lambda facts: facts["golden"].update(pixels=""), "no golden rows"),
         (lambda facts: facts["golden"].update(pixels="AAAA"), "golden rows of unequal length"),
         (lambda facts: facts["image"].update(height=7), "golden rows of unequal length"),

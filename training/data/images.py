@@ -13,7 +13,7 @@ import numpy as np
 from ...runtime.bundle import Image
 from ...runtime.errors import InputError
 from ...runtime.images.folders import ImageFile, image_files, read_file
-from ...runtime.images.reading import MAX_BYTES
+from ...runtime.images.reading import MAX_BYTES, brightest_sample
 from ...runtime.opening import read_whole
 
 if TYPE_CHECKING:
@@ -43,9 +43,13 @@ def load_images(folder: Path, size: Sequence[int], colour: str, *, by_class: boo
     """
     root = folder / "train" if (folder / "train").is_dir() else folder
     files = image_files(root).files
-    mode = _mode(files, colour)
-    image = Image(int(size[0]), int(size[-1]), mode)
+    brightest = _brightest(files)
+    bits = max(8, brightest.bit_length()) if brightest else 16
+    mode = _mode(files, colour, bits)
+    image = Image(int(size[0]), int(size[-1]), mode, bits)
     values, kept, notes = _read(root, files, image)
+    if brightest:
+        notes.append(f"16-bit images: samples go up to {brightest}, so white is {2**bits - 1}")
     digest = sha256()
     for file in kept:
         digest.update(file.name.encode() + b"\0" + read_whole(file.path, most=MAX_BYTES))
@@ -86,10 +90,20 @@ def _read(root: Path, files: Sequence[ImageFile], image: Image) -> tuple[NDArray
     return np.stack(values), kept, notes
 
 
-def _mode(files: Sequence[ImageFile], colour: str) -> Literal["grey", "colour"]:
+def _brightest(files: Sequence[ImageFile]) -> int:
+    """The largest sample of the images of 16 bits, 0 where there is none."""
+    most = 0
+    for file in files:
+        if not file.refusal:
+            with suppress(InputError):  # which is said when it is read
+                most = max(most, brightest_sample(file.path))
+    return most
+
+
+def _mode(files: Sequence[ImageFile], colour: str, bits: int) -> Literal["grey", "colour"]:
     if colour != "auto":
         return "grey" if colour == "grey" else "colour"
-    small = Image(32, 32, "colour")
+    small = Image(32, 32, "colour", bits)
     for file in files[:_LOOKED_AT]:
         with suppress(InputError):
             pixels = read_file(file, small)

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from PIL.ImageFile import ImageFile
 
 from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.errors import InputError, MissingExtraError
@@ -285,11 +286,11 @@ def test_threads_read_like_one() -> None:
 def test_one_image_is_decoded_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     decode, inside, together = images._decode, [], []
 
-    def watched(content: bytes, kind: str, image: Image) -> NDArray[np.uint8]:
-        inside.append(kind)
+    def watched(opened: ImageFile, content: bytes, image: Image) -> NDArray[np.uint8]:
+        inside.append(content)
         together.append(len(inside))
         time.sleep(0.01)  # long enough for another thread to come in, if nothing kept it out
-        pixels = decode(content, kind, image)
+        pixels = decode(opened, content, image)
         inside.pop()
         return pixels
 

@@ -61,14 +61,15 @@ def column_names(_ctx: click.Context, _parameter: click.Parameter, value: str | 
     "--columns",
     callback=column_names,
     metavar="A,B,...",
-    help="Columns to learn from.  [default: all of numbers or a few texts]",
+    help="Columns to learn from.  [default: all of numbers or a few texts, but for counters, dates and labels]",
 )
 @click.option("--exclude", callback=column_names, metavar="A,B,...", help="Columns to leave out.")
 @click.option(
     "--treat",
     default="",
     metavar="A=HOW,...",
-    help="What is done with a column: linear, log, logit, binary or category.  [default: chosen from its values]",
+    help="What is done with a column: linear, log, logit, binary, category or constant.  [default: chosen from its "
+    "values]",
 )
 @click.option("--class-column", metavar="NAME", help="The class of each row, for recipe cvae.")
 @click.option("--time-column", metavar="NAME", help="The time stamps.  [default: recognised by name or content]")

@@ -13,8 +13,9 @@ from ...runtime.errors import InputError, few
 from ...runtime.observation import rounding_of, treat
 from ...runtime.rows.fields import UNKNOWN, write_number
 from ..settings.config import TrainConfig
-from .loading import MOST_LEVELS, Selection, Table
+from .loading import Selection, Table
 from .split import Split, covered_rows
+from .suspects import MOST_LEVELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

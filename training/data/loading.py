@@ -12,18 +12,16 @@ import numpy as np
 from ...runtime.bundle import Image, Treatment
 from ...runtime.errors import InputError, few
 from ...runtime.opening import digest
-from ...runtime.rows.cells import bad_reason, is_utf8, shown
+from ...runtime.rows.cells import BadCell, bad_reason, is_utf8, shown
 from ...runtime.rows.csv_text import TableFormat
 from ...runtime.rows.fields import Field
 from ...runtime.rows.tables import read_column, read_rows, read_sample
 from ...runtime.rows.times import TIME_NAMES, Clock, clock_of, is_break, parse_time
+from .suspects import MOST_LEVELS, describe_doubts, find_doubts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
-MOST_LEVELS = 32
-"""Distinct values up to which a column can be a category or a class."""
 
 MOST_BAD = 0.2
 """Share of bad rows above which training is refused: the rest is no longer a fair sample."""
@@ -43,6 +41,10 @@ class Selection:
     """What recipe cvae is conditioned on."""
     treatments: Mapping[str, Treatment] = field(default_factory=dict)
     """By column, what is done with its values; see `columns.plan_columns`."""
+
+    def asks_for(self, name: str) -> bool:
+        """Whether the user wants this very column."""
+        return name in self.columns or name in self.treatments or name == self.class_column
 
 
 class Table(NamedTuple):
@@ -90,25 +92,62 @@ def load_table(path: Path, selection: Selection, form: TableFormat, *, numbers_o
         )
     if time_column is not None:
         notes.insert(0, f"time stamps: column {time_column!r}")
-    fields = [Field(name, tuple(texts.get(name, ()))) for name in names]
-    chunks = list(read_rows(path, fields, form=form, time_column=time_column))
-    values = np.concatenate([chunk.values for chunk in chunks])
-    bad = {chunk.first + index: cell for chunk in chunks for index, cell in chunk.bad.items()}
-    times = np.concatenate([chunk.times for chunk in chunks if chunk.times is not None]) if time_column else None
-    if bad:
-        row, why = next(iter(bad.items()))
-        text = f"{len(bad)} of {len(values)} rows left out: a missing or bad cell (first: row {row}, {why})"
-        if len(bad) > MOST_BAD * len(values):
+    read = _read(path, names, texts, form, time_column)
+    names, more = _without_doubtful(read, names, texts, selection, form)
+    if len(names) < read.values.shape[1]:  # again, since a row whose bad cell was in a column left out is a good one
+        read = _read(path, names, texts, form, time_column)
+    notes += more
+    if read.bad:
+        row, why = next(iter(read.bad.items()))
+        rows = len(read.values)
+        text = f"{len(read.bad)} of {rows} rows left out: a missing or bad cell (first: row {row}, {why})"
+        if len(read.bad) > MOST_BAD * rows:
             raise InputError(f"{path}: {text}; more than a fifth is too much, mend the file or --exclude the column")
         notes.append(text)
-    kept = np.ones(len(values), np.bool_)
-    kept[list(bad)] = False
-    segment, clock = _segments(kept, times)
+    segment, clock = _segments(read.kept, read.times)
     period_s, stamp_s = clock or (None, 0.0)
     if stamp_s:
         notes.append(f"rows share time stamps, {stamp_s:g} s apart: a row counts as {period_s:.4g} s")
-    made_of = digest(path)
-    return Table(values[kept], tuple(names), time_column, segment[kept], period_s, notes, made_of, texts, stamp_s)
+    values, segment = read.values[read.kept], segment[read.kept]
+    texts = {name: found for name, found in texts.items() if name in names}
+    return Table(values, tuple(names), time_column, segment, period_s, notes, digest(path), texts, stamp_s)
+
+
+class _Read(NamedTuple):
+    """All rows of the columns of a file; those that are not `kept` are bad."""
+
+    values: NDArray[np.float32]
+    bad: dict[int, BadCell]
+    kept: NDArray[np.bool_]
+    times: NDArray[np.float64] | None
+
+
+def _read(
+    path: Path, names: Sequence[str], texts: Mapping[str, tuple[str, ...]], form: TableFormat, time_column: str | None
+) -> _Read:
+    fields = [Field(name, texts.get(name, ())) for name in names]
+    chunks = list(read_rows(path, fields, form=form, time_column=time_column))
+    values = np.concatenate([chunk.values for chunk in chunks])
+    bad = {chunk.first + index: cell for chunk in chunks for index, cell in chunk.bad.items()}
+    kept = np.ones(len(values), np.bool_)
+    kept[list(bad)] = False
+    times = np.concatenate([chunk.times for chunk in chunks if chunk.times is not None]) if time_column else None
+    return _Read(values, bad, kept, times)
+
+
+def _without_doubtful(
+    read: _Read, names: list[str], texts: Mapping[str, Sequence[str]], selection: Selection, form: TableFormat
+) -> tuple[list[str], list[str]]:
+    """The columns without those that nobody asked for and that say nothing of later rows, and notes."""
+    if not read.kept.any():
+        return names, []
+    free = [at for at, name in enumerate(names) if not selection.asks_for(name)]
+    values = read.values[read.kept]
+    ordered = read.times is not None
+    doubts, notes = find_doubts(values[:, free], [names[at] for at in free], texts, ordered=ordered)
+    left = [name for name in names if name not in doubts]
+    why = "no other column is left" if not left else "" if form.header else "the file has no header"
+    return names if why else left, [*describe_doubts(doubts, kept=why), *notes]
 
 
 def few_texts(

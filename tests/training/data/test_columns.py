@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vae_detect.runtime.bundle import Column, Treatment
 from vae_detect.runtime.errors import InputError
 from vae_detect.training.data.columns import parse_treatments, plan_columns
-from vae_detect.training.data.loading import MOST_LEVELS
+from vae_detect.training.data.suspects import MOST_LEVELS
 from vae_detect.training.model.transform import Transform
 
 Floats = NDArray[np.float32]

@@ -11,13 +11,13 @@ from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.runtime.rows.tables import read_sample
 from vae_detect.training.data.loading import (
-    MOST_LEVELS,
     Selection,
     choose_columns,
     few_texts,
     find_time_column,
     load_table,
 )
+from vae_detect.training.data.suspects import MOST_LEVELS
 
 CSV = TableFormat()
 ANY = Selection()

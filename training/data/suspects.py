@@ -1,0 +1,173 @@
+"""Columns from which nothing can be learnt that holds later: counters, texts that do not come again, labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.ndimage import median_filter
+
+from ...runtime.errors import few
+from ...runtime.rows.times import parse_time
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MOST_LEVELS = 32
+"""Distinct values up to which a column can be a category, a class or a label."""
+
+_MOSTLY = 0.8
+"""Share of the rows whose texts come in a single run each from which on the column's texts do not come again."""
+
+_LEAST_LEVELS, _LEAST_COUNTED = 20, 5
+"""Distinct values of a counter in general, and of one that goes up by 1: fewer may be setpoints."""
+
+_FAIR = 0.2
+"""Part of the mean that each quarter of a recording has in the rise of a counter; what warms up has stopped before."""
+
+_JUMP = 10.0
+"""Median steps that a single one counts at most: a counter may have gone on while nothing was recorded."""
+
+_REGULAR = 0.2
+"""Interquartile range over the median, of the steps of a counter and of the rows between them. Values drawn at random
+and sorted have 1.6, ones that come up 30 times each 0.25."""
+
+_GLITCH = 5
+"""Rows of a running median, in which up to two wrong readings of a counter do not show."""
+
+_LABELS = frozenset(
+    {"label", "labels", "labeled", "labelled", "anomaly", "anomalies", "anomalous", "abnormal", "outlier", "outliers"}
+    | {"attack", "attacks", "failure", "failures", "faulty", "changepoint", "novelty"}
+)
+"""Last words of headers that name labels."""
+
+_ONLY_LABELS = frozenset(
+    {"y", "target", "class", "normal", "is_normal", "fault", "faults", "is_fault", "has_fault", "defect", "defective"}
+    | {"change_point", "ground_truth", "groundtruth", "truth", "gt"}
+)
+"""Headers that name labels as a whole."""
+
+
+class Doubt(Enum):
+    """Why a column is left out, and the treatment that keeps it."""
+
+    COUNTER = "it only rises or falls, like a counter, and later rows lie beyond", "linear"
+    PASSING = "its texts do not come again, like dates or lots", "category"
+    LABEL = "it is named like a label and is the same in every row", "constant"
+
+
+def find_doubts(
+    values: NDArray[np.float32], names: Sequence[str], texts: Mapping[str, Sequence[str]], *, ordered: bool
+) -> tuple[dict[str, Doubt], list[str]]:
+    """The columns of (rows, columns) to leave out, by name, and notes on others that may be wrong.
+
+    A column of text holds the places of its `texts`. Where nothing says that the rows are `ordered`, a column that
+    rises may be the one by which they lie sorted; it is then a counter only if it counts the rows regularly.
+    """
+    doubts, rising, labels = dict[str, Doubt](), list[str](), list[str]()
+    for name, cells in zip(names, values.T, strict=True):
+        if is_label(name) and (distinct := len(np.unique(cells))) <= MOST_LEVELS:
+            if distinct == 1:
+                doubts[name] = Doubt.LABEL
+            else:
+                labels.append(name)
+        if name in texts:
+            if is_passing(cells, texts[name]):
+                doubts[name] = Doubt.PASSING
+        elif is_counter(cells):
+            if ordered or counts_rows(cells):
+                doubts[name] = Doubt.COUNTER
+            else:
+                rising.append(name)
+    notes = []
+    if rising:
+        notes.append(
+            f"only rising or falling, as where rows are sorted by it: {few(map(repr, rising))}; if it is a counter, "
+            f"--exclude {rising[0]}"
+        )
+    if labels:
+        notes.append(
+            f"named like labels: {few(map(repr, labels))}; if it says what is normal, --exclude {labels[0]}, or the "
+            "detector is told the answers"
+        )
+    return doubts, notes
+
+
+def describe_doubts(doubts: Mapping[str, Doubt], *, kept: str = "") -> list[str]:
+    """A line for each reason that there is; `kept` says why the columns are nevertheless there."""
+    lines = []
+    for doubt in Doubt:
+        names = [name for name, found in doubts.items() if found == doubt]
+        why, treatment = doubt.value
+        if names and kept:
+            lines.append(f"better left out, since {why}: {few(map(repr, names))}; kept, since {kept}")
+        elif names:
+            lines.append(f"left out, since {why}: {few(map(repr, names))}; --treat '{names[0]}={treatment}' keeps it")
+    return lines
+
+
+def is_label(name: str) -> bool:
+    """Whether a header is one that labels have.
+
+    >>> is_label("is_anomaly"), is_label("Normal/Attack"), is_label("y"), is_label("fault_code"), is_label("y [mm]")
+    (True, True, True, False, False)
+    """
+    words = re.findall(r"[a-z]+|[^\sa-z_/.-]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
+    return bool(words) and (words[-1] in _LABELS or "_".join(words) in _ONLY_LABELS)
+
+
+def is_passing(places: NDArray[np.floating], texts: Sequence[str]) -> bool:
+    """Whether the texts of a column (rows,), given as their places, are dates or come in a single run each.
+
+    Two words without a digit may be a switch that was thrown once: they are not.
+    """
+    if all(np.isfinite(parse_time(text)) for text in texts):
+        return True
+    if len(texts) == 2 and not any(re.search(r"\d", text) for text in texts):
+        return False
+    begins = np.flatnonzero(np.diff(places, prepend=np.nan) != 0)
+    runs = np.bincount(places[begins].astype(np.int64), minlength=len(texts))
+    return float(np.mean(runs[places.astype(np.int64)] == 1)) > _MOSTLY
+
+
+def is_counter(cells: NDArray[np.floating]) -> bool:
+    """Whether the values (rows,) only rise or only fall, up to ties and single wrong readings, all the way."""
+    steps = _steps(cells)
+    size = np.abs(steps)
+    moved = size[size > 0]
+    if not len(moved) or min((steps > 0).sum(), (steps < 0).sum()) > 0:
+        return False
+    levels = len(moved) + 1
+    if levels < _LEAST_LEVELS:
+        counted = levels >= _LEAST_COUNTED and np.median(moved) == 1
+        finest = np.spacing(np.float32(np.abs(cells).max()))  # seconds since 1970 are so large that most fall together
+        counted = counted or bool(1 < np.median(moved) <= finest) or _are_days(np.unique(cells))
+        return bool(counted) and len(cells) >= _LEAST_LEVELS
+    size = np.minimum(size, _JUMP * np.median(moved))
+    rise = np.array([part.sum() for part in np.array_split(size, 4)])
+    return bool(rise.min() >= _FAIR * rise.mean())
+
+
+def counts_rows(cells: NDArray[np.floating]) -> bool:
+    """Whether a counter (rows,) goes on by as much each time, and after as many rows."""
+    steps = np.abs(_steps(cells))
+    moved = np.flatnonzero(steps)
+    return _is_regular(steps[moved]) and (len(moved) < 2 or _is_regular(np.diff(moved).astype(np.float64)))
+
+
+def _steps(cells: NDArray[np.floating]) -> NDArray[np.float64]:
+    smooth = np.asarray(median_filter(cells.astype(np.float64), _GLITCH))
+    return np.diff(smooth[_GLITCH // 2 : len(smooth) - _GLITCH // 2])
+
+
+def _is_regular(sizes: NDArray[np.float64]) -> bool:
+    low, middle, high = np.quantile(sizes, (0.25, 0.5, 0.75))
+    return bool(high - low <= _REGULAR * middle)
+
+
+def _are_days(levels: NDArray[np.floating]) -> bool:
+    """Whether numbers are days like 20260105, of which float32 holds every other."""
+    return all(1.9e7 < level < 2.1e7 and level % 100 < 33 and 0 < level // 100 % 100 < 13 for level in levels)

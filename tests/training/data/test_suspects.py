@@ -252,8 +252,8 @@ def test_the_column_by_which_a_table_is_sorted_is_kept_unless_rows_have_times(tm
 
 @pytest.mark.parametrize("cells", [("0", "1"), ("normal", "attack")])
 def test_the_user_is_warned_of_labels_that_vary(tmp_path: Path, cells: tuple[str, str]) -> None:
-    columns: dict[str, Cells] = {"label": [cells[row % 5 == 0] for row in range(ROWS)]} | signals()
-    found = load_table(write(tmp_path / "a.csv", columns), Selection(), CSV)
+    labels = [cells[row % 5 == 0] for row in range(ROWS)]
+    found = load_table(write(tmp_path / "a.csv", {"label": labels, **signals()}), Selection(), CSV)
     assert found.names == ("label", "temp", "flow")
     assert found.notes == [
         "named like labels: 'label'; if it says what is normal, --exclude label, or the detector is told the answers"

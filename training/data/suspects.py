@@ -38,6 +38,9 @@ and sorted have 1.6, ones that come up 30 times each 0.25."""
 _GLITCH = 5
 """Rows of a running median, in which up to two wrong readings of a counter do not show."""
 
+_MONTHS = frozenset({"jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"})
+"""How the names of months begin, in more languages than one."""
+
 _LABELS = frozenset(
     {"label", "labels", "labeled", "labelled", "anomaly", "anomalies", "anomalous", "abnormal", "outlier", "outliers"}
     | {"attack", "attacks", "failure", "failures", "faulty", "changepoint", "novelty"}
@@ -122,11 +125,12 @@ def is_label(name: str) -> bool:
 def is_passing(places: NDArray[np.floating], texts: Sequence[str]) -> bool:
     """Whether the texts of a column (rows,), given as their places, are dates or come in a single run each.
 
-    Two words without a digit may be a switch that was thrown once: they are not.
+    Two words without a digit may be a switch that was thrown once: they are not, but for months.
     """
     if all(np.isfinite(parse_time(text)) for text in texts):
         return True
-    if len(texts) == 2 and not any(re.search(r"\d", text) for text in texts):
+    months = all(text[:3].lower() in _MONTHS for text in texts)
+    if len(texts) == 2 and not months and not any(re.search(r"\d", text) for text in texts):
         return False
     begins = np.flatnonzero(np.diff(places, prepend=np.nan) != 0)
     runs = np.bincount(places[begins].astype(np.int64), minlength=len(texts))
@@ -152,9 +156,13 @@ def is_counter(cells: NDArray[np.floating]) -> bool:
 
 
 def counts_rows(cells: NDArray[np.floating]) -> bool:
-    """Whether a counter (rows,) goes on by as much each time, and after as many rows."""
+    """Whether a counter (rows,) goes on by as much each time, and after as many rows, or would but for rounding."""
     steps = np.abs(_steps(cells))
     moved = np.flatnonzero(steps)
+    way = np.cumsum(steps)
+    off = np.abs(way - np.linspace(steps[0], way[-1], len(way)))
+    if off.max() <= np.median(steps[moved]):
+        return True
     return _is_regular(steps[moved]) and (len(moved) < 2 or _is_regular(np.diff(moved).astype(np.float64)))
 
 

@@ -112,6 +112,7 @@ def test_what_also_goes_back_is_no_counter(seed: int, rows: int, slope: float, n
 def test_a_sorted_column_does_not_count_the_rows() -> None:
     assert counts_rows(np.arange(3000.0))
     assert counts_rows(np.arange(3000.0) // 50)
+    assert counts_rows(np.round(np.arange(3000.0) / 60, 2))  # hours, in which a minute is 0.01 or 0.02
     assert counts_rows(0.1 * np.arange(3000.0) + rng().normal(0, 0.005, 3000))
     for drawn in (rng().uniform(size=3000), rng().normal(size=3000), rng().integers(0, 100, 3000).astype(float)):
         assert not counts_rows(np.sort(drawn))
@@ -129,6 +130,7 @@ def test_a_sorted_column_does_not_count_the_rows() -> None:
         (["lot A"] * 40 + ["lot B"] * 30 + ["lot C"] * 30, True),
         (["run_1.csv"] * 50 + ["run_2.csv"] * 50, True),
         (["Jan"] * 20 + ["Feb"] * 40 + ["Mar"] * 40 + ["Apr"] * 40 + ["Jan"], True),  # a row out of place
+        (["January"] * 50 + ["February"] * 50, True),
         (["auto"] * 90 + ["manual"] * 10, False),  # a switch, thrown once
         (["auto"] * 40 + ["manual"] * 20 + ["auto"] * 40, False),
         (["Mon"] * 20 + ["Tue"] * 20 + ["Wed"] * 20 + ["Mon"] * 20 + ["Tue"] * 20 + ["Wed"] * 20, False),

@@ -146,6 +146,8 @@ class DataFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     time_column: str | None = None
     stamp_s: float = 0.0
     """Seconds between time stamps that several rows share; 0 where every row has its own, as in files without this."""
+    ordered: bool = False
+    """Whether neighbouring rows are so much alike that they follow each other, time stamps or not."""
 
 
 class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,26 +16,46 @@ from scipy.special import betaincinv, boxcox
 
 from ..runtime.bundle import Calibration
 from ..runtime.errors import InputError
+from .dependence import Memory, Worth
 
 Floats = NDArray[np.float64]
+
+USUAL_RATE = 0.01
+"""The false-alarm rate of a detector for which nobody asked for one, where its rows support it."""
 
 EVENT_ROWS = 10
 """In ordered data, false alarms fewer than this many rows apart (or a window, if longer) are one event."""
 
 _MIN_TAIL_ROWS, _MIN_EXCEEDANCES = 300, 30  # the tail is the top tenth; fewer points do not carry two parameters
 _BEYOND = 10  # how far past the data the tail is trusted: alpha >= 1/(10 (n+1))
+_REFUSAL_ERRORS = 2.5
+"""A rate is refused unless the rows support it with a memory so many standard errors longer than estimated: of the
+recordings whose memory shows too little by chance, hardly one is then taken."""
+
+_THRESHOLD_ERRORS = 0.5
+"""The threshold is set for a memory so much longer than estimated, or the rate were too high on average: a memory that
+is too short by chance costs more than one that is too long saves."""
+
+_REFITS = 200
+_SHARES = tuple(0.85**step for step in range(24))  # of the rate, down to a fortieth
+
+_RATES = tuple(float(f"{tenths}e{power}") for power in range(-7, -2) for tenths in range(10, 100)) + tuple(
+    hundredths / 100 for hundredths in range(10, 50)
+)
+"""Rates of two digits that may be proposed, the smallest first."""
+
 _TOP_RANKS, _BODY_KNOTS = 8, 48  # with 3 at the threshold and at most 8 in the tail: below 64
 _LARGEST = 1e30  # leaves float32 room for the tail, which reaches a few thousand times the largest score
 _SMALLEST_GAP = 2 * float(np.finfo(np.float32).tiny)  # a subnormal gap would be 0/0 where subnormals are flushed
 
 
 def dependence_rows(window: int, *, ordered: bool) -> int:
-    """For `calibrate`: within how many rows high scores are one event; 0 for rows without an order."""
+    """For `calibrate`: over how many rows at least high scores may be one event; 0 for rows without an order."""
     return max(window, EVENT_ROWS) if ordered else 0
 
 
 def min_calibration_rows(far: float) -> int:
-    """Fewest scores with which `calibrate` accepts `far`, so that a caller can refuse before it trains."""
+    """Fewest independent scores with which `calibrate` accepts `far`, so that a caller can refuse before it trains."""
     if not 0 < far < 0.5:
         raise InputError(f"false-alarm rate must be between 0 and 0.5, got {far}")
     conformal, extrapolated = (math.ceil((1 - 1e-12) / (beyond * far)) - 1 for beyond in (1, _BEYOND))
@@ -49,64 +69,131 @@ def calibrate(scores: ArrayLike, *, far: float, dependence_rows: int = 0) -> Cal
     ----------
     scores : shape (n,), of normal rows that took no part in training; in time order if dependence_rows > 0
     far : alpha, the share of normal rows that may raise an alarm, in (0, 0.5)
-    dependence_rows : 0 for exchangeable rows; for a series or overlapping windows, high scores at most so many rows
-        apart are one event. The promise on the mean then holds only nearly (the series must be stationary and long
-        against its memory), and the range is an approximation: the Beta law of `_effective_rows` independent rows,
-        too wide when dependence_rows is much larger than the real memory.
+    dependence_rows : 0 for exchangeable rows. For a series or overlapping windows, rows over which high scores may be
+        one event; the n scores then count as the fewer independent ones that they are worth at this rate
+        (`dependence.Memory`), in the threshold, its range and the p-values. The series must be stationary
 
     Raises
     ------
-    InputError : no scores, scores that are not finite, or too few of them for `far`
+    InputError : no scores, scores that are not finite, or too few of them for `far`, or worth too little
 
     >>> fitted = calibrate(np.arange(99.0), far=0.05)
     >>> fitted.threshold, fitted.method
     (94.0, 'conformal')
     """
-    in_order = _checked(scores, min_calibration_rows(far))
-    if dependence_rows < 0:
-        raise InputError(f"dependence_rows must be 0 or more, got {dependence_rows}")
+    needed = min_calibration_rows(far)
+    in_order = _checked(scores)
+    memory = _memory_of(in_order, dependence_rows)
+    if in_order.size < needed or not _supports(memory, far):
+        raise InputError(_refusal(memory, far, needed))
     ascending, n = np.sort(in_order), in_order.size
-    effective_n = _effective_rows(in_order, far, dependence_rows) if dependence_rows else float(n)
+    worth = memory.worth(far)
     tail = _fit_tail(ascending)
-    allowed = math.floor((n + 1) * far * (1 + 1e-12))  # n + 1 - k; 1000 * 0.029 falls just short of the 29 meant
-    if allowed >= 1:
-        threshold = float(ascending[n - allowed])  # s_(k)
-        low, high = realised_range(allowed / (n + 1), effective_n)
+    method: Literal["conformal", "extrapolated"] = "conformal" if _conformal(worth, far) else "extrapolated"
+    if method == "conformal":
+        # k of s_(k), counted from above, for as many rows as the scores are worth; round-off must not lose a rank
+        rows = worth.less(_THRESHOLD_ERRORS)
+        above = math.floor(((rows + 1) * far - 1) * n / rows * (1 + 1e-12) + 1e-9)
+        threshold = float(ascending[n - 1 - above])
+        low, high = _range(above / n, worth)
     else:
         if tail is None:
             raise InputError(f"too many of {n} scores are equal to extrapolate a rate below {1 / (n + 1):.2g}")
-        # Never below a score that normal data has shown already, whatever the fit says.
-        threshold = max(float(_up32(tail.quantile(far))), float(ascending[-1]))
-        low, high = _extrapolated_range(tail, far, effective_n)
-    method: Literal["conformal", "extrapolated"] = "conformal" if allowed >= 1 else "extrapolated"
-    knots, log10_p = (tuple(values.tolist()) for values in _knots(ascending, far, threshold, tail))
-    return Calibration(far, threshold, n, effective_n, low, high, method, 1 / (n + 1), knots, log10_p)
+        threshold, low, high = _extrapolated(tail, far, worth, float(ascending[-1]))
+    knots, log10_p = (tuple(values.tolist()) for values in _knots(ascending, far, threshold, tail, worth.rows))
+    resolution = 1 / (worth.rows + 1)
+    return Calibration(far, threshold, n, float(worth.rows), low, high, method, resolution, knots, log10_p)
+
+
+def supported_rate(scores: ArrayLike, *, dependence_rows: int = 0) -> float:
+    """`USUAL_RATE`, or the smallest larger rate of two digits for which `calibrate` takes these scores.
+
+    Raises InputError as `calibrate` does, and where not even 0.49 is supported.
+    """
+    memory = _memory_of(_checked(scores), dependence_rows)
+    for rate in _RATES:
+        if rate >= USUAL_RATE and memory.n >= min_calibration_rows(rate) and _supports(memory, rate):
+            return rate
+    raise InputError(
+        f"{memory.n} held-out normal scores are too few or too much alike to promise any false-alarm rate: record more"
+    )
 
 
 def realised_range(share: float, effective_n: float) -> tuple[float, float]:
     """5 % and 95 % quantile of the realised false-alarm rate of a conformal threshold.
 
     Given the calibration set it follows Beta(n+1-k, k) (Bates et al. 2023); here with the same mean (n+1-k)/(n+1),
-    which is `share`, and the spread of `effective_n` rows.
+    which is `share`, and the spread of `effective_n` rows. So many rows show no rate below 1 / (effective_n + 1): for a
+    smaller share the upper end stays where it is for that.
     """
     a = (effective_n + 1) * share
-    low, high = (float(betaincinv(a, effective_n + 1 - a, level)) for level in (0.05, 0.95))
-    return low, high
+    low = float(betaincinv(a, effective_n + 1 - a, 0.05))
+    a = max(a, 1.0)
+    return low, float(betaincinv(a, max(effective_n + 1 - a, 1e-9), 0.95))
 
 
-def _knots(ascending: Floats, far: float, threshold: float, tail: "_Tail | None") -> tuple[Floats, Floats]:
+def _memory_of(in_order: Floats, dependence_rows: int) -> Memory:
+    if dependence_rows < 0:
+        raise InputError(f"dependence_rows must be 0 or more, got {dependence_rows}")
+    return Memory.of(in_order, dependence_rows) if dependence_rows else Memory.none(in_order.size)
+
+
+def _conformal(worth: Worth, far: float) -> bool:
+    """Whether so many rows have a rank for this rate, also if they are worth less than estimated."""
+    return (worth.less(_REFUSAL_ERRORS) + 1) * far >= 1 - 1e-9
+
+
+def _supports(memory: Memory, far: float) -> bool:
+    worth = memory.worth(far)
+    rows = worth.less(_REFUSAL_ERRORS)
+    return _conformal(worth, far) or (rows >= _MIN_TAIL_ROWS and (rows + 1) * far * _BEYOND >= 1 - 1e-9)
+
+
+def _refusal(memory: Memory, far: float, needed: int) -> str:
+    """What these scores are worth, what that supports, and how much more recording would do."""
+    n, worth = memory.n, memory.worth(far)
+    rows = worth.less(_REFUSAL_ERRORS)
+    supported = next((rate for rate in _RATES if _supports(memory, rate)), None)
+    remedy = "record more" if supported is None else f"they support --far {supported:g} or more"
+    if not memory.correlation.size:
+        return f"a false-alarm rate of {far:.3g} needs {needed} normal rows for calibration, got {n}: {remedy}"
+    return (
+        f"a false-alarm rate of {far:.3g} needs {needed} independent normal rows for calibration. The {n} rows "
+        f"depend on their neighbours and are worth about {worth.rows:.0f}, {rows:.0f} with a margin for error: "
+        f"{remedy}, and a recording about {math.ceil(10 * needed / rows) / 10:g} times as long would support {far:.3g}"
+    )
+
+
+def _range(above: float, worth: Worth) -> tuple[float, float]:
+    """Realised rates of a threshold with the share `above` of the scores over it, for what the rows may be worth.
+
+    Where rows depend, those above come in runs: one independent row fewer may be there for the lower end.
+    """
+    if not worth.error:
+        return _range_of(above, worth.rows)
+    fewer, more = worth.less(1), worth.more(1.5)
+    return _range_of(max(above - 1 / worth.rows, 0), more)[0], _range_of(above, fewer)[1]
+
+
+def _range_of(above: float, rows: float) -> tuple[float, float]:
+    return realised_range((above * rows + 1) / (rows + 1), rows)
+
+
+def _knots(
+    ascending: Floats, far: float, threshold: float, tail: "_Tail | None", worth: float
+) -> tuple[Floats, Floats]:
     """Knots and log10 p, with (threshold, alpha) among them and p < alpha exactly where score > threshold.
 
     The exact p-value is a step function and alpha lies inside one step. So the neighbours of the threshold in float32
     are knots too: below it the exact p-value, above it the first float32 under log10 alpha.
     """
-    (body, body_p), (beyond, beyond_p) = _body(ascending), _beyond(ascending, tail)
+    (body, body_p), (beyond, beyond_p) = _body(ascending, worth), _beyond(ascending, tail, worth)
     scores, log10_p = np.append(body, beyond), _up32(np.log10(np.append(body_p, beyond_p)))
     before, after = _beside(threshold, -1), _beside(threshold, +1)
     at = float(_up32(np.log10(far)))
     x, y = [threshold, after], [at, float(np.nextafter(np.float32(at), np.float32(-np.inf)))]
     if threshold <= ascending[-1]:  # else the way to the threshold is extrapolated and has no step
-        x, y = [before, *x], [float(_up32(np.log10(_conformal_p(before, ascending)))), *y]
+        x, y = [before, *x], [float(_up32(np.log10(_conformal_p(before, ascending, worth)))), *y]
     lower, upper = (scores < before) & (log10_p >= at), scores > after
     knots = np.concatenate([scores[lower], x, scores[upper]])
     values = np.minimum.accumulate(np.concatenate([log10_p[lower], y, log10_p[upper]]))
@@ -114,13 +201,17 @@ def _knots(ascending: Floats, far: float, threshold: float, tail: "_Tail | None"
     return knots[distinct], values[distinct]
 
 
-def _conformal_p(score: float | Floats, ascending: Floats) -> Floats:
-    """(1 + #{s_i >= score}) / (n+1), the p-value at and just below a score (Vovk et al. 2005)."""
+def _conformal_p(score: float | Floats, ascending: Floats, worth: float) -> Floats:
+    """(1 + w #{s_i >= score} / n) / (w + 1), the p-value at and just below a score (Vovk et al. 2005, where w = n).
+
+    w is how many independent rows the scores are worth.
+    """
     n = ascending.size
-    return np.asarray((1 + n - np.searchsorted(ascending, score, side="left")) / (n + 1), np.float64)
+    count = n - np.searchsorted(ascending, score, side="left")
+    return np.where(count == n, 1.0, (1 + count * (worth / n)) / (worth + 1))  # 1 whatever the rounding
 
 
-def _body(ascending: Floats) -> tuple[Floats, Floats]:
+def _body(ascending: Floats, worth: float) -> tuple[Floats, Floats]:
     """Order statistics at ranks that thin out from the top, with the exact p: 1 at the minimum, 2/(n+1) at the top.
 
     Linear between them, log10 p is never below the exact value when all ranks are knots (n <= 48); else never below
@@ -131,21 +222,21 @@ def _body(ascending: Floats) -> tuple[Floats, Floats]:
     if n > _BODY_KNOTS:
         ranks = np.append(ranks[:_TOP_RANKS], np.rint(np.geomspace(_TOP_RANKS, n, _BODY_KNOTS - _TOP_RANKS)))
     scores = np.unique(ascending[n - ranks.astype(np.intp)])
-    return scores, _conformal_p(scores, ascending)
+    return scores, _conformal_p(scores, ascending, worth)
 
 
-def _beyond(ascending: Floats, tail: "_Tail | None") -> tuple[Floats, Floats]:
-    """Knots above the largest score: p = 1/(n+1), then by decades to 1e-9 along the tail where there is one.
+def _beyond(ascending: Floats, tail: "_Tail | None", worth: float) -> tuple[Floats, Floats]:
+    """Knots above the largest score: p = 1/(w+1), then by decades to 1e-9 along the tail where there is one.
 
-    If the largest score lies beyond the 1/(n+1) quantile of the tail, the tail is shifted to it: an outlier among the
-    normal scores then makes p-values larger, and no cliff follows it.
+    w is what the scores are worth. If the largest score lies beyond the 1/(w+1) quantile of the tail, the tail is
+    shifted to it: an outlier among the normal scores then makes p-values larger, and no cliff follows it.
     """
-    n, top = ascending.size, float(ascending[-1])
+    top = float(ascending[-1])
     if tail is None:
         room = max(top - float(np.median(ascending)), 1e-3 * abs(top), 2 * _SMALLEST_GAP)
-        return _up32([top + room]), np.array([1 / (n + 1)])
+        return _up32([top + room]), np.array([1 / (worth + 1)])
     decades = 10.0 ** -np.arange(1, 10)
-    p = np.append(1 / (n + 1), decades[decades < 1 / (n + 1)])
+    p = np.append(1 / (worth + 1), decades[decades < 1 / (worth + 1)])
     quantiles = tail.quantile(p)
     scores = _up32(quantiles + max(0.0, top - quantiles[0]))
     return scores[scores > top], p[scores > top]
@@ -192,50 +283,35 @@ def _pareto(excess: Floats, start: float, rate: float) -> _Tail:
     return _Tail(start, rate, shape, a0 * (1 - shape))
 
 
-def _extrapolated_range(tail: _Tail, far: float, rows: float) -> tuple[float, float]:
-    """5 % and 95 % quantiles of the realised rate, by parametric bootstrap: draw from the fit, fit again.
+def _extrapolated(tail: _Tail, far: float, worth: Worth, largest: float) -> tuple[float, float, float]:
+    """Threshold, and 5 % and 95 % quantiles of the realised rate, by parametric bootstrap: draw and fit again.
 
-    It knows the noise of the fit, not the error of believing in a generalised Pareto tail.
+    A threshold read off a fit is too low on average: errors of the fit that lower it raise the rate more than others
+    sink it. So it is the quantile of the lower rate that makes the mean of the bootstrap `far` (calibrated prediction:
+    Beran 1990), never below a score that normal data has shown already. The range knows the noise of the fit, not the
+    error of believing in a generalised Pareto tail.
     """
-    generator = np.random.default_rng(0)
-    thresholds = []
-    for count in np.maximum(generator.binomial(round(rows), tail.rate, size=200), 2):
+    generator, rows = np.random.default_rng(0), worth.less(1)
+    refits = []
+    for count in np.maximum(generator.binomial(round(rows), tail.rate, size=_REFITS), 2):
         excess = np.sort(tail.scale * boxcox(1 / (1 - generator.random(count)), tail.shape))
-        refit = _pareto(excess, tail.start, count / rows)
-        thresholds.append(max(float(refit.quantile(far)), tail.start + excess[-1]))
-    low, high = np.quantile(tail.rate_above(np.array(thresholds)), (0.05, 0.95))
-    return float(low), float(high)
+        refits.append((_pareto(excess, tail.start, count / rows), tail.start + float(excess[-1])))
+
+    def realised(asked: float) -> Floats:
+        return tail.rate_above(np.array([max(float(fit.quantile(asked)), top) for fit, top in refits]))
+
+    asked = next((far * share for share in _SHARES if realised(far * share).mean() <= far), far * _SHARES[-1])
+    low, high = np.quantile(realised(asked), (0.02, 0.95))
+    return max(float(_up32(tail.quantile(asked))), largest), float(low), float(high)
 
 
-def _effective_rows(in_order: Floats, far: float, run: int) -> float:
-    """How many independent rows would let the realised rate vary as much: n E[K] / E[K^2].
-
-    K is the size of a cluster of scores over a high quantile, which ends when `run` rows in a row are not over it
-    (runs estimator: Smith and Weissman 1994; background in Ferro and Segers 2003). Clusters come like a Poisson
-    process, so the variance of the count is E[K^2] / E[K] times the independent one. The extremal index alone, 1/E[K],
-    leaves out that sizes vary: on AR(1) scores (coefficient 0.97, 5000 rows, run 20, alpha 0.05) its 90 % range held
-    the realised rate in 69 % of draws, this one in 89 %.
-    """
-    level = np.quantile(in_order, 1 - max(far, 0.05), method="lower")
-    over = np.flatnonzero(in_order > level)
-    if over.size == 0:  # ties at the top hide the clusters: assume that each fills a run
-        return max(1.0, in_order.size / (run + 1))
-    starts = np.insert(np.flatnonzero(np.diff(over) > run) + 1, 0, 0)
-    sizes = np.diff(np.append(starts, over.size))
-    return float(in_order.size * sizes.mean() / np.square(sizes).mean())
-
-
-def _checked(scores: ArrayLike, needed: int) -> Floats:
+def _checked(scores: ArrayLike) -> Floats:
     values = np.asarray(scores, np.float64)
     if values.ndim != 1 or values.size == 0:
         raise InputError(f"calibration needs a list of held-out normal scores, got shape {values.shape}")
     n, unusable = values.size, int(np.count_nonzero(~(np.abs(values) < _LARGEST)))
     if unusable:
         raise InputError(f"{unusable} of {n} calibration scores are not finite (or beyond {_LARGEST:g})")
-    if n < needed:
-        smallest = 1 / (n + 1) / (_BEYOND if n >= _MIN_TAIL_ROWS else 1)
-        remedy = f"{n} rows support a rate of {smallest:.2g} or more" if smallest < 0.5 else "give more rows"
-        raise InputError(f"this false-alarm rate needs {needed} normal rows for calibration, got {n}: {remedy}")
     return _up32(values)
 
 

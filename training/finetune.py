@@ -148,7 +148,7 @@ def _of_data(detector: Detector, fit: Fit, path: Path, form: TableFormat) -> Nor
 def _held_out(bundle: Bundle, path: Path, form: TableFormat) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The training recording and the newest rows of the inputs that training kept for calibration."""
     table = load_table(path, Selection(columns=bundle.names, time_column=bundle.data.time_column), form)
-    seed, ordered = int(str(bundle.settings["seed"])), is_ordered(bundle.kind, bundle.data.time_column)
+    seed, ordered = int(str(bundle.settings["seed"])), is_ordered(bundle.kind, bundle.data)
     starts = split(table, window=bundle.window, stride=bundle.stride, ordered=ordered, seed=seed).calibration
     if len(starts) != bundle.data.calibration:
         raise InputError(
@@ -236,4 +236,4 @@ def _facts(old: Bundle, fit: Fit, labels: Path, source: Path) -> Finetuning:
 
 def event_rows(bundle: Bundle) -> int:
     """Rows at most so many apart are one event; 0 for rows without an order."""
-    return dependence_rows(bundle.window, ordered=is_ordered(bundle.kind, bundle.data.time_column))
+    return dependence_rows(bundle.window, ordered=is_ordered(bundle.kind, bundle.data))

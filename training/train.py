@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..runtime.bundle import Calibration
 from ..runtime.commands.terminal import leads
 from ..runtime.describe import describe_calibration
+from ..runtime.errors import InputError
 from ..runtime.rows.csv_text import TableFormat
-from .calibration import calibrate, dependence_rows, min_calibration_rows
+from .calibration import USUAL_RATE, calibrate, dependence_rows, min_calibration_rows, supported_rate
 from .data.inputs import describe_sizes, load, refuse_too_few
 from .data.loading import Selection, Table
+from .data.order import settle_kind
 from .data.split import Split, is_ordered, split
 from .export.files import Exported, Files, claimed
-from .settings.config import TrainConfig
+from .settings.config import TrainConfig, configure
 from .settings.rates import parse_far
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
 
     from .fitting.fit import Epoch
     from .fitting.world import World
@@ -33,22 +37,23 @@ if TYPE_CHECKING:
 
 
 class Plan(NamedTuple):
-    """What a run learns from, and the rate that it promises."""
+    """What a run learns from and how, and the rate that it promises, None where nobody asked for one."""
 
+    config: TrainConfig
     table: Table
     parts: Split
     ordered: bool
-    far: float
+    far: float | None
 
 
 def train(
     data: Path,
     out: Path,
-    config: TrainConfig,
+    settings: TrainConfig | Mapping[str, Any],
     *,
     selection: Selection,
     form: TableFormat,
-    far: str = "0.01",
+    far: str | None = None,
     rate_hz: float | None = None,
     device: str = "auto",
     licence: str = "",
@@ -65,7 +70,9 @@ def train(
     Parameters
     ----------
     data : CSV of normal rows, or for kind "images" a folder
-    far : promised false-alarm rate, per row ("0.01", "1%") or per time ("1/day")
+    settings : of the run; a mapping as `configure` takes it may leave kind and window to the data (`settle_kind`)
+    far : promised false-alarm rate, per row ("0.01", "1%") or per time ("1/day"); None takes `USUAL_RATE`, or the
+        rate that the calibration rows support where that is larger
     rate_hz : rows per second, for rates per time; taken from the time stamps when None
     overridable : whether threshold, p-value table and noise are inputs of the scorer, with defaults
     out, force, resume : where it is written, NAME.onnx, and with what there is already; see `files.claimed`
@@ -77,14 +84,14 @@ def train(
     if not leads():
         say, report = _silent, _silent
     with claimed(out, force=force, resume=resume, say=say) as (files, checkpoint, goes_on):
-        plan = _plan(data, config, selection, form, far=far, rate_hz=rate_hz, say=say)
+        plan = _plan(data, settings, selection, form, far=far, rate_hz=rate_hz, say=say)
         where, world = _meet(device)
-        model = _build(plan, config, selection, say)
-        identity = _fingerprint(plan.table, config, selection, form, world)
+        model = _build(plan, selection, say)
+        identity = _fingerprint(plan, selection, form, world)
         history = _fit(model.to(where), plan, checkpoint, identity, world=world, resume=goes_on, report=report)
         made = None
         if not world.rank:
-            say_how_it_ended(history, config, say)
+            say_how_it_ended(history, plan.config, say)
             model = model.cpu().eval()
             made = _export(model, plan, history, files, licence=licence, overridable=overridable, say=say)
             checkpoint.unlink(missing_ok=True)
@@ -100,12 +107,12 @@ def _meet(device: str) -> tuple[torch.device, World]:
     return where, join_world(where)
 
 
-def _build(plan: Plan, config: TrainConfig, selection: Selection, say: Callable[[str], None]) -> Autoencoder:
+def _build(plan: Plan, selection: Selection, say: Callable[[str], None]) -> Autoencoder:
     """The network, before it has learnt anything."""
     from .model.building import build
 
-    model, notes = build(plan.table, plan.parts, config, selection)
-    for note in (*notes, describe_sizes(plan.table, plan.parts, config, ordered=plan.ordered)):
+    model, notes = build(plan.table, plan.parts, plan.config, selection)
+    for note in (*notes, describe_sizes(plan.table, plan.parts, plan.config, ordered=plan.ordered)):
         say(note)
     return model
 
@@ -116,27 +123,31 @@ def _silent(_: object) -> None:
 
 def _plan(
     data: Path,
-    config: TrainConfig,
+    settings: TrainConfig | Mapping[str, Any],
     selection: Selection,
     form: TableFormat,
     *,
-    far: str,
+    far: str | None,
     rate_hz: float | None,
     say: Callable[[str], None],
 ) -> Plan:
     """Loads and splits the data; refuses what cannot keep the promise before anything is trained."""
-    table = load(data, config, selection, form)
-    for note in table.notes:
+    first = settings if isinstance(settings, TrainConfig) else configure({"kind": "windows", **settings})
+    table = load(data, first, selection, form)
+    config, framed = settle_kind(settings, table)
+    for note in (*table.notes, *([framed] if framed else [])):
         say(note)
-    ordered = is_ordered(config.kind, table.time_column)
+    ordered = is_ordered(config.kind, table)
     parts = split(table, window=config.window, stride=config.stride, ordered=ordered, seed=config.seed)
-    alpha = parse_far(far, rate_hz=rate_hz or (1 / table.period_s if table.period_s else None))
-    refuse_too_few(parts, len(table.values), config, far=alpha, needed=min_calibration_rows(alpha))
-    return Plan(table, parts, ordered, alpha)
+    rows_hz = rate_hz or (1 / table.period_s if table.period_s else None)
+    alpha = None if far is None else parse_far(far, rate_hz=rows_hz)
+    refuse_too_few(parts, len(table.values), config, far=alpha, needed=min_calibration_rows(alpha) if alpha else 2)
+    return Plan(config, table, parts, ordered, alpha)
 
 
-def _fingerprint(table: Table, config: TrainConfig, selection: Selection, form: TableFormat, world: World) -> str:
+def _fingerprint(plan: Plan, selection: Selection, form: TableFormat, world: World) -> str:
     """What a checkpoint is of: data and settings."""
+    table, config = plan.table, plan.config
     treatments = dict(selection.treatments) | {str(selection.class_column): "class"}
     identity = [table.sha256, table.names, table.time_column, treatments, asdict(form), asdict(config), world.size]
     return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -198,21 +209,20 @@ def _export(
     from .model.building import price_departures, scores_along, settle, without_class
     from .model.unknown_class import UnknownClass
 
-    table, parts, config = plan.table, plan.parts, model.config
+    table, parts, config = plan.table, plan.parts, plan.config
     settle(model, table.values, parts)
-    scores = np.concatenate(list(scores_along(model, table.values, parts.calibration)))
-    run = dependence_rows(config.window, ordered=plan.ordered)
-    calibration = calibrate(scores, far=plan.far, dependence_rows=run)
-    if model.expansion.classes:
-        unknown = np.concatenate(list(scores_along(model, without_class(model, table.values), parts.calibration)))
-        model.unknown_class = UnknownClass(calibrate(unknown, far=plan.far, dependence_rows=run), calibration)
+    inputs = [table.values, *([without_class(model, table.values)] if model.expansion.classes else [])]
+    scores = [np.concatenate(list(scores_along(model, values, parts.calibration))) for values in inputs]
+    calibration, *unknown = _calibrate(scores, plan, say)
+    if unknown:
+        model.unknown_class = UnknownClass(unknown[0], calibration)
     say(describe_calibration(calibration))
-    price_departures(model, scores, calibration)
+    price_departures(model, scores[0], calibration)
     made = assemble(
         model,
         table,
         parts,
-        scores=scores,
+        scores=scores[0],
         calibration=calibration,
         history=history,
         files=files,
@@ -224,3 +234,22 @@ def _export(
         say(f"active latent dimensions: {bundle.active_units} of {config.latent}")
     say(f"parity with ONNX Runtime: scores within {bundle.parity.max_relative_error:.1e}, no verdict flips")
     return made
+
+
+def _calibrate(scores: list[NDArray[np.float32]], plan: Plan, say: Callable[[str], None]) -> list[Calibration]:
+    """One for each kind of scores, for the rate that was asked for or the smallest that all their rows support."""
+    run = dependence_rows(plan.config.window, ordered=plan.ordered)
+    if plan.far is not None:
+        try:
+            return [calibrate(each, far=plan.far, dependence_rows=run) for each in scores]
+        except InputError as error:
+            raise InputError(
+                f"{error}. The training is kept: the same command with --resume and another --far goes on from it"
+            ) from None
+    far = max(supported_rate(each, dependence_rows=run) for each in scores)
+    if far > USUAL_RATE:
+        say(
+            f"no --far was asked for: {far:g} is the smallest rate that these calibration rows support; "
+            f"record more for the usual {USUAL_RATE:g}"
+        )
+    return [calibrate(each, far=far, dependence_rows=run) for each in scores]

@@ -36,10 +36,10 @@ def column_names(_ctx: click.Context, _parameter: click.Parameter, value: str | 
 @click.option(
     "--kind",
     type=click.Choice(["rows", "windows", "images"]),
-    help="Rows on their own, windows of successive rows scored at the newest, or images.  [default: rows, or images "
-    "when DATA is a folder]",
+    help="Rows on their own, windows of successive rows scored at the newest, or images.  [default: windows where rows "
+    "follow each other in time, else rows; images when DATA is a folder]",
 )
-@click.option("--window", type=click.IntRange(2), help="Rows in a window.  [default: 16 with --kind windows]")
+@click.option("--window", type=click.IntRange(2), help="Rows in a window.  [default: from the data]")
 @click.option("--stride", type=click.IntRange(1), help="Rows between the starts of training windows.  [default: 1]")
 @click.option("--recipe", help="Family of autoencoder; 'vae-detect recipes' lists them.  [default: ensemble]")
 @click.option(
@@ -74,7 +74,8 @@ def column_names(_ctx: click.Context, _parameter: click.Parameter, value: str | 
 @click.option("--class-column", metavar="NAME", help="The class of each row, for recipe cvae.")
 @click.option("--time-column", metavar="NAME", help="The time stamps.  [default: recognised by name or content]")
 @click.option(
-    "--far", default="0.01", show_default=True, help="Promised false-alarm rate: 0.001 or 0.1% of rows, or 1/day."
+    "--far",
+    help="Promised false-alarm rate: 0.001 or 0.1% of rows, or 1/day.  [default: 0.01, or what the rows support]",
 )
 @click.option("--rate", metavar="RATE", help="Rows per time, like 10Hz or 1/min, for --far 1/day without time stamps.")
 @click.option(
@@ -127,7 +128,7 @@ def train(
     settings.update({name: value for name, value in flags.items() if value is not None})
     if data.is_dir():
         settings.setdefault("kind", "images")
-    chosen = configure(settings)
+    chosen = configure({"kind": "windows", **settings})  # for what is wrong whatever the data
     options |= {"rate_hz": parse_rate(rate) if rate else None, "form": table_form(delimiter, decimal, no_header)}
     with needs("train"):  # after the settings: wrong ones need not wait for torch, which takes seconds to import
         from ..data.columns import parse_treatments
@@ -136,7 +137,7 @@ def train(
 
         selection = Selection(columns, exclude, time_column, class_column, parse_treatments(treat))
         with _progress(chosen.epochs) as (talk, report):
-            made = run(data, options.pop("out"), chosen, selection=selection, say=talk, report=report, **options)
+            made = run(data, options.pop("out"), settings, selection=selection, say=talk, report=report, **options)
     if made is not None:
         print_made(made.files, made.bundle, as_json=as_json)
 

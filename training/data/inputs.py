@@ -10,6 +10,7 @@ from ...runtime.rows.csv_text import TableFormat
 from ..settings.config import TrainConfig
 from .images import load_images
 from .loading import Selection, Table, load_table
+from .order import is_evident
 from .split import Split
 
 
@@ -38,7 +39,8 @@ def load(data: Path, config: TrainConfig, selection: Selection, form: TableForma
         raise InputError(f"recipe {config.recipe} needs the class of each row: name its column with --class-column")
     if not wants_class and selection.class_column is not None:
         raise InputError(f"--class-column is for recipe cvae, this is {config.recipe}")
-    return load_table(data, selection, form, numbers_only=config.ingredients.training == "contrastive-divergence")
+    table = load_table(data, selection, form, numbers_only=config.ingredients.training == "contrastive-divergence")
+    return table._replace(ordered=is_evident(table.values, table.segment))
 
 
 def _refuse_selection(selection: Selection) -> None:
@@ -49,12 +51,12 @@ def _refuse_selection(selection: Selection) -> None:
             raise InputError(f"--{option} is for tables; images have no columns")
 
 
-def refuse_too_few(parts: Split, rows: int, config: TrainConfig, *, far: float, needed: int) -> None:
+def refuse_too_few(parts: Split, rows: int, config: TrainConfig, *, far: float | None, needed: int) -> None:
     """Refuses a split of so many rows when a part is empty, or calibration has fewer than `needed` for this rate."""
     what, unit = _inputs_text(config), "images" if config.kind == "images" else "rows"
     if not len(parts.train) or not len(parts.validation) or len(parts.calibration) < 2:
         raise InputError(f"{rows} usable {unit} are too few to split into training, validation and calibration {what}")
-    if len(parts.calibration) < needed:
+    if far is not None and len(parts.calibration) < needed:
         lowest = 1 / (len(parts.calibration) + 1)
         step = 10.0 ** (math.floor(math.log10(lowest)) - 1)  # rounded up, or it would be refused in its turn
         raise InputError(
@@ -74,7 +76,7 @@ def describe_sizes(table: Table, parts: Split, config: TrainConfig, *, ordered: 
         + (
             "in blocks along the recording"
             if ordered
-            else "shuffled" + ", since there are no time stamps" * (not image)
+            else "shuffled" + ", since nothing says that they follow each other" * (not image)
         )
     )
 

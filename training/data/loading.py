@@ -54,7 +54,8 @@ class Table(NamedTuple):
     numbers the stretches of rows that follow each other without a bad row or a jump in time; `period_s` is the time
     from row to row, None without time stamps; `notes` say what was done to the columns and rows, for the user; `texts`
     are those of the columns that hold text; `stamp_s` is the time between stamps that several rows share, else 0;
-    `classes` are the folders of the images and `class_of` each image's.
+    `classes` are the folders of the images and `class_of` each image's;
+    `ordered` says that neighbouring rows are so much alike that they follow each other, time stamps or not.
     """
 
     values: NDArray[np.float32] | NDArray[np.uint8]
@@ -69,6 +70,7 @@ class Table(NamedTuple):
     image: Image | None = None
     classes: tuple[str, ...] = ()
     class_of: NDArray[np.int64] | None = None
+    ordered: bool = False
 
 
 def load_table(path: Path, selection: Selection, form: TableFormat, *, numbers_only: bool = False) -> Table:

@@ -10,8 +10,9 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-from ...runtime.bundle import Kind
+from ...runtime.bundle import DataFacts, Kind
 from .loading import Table
+from .order import memory_rows
 
 SHARES = {"calibration": 0.2, "validation": 0.1, "train": 0.7}
 """Share of the inputs that each part of the split gets, in the order in which they follow each other in time."""
@@ -22,6 +23,10 @@ with one cut, slow drift (the day, the season) would all land in the calibration
 
 _LEAST_WITH_GAP = 4
 """Windows in the validation part of a block from which on there is a gap between the parts."""
+
+
+_FURTHER = 0.25
+"""Share of the calibration rows of a block that may be given up for a distance from what was learnt."""
 
 
 class Split(NamedTuple):
@@ -36,9 +41,10 @@ def split(table: Table, *, window: int, stride: int, ordered: bool, seed: int) -
     """Inputs for training, validation and calibration. None of calibration shares a row with another part.
 
     Ordered data is split in blocks, with a gap of one window between the parts where blocks are long enough, since
-    neighbours are alike and would make validation and calibration too easy. The last block ends in its training part,
-    since what will be scored is most like what was recorded last, and every other block is turned round: blocks of
-    whole days would else be calibrated by the same hours of each. Other rows are shuffled.
+    neighbours are alike and would make validation and calibration too easy. Calibration keeps further off, by the rows
+    over which the columns stay alike (`memory_rows`) up to `_FURTHER` of its rows in the block. The last block ends in
+    its training part, since what will be scored is most like what was recorded last, and every other block is turned
+    round: blocks of whole days would else be calibrated by the same hours of each. Other rows are shuffled.
     """
     rows = len(table.values)
     if not ordered:
@@ -49,6 +55,7 @@ def split(table: Table, *, window: int, stride: int, ordered: bool, seed: int) -
     edges = np.linspace(0, rows, blocks + 1).astype(int)
     cuts = np.cumsum([0.0, *SHARES.values()])
     gap = window if SHARES["validation"] * rows / blocks >= _LEAST_WITH_GAP * window else 0
+    further = min(memory_rows(table.values), int(_FURTHER * SHARES["calibration"] * rows / blocks))
     parts: dict[str, list[NDArray[np.int64]]] = {name: [] for name in SHARES}
     for number, (low, high) in enumerate(pairwise(edges), start=1):
         turned = (blocks - number) % 2 == 1
@@ -58,7 +65,8 @@ def split(table: Table, *, window: int, stride: int, ordered: bool, seed: int) -
             # a tenth of a short recording may hold no window, and nothing is promised from it.
             reach = window - 1 if name == "validation" and not gap else 0
             first, last = (max(begin - reach, low), end) if turned else (begin, min(end + reach, high))
-            parts[name].append(np.arange(first, last - window - gap + 1))
+            off = further if name == "calibration" else 0
+            parts[name].append(np.arange(first + off * turned, last - window - gap + 1 - off * (not turned)))
     found = {name: _unbroken(np.concatenate(part), table.segment, window) for name, part in parts.items()}
     return Split(found["train"][::stride], found["validation"], found["calibration"])
 
@@ -77,6 +85,6 @@ def covered_rows(starts: NDArray[np.int64], window: int) -> NDArray[np.int64]:
     return np.flatnonzero(touched)
 
 
-def is_ordered(kind: Kind, time_column: str | None) -> bool:
+def is_ordered(kind: Kind, data: Table | DataFacts) -> bool:
     """Whether the inputs follow each other in time."""
-    return kind == "windows" or time_column is not None
+    return kind == "windows" or data.time_column is not None or data.ordered

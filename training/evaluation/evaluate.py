@@ -65,7 +65,7 @@ def evaluate(
         when the labels are missing, not 0 and 1, of another length, or all the same; when `point_adjusted` is asked of
         data without an order, or the report cannot be written
     """
-    if point_adjusted and not is_ordered(detector.bundle.kind, detector.bundle.data.time_column):
+    if point_adjusted and not is_ordered(detector.bundle.kind, detector.bundle.data):
         raise InputError(
             f"point-adjusted figures are for events of ordered data, and this model scores {detector.bundle.kind} "
             "without an order: windows, or rows trained with time stamps, have one"
@@ -92,7 +92,7 @@ def judge(
     truth, alarm = labelled.truth[kept], labelled.alarm[kept]
     random = np.random.default_rng(0).random(len(labelled.truth))
     scores: dict[str, NDArray[Any]] = {"detector": labelled.score, "z_score": labelled.z_score, "random": random}
-    ordered = is_ordered(bundle.kind, bundle.data.time_column)
+    ordered = is_ordered(bundle.kind, bundle.data)
     buffer_rows = default_buffer(labelled.truth) if ordered else None
     rankings = {name: _rank(labelled, score, buffer_rows) for name, score in scores.items()}
     return Evaluation(

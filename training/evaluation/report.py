@@ -227,7 +227,7 @@ def _calibration(bundle: Bundle, labelled: Labelled) -> Figure:
 
 
 def _is_ordered(bundle: Bundle) -> bool:
-    return is_ordered(bundle.kind, bundle.data.time_column)
+    return is_ordered(bundle.kind, bundle.data)
 
 
 def _offenders(detector: Detector, labelled: Labelled) -> list[Offenders]:

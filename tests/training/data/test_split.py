@@ -149,5 +149,7 @@ def test_windows_end_at_their_newest_row() -> None:
 
 
 def test_windows_and_rows_with_time_stamps_have_an_order() -> None:
-    assert [is_ordered("rows", None), is_ordered("images", None)] == [False, False]
-    assert [is_ordered("rows", "time"), is_ordered("windows", None)] == [True, True]
+    plain = numbered(3)
+    assert [is_ordered("rows", plain), is_ordered("images", plain)] == [False, False]
+    stamped, alike = plain._replace(time_column="time"), plain._replace(ordered=True)
+    assert [is_ordered("rows", stamped), is_ordered("rows", alike), is_ordered("windows", plain)] == [True] * 3

@@ -1,0 +1,134 @@
+"""Whether the rows of a table follow each other in time, and the windows in which they are then looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.stats import rankdata
+
+from ..settings.config import TrainConfig, configure
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .loading import Table
+
+_EVIDENT = 0.8
+"""Rank correlation of neighbouring rows, median of the columns, from which on their order is evident. Tables that lie
+sorted by some property reach 0.6."""
+
+_LEAST_ROWS = 50
+"""Rows from which on such a correlation says something."""
+
+_USUAL, _SHORT, _LONGEST = 16, 8, 64
+"""Rows of a window: in general, for rows that forget at once, and at most."""
+
+_PEAK = 0.3
+"""Autocorrelation of what recurs, and how far it rises over the lags before."""
+
+_WINDOWS = 40
+"""Times that a window fits into the recording, at least."""
+
+_LOOKED_AT = 50_000
+"""Rows from whose autocorrelation the window comes."""
+
+
+def is_evident(values: NDArray[Any], segment: NDArray[np.int64]) -> bool:
+    """Whether neighbouring rows of (rows, columns) are so much alike that they must follow each other in time.
+
+    The median over the columns that vary of the rank correlation of successive rows (Spearman) is `_EVIDENT` or more.
+    """
+    if len(values) < _LEAST_ROWS:
+        return False
+    values, segment = values[:_LOOKED_AT], segment[:_LOOKED_AT]
+    ranks = [z for z in map(_standard_ranks, values.T) if z is not None]
+    follows = segment[1:] == segment[:-1]
+    if not ranks or not follows.any():
+        return False
+    return float(np.median([(z[1:] * z[:-1])[follows].mean() for z in ranks])) >= _EVIDENT
+
+
+def settle_kind(settings: TrainConfig | Mapping[str, Any], table: Table) -> tuple[TrainConfig, str]:
+    """The settings of a run on this table, with kind and window where they name none, and a line on that ("" if not).
+
+    Rows that follow each other are looked at in windows, the others each on its own. Raises what `configure` raises.
+    """
+    if isinstance(settings, TrainConfig):
+        return settings, ""
+    if "kind" in settings:
+        return configure(settings), ""
+    if "window" in settings:
+        return configure({**settings, "kind": "windows"}), ""
+    if table.time_column is None and not table.ordered:
+        return configure({**settings, "kind": "rows"}), ""
+    window, why = choose_window(table.values, table.names)
+    order = f"time stamps in {table.time_column!r}" if table.time_column else "neighbouring rows are alike"
+    if not window:
+        return configure({**settings, "kind": "rows"}), f"rows, each on its own, though {order}: {why}"
+    line = f"windows of {window} rows ({order}; {why}); --kind rows or --window N for something else"
+    return configure({**settings, "kind": "windows", "window": window}), line
+
+
+def choose_window(values: NDArray[Any], names: Sequence[str]) -> tuple[int, str]:
+    """Rows of a window for a recording (rows, columns), a power of two, and why; 0 where there are too few rows.
+
+    Two periods of the slowest thing that recurs within half the longest window, so that a window always holds a whole
+    one and its absence shows; else `_USUAL`, or `_SHORT` for rows that forget at once.
+    """
+    most = len(values) // _WINDOWS
+    if most < 2:
+        return 0, f"{len(values)} rows are too few for windows"
+    known = [(name, r) for name, r in zip(names, _autocorrelations(values), strict=True) if r.size]
+    periods = [(period, name) for name, r in known if (period := _period(r))]
+    if periods:
+        period, name = max(periods)
+        wanted, why = 1 << (2 * period - 1).bit_length(), f"{name!r} recurs every {period} rows"
+    else:
+        alike = memory_rows(values)
+        wanted = _SHORT if alike < _SHORT // 2 else _USUAL
+        more = " or more" if alike > _LONGEST // 2 else ""
+        why = f"columns stay alike for {alike}{more} rows" if alike > 1 else "columns forget at once"
+    window = min(max(wanted, _SHORT), _LONGEST)
+    if window > most:
+        return 1 << (most.bit_length() - 1), f"{len(values)} rows hold no longer ones {_WINDOWS} times"
+    return window, why
+
+
+def memory_rows(values: NDArray[Any]) -> int:
+    """Lag at which the autocorrelation of the columns falls below 1/e, their median, at most half the longest window.
+
+    Of (rows, columns) in time order; 1 where all columns are constant.
+    """
+    lags = [int(np.argmax(np.append(r, 0) < 1 / np.e)) for r in _autocorrelations(values) if r.size]
+    return int(np.median(lags)) if lags else 1
+
+
+def _autocorrelations(values: NDArray[Any]) -> list[NDArray[np.float64]]:
+    return [_autocorrelation(column) for column in values[:_LOOKED_AT].T]
+
+
+def _period(r: NDArray[np.float64]) -> int:
+    """The shortest lag at which an autocorrelation (from lag 0) has nearly its highest peak; 0 without one."""
+    lags = np.arange(2, r.size - 1)
+    peaks = lags[(r[lags] >= r[lags - 1]) & (r[lags] > r[lags + 1]) & (r[lags] >= _PEAK)]
+    peaks = np.array([lag for lag in peaks if r[lag] - r[:lag].min() >= _PEAK and lag > 2], np.int64)
+    return int(peaks[r[peaks] >= 0.9 * r[peaks].max()][0]) if peaks.size else 0
+
+
+def _standard_ranks(column: NDArray[Any]) -> NDArray[np.float64] | None:
+    """Ranks of a column with mean 0 and variance 1; None of one that is constant."""
+    ranks = np.asarray(rankdata(column), np.float64)
+    spread = ranks.std()
+    return (ranks - ranks.mean()) / spread if spread > 0 else None
+
+
+def _autocorrelation(column: NDArray[Any]) -> NDArray[np.float64]:
+    """Of the ranks, lags 0 to half the longest window and two more; empty for a constant."""
+    z = _standard_ranks(column)
+    if z is None:
+        return np.empty(0)
+    spectrum = np.fft.rfft(z, 2 * len(z))
+    sums = np.fft.irfft(spectrum * np.conj(spectrum))[: _LONGEST // 2 + 2]
+    return np.asarray(sums / sums[0], np.float64)

@@ -125,10 +125,12 @@ def _standard_ranks(column: NDArray[Any]) -> NDArray[np.float64] | None:
 
 
 def _autocorrelation(column: NDArray[Any]) -> NDArray[np.float64]:
-    """Of the ranks, lags 0 to half the longest window and two more; empty for a constant."""
-    z = _standard_ranks(column)
-    if z is None:
+    """Of the values, clipped to 5 deviations; lags 0 to half the longest window and two more; empty of a constant."""
+    z = column.astype(np.float64) - column.mean(dtype=np.float64)
+    spread = z.std()
+    if not spread:
         return np.empty(0)
+    z = np.clip(z, -5 * spread, 5 * spread)
     spectrum = np.fft.rfft(z, 2 * len(z))
     sums = np.fft.irfft(spectrum * np.conj(spectrum))[: _LONGEST // 2 + 2]
     return np.asarray(sums / sums[0], np.float64)

@@ -55,7 +55,7 @@ def split(table: Table, *, window: int, stride: int, ordered: bool, seed: int) -
     edges = np.linspace(0, rows, blocks + 1).astype(int)
     cuts = np.cumsum([0.0, *SHARES.values()])
     gap = window if SHARES["validation"] * rows / blocks >= _LEAST_WITH_GAP * window else 0
-    further = min(memory_rows(table.values), int(_FURTHER * SHARES["calibration"] * rows / blocks))
+    further = min(memory_rows(table.values) - 1, int(_FURTHER * SHARES["calibration"] * rows / blocks))
     parts: dict[str, list[NDArray[np.int64]]] = {name: [] for name in SHARES}
     for number, (low, high) in enumerate(pairwise(edges), start=1):
         turned = (blocks - number) % 2 == 1

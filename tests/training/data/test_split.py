@@ -21,8 +21,8 @@ def table(values: NDArray[np.float32], segment: NDArray[np.int64] | None = None)
 
 
 def numbered(rows: int, segment: NDArray[np.int64] | None = None) -> Table:
-    """One column that counts the rows."""
-    return table(np.arange(rows, dtype=np.float32)[:, None], segment)
+    """One column whose rows do not stay alike."""
+    return table(np.arange(rows, dtype=np.float32)[:, None] % 2, segment)
 
 
 # --- statistics ------------------------------------------------------------------------------------------------------
@@ -77,6 +77,20 @@ def test_a_long_recording_has_gaps_of_a_window_between_its_parts() -> None:
     turned = [[*range(67)], [*range(70, 77)], [*range(80, 97)]]
     assert [part[part >= 900].tolist() for part in parts] == last
     assert [part[part < 100].tolist() for part in parts] == turned
+
+
+def test_calibration_keeps_off_by_the_rows_that_stay_alike() -> None:
+    # Three rows each are alike: r(1) = 2/3, r(2) = 1/3, so the memory is 2 rows and one more row stays free.
+    stairs = np.repeat(np.random.default_rng(0).normal(size=400), 3).astype(np.float32)[:, None]
+    near = split(numbered(1200), window=1, stride=1, ordered=True, seed=0)
+    off = split(table(stairs), window=1, stride=1, ordered=True, seed=0)
+    assert off.train.tolist() == near.train.tolist()
+    assert len(near.calibration) - len(off.calibration) == 10  # of every block
+    # A column that only rises stays alike for longer than there is room: a quarter of the 24 rows is given up.
+    rising = split(table(np.arange(1200, dtype=np.float32)[:, None]), window=1, stride=1, ordered=True, seed=0)
+    assert len(near.calibration) - len(rising.calibration) == 10 * 6
+    gaps = np.diff(np.sort(np.concatenate([rising.validation, rising.calibration])))
+    assert set(gaps[gaps > 1].tolist()) >= {1 + 1 + 6}
 
 
 RECORDINGS = st.integers(1, 600)

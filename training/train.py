@@ -71,8 +71,7 @@ def train(
     ----------
     data : CSV of normal rows, or for kind "images" a folder
     settings : of the run; a mapping as `configure` takes it may leave kind and window to the data (`settle_kind`)
-    far : promised false-alarm rate, per row ("0.01", "1%") or per time ("1/day"); None takes `USUAL_RATE`, or the
-        rate that the calibration rows support where that is larger
+    far : promised false-alarm rate, per row ("0.01", "1%") or per time ("1/day"); None takes what `supported_rate` says
     rate_hz : rows per second, for rates per time; taken from the time stamps when None
     overridable : whether threshold, p-value table and noise are inputs of the scorer, with defaults
     out, force, resume : where it is written, NAME.onnx, and with what there is already; see `files.claimed`

@@ -154,7 +154,7 @@ def _refusal(memory: Memory, far: float, needed: int) -> str:
     n, worth = memory.n, memory.worth(far)
     rows = worth.less(_REFUSAL_ERRORS)
     supported = next((rate for rate in _RATES if _supports(memory, rate)), None)
-    remedy = "record more" if supported is None else f"they support --far {supported:g} or more"
+    remedy = "record more" if supported is None else f"they support {supported:g} or more"
     if not memory.correlation.size:
         return f"a false-alarm rate of {far:.3g} needs {needed} normal rows for calibration, got {n}: {remedy}"
     return (

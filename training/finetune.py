@@ -172,7 +172,13 @@ def _calibrate(bundle: Bundle, normal: Normal, data: Path | None) -> Calibration
             f"{normal.source}: {found} {what}, and the promised false-alarm rate of {far:.3g} takes {needed} to set "
             f"the new threshold; {remedy}"
         )
-    return calibrate(normal.scores, far=far, dependence_rows=event_rows(bundle))
+    try:
+        return calibrate(normal.scores, far=far, dependence_rows=event_rows(bundle))
+    except InputError as error:
+        raise InputError(
+            f"{normal.source}: {error}. Give a longer one with --data, or fine-tune a model that promises no less than "
+            "these rows support"
+        ) from None
 
 
 def _export(

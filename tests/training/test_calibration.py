@@ -345,9 +345,9 @@ def test_fewest_rows(far: float, rows: int) -> None:
 
 
 def test_refusal_names_what_the_rows_support() -> None:
-    with pytest.raises(InputError, match=r"needs 300 .* got 99: they support --far 0\.01 or more"):
+    with pytest.raises(InputError, match=r"needs 300 .* got 99: they support 0\.01 or more"):
         calibrate(np.arange(99.0), far=0.001)
-    with pytest.raises(InputError, match=r"needs 9999 .* got 999: they support --far 0\.0001 or more"):
+    with pytest.raises(InputError, match=r"needs 9999 .* got 999: they support 0\.0001 or more"):
         calibrate(np.arange(999.0), far=1e-5)
     assert calibrate(np.arange(999.0), far=1e-4).method == "extrapolated"
 

@@ -57,12 +57,29 @@ class Day(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def model(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small detector of `normal_csv`."""
-    out = tmp_path_factory.mktemp("model") / "pump.onnx"
+def two_weeks_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two weeks of normal operation: those of two days depend on each other too much for a rate of 0.05."""
+    path = tmp_path_factory.mktemp("recordings") / "normal.csv"
+    path.write_text("".join(csv_lines(simulate(duration_s=14 * 86400, period_s=120, seed=1))))
+    return path
+
+
+def small_detector(normal: Path, out: Path, far: str) -> Path:
     config = TrainConfig(recipe="vae", hidden=(16,), latent=2, epochs=8, seed=2)
-    train(normal_csv, out, config, selection=Selection(), form=CSV, far="0.05")
+    train(normal, out, config, selection=Selection(), form=CSV, far=far)
     return out
+
+
+@pytest.fixture(scope="module")
+def model(two_weeks_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small detector of `two_weeks_csv`."""
+    return small_detector(two_weeks_csv, tmp_path_factory.mktemp("model") / "pump.onnx", "0.05")
+
+
+@pytest.fixture(scope="module")
+def lenient(two_weeks_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for a rate that the rows of one day can support: they are worth a dozen independent ones."""
+    return small_detector(two_weeks_csv, tmp_path_factory.mktemp("lenient") / "pump.onnx", "0.4")
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +123,8 @@ def labels_csv(faulty: Day, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tuned(model: Path, labels_csv: Path, normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Tuned:
-    return run(model, labels_csv, tmp_path_factory.mktemp("tuned") / "new" / "tuned.onnx", normal_csv)
+def tuned(model: Path, labels_csv: Path, two_weeks_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Tuned:
+    return run(model, labels_csv, tmp_path_factory.mktemp("tuned") / "new" / "tuned.onnx", two_weeks_csv)
 
 
 # --- what it does to scores ------------------------------------------------------------------------------------------
@@ -118,14 +135,14 @@ def labelled_rows(path: Path, label: str) -> list[int]:
 
 
 def test_confirmed_faults_score_higher_and_false_alarms_lower(
-    model: Path, normal_csv: Path, faulty: Day, tmp_path: Path
+    model: Path, two_weeks_csv: Path, faulty: Day, tmp_path: Path
 ) -> None:
     lines, truth, values = faulty
     score = Detector.load(model, provider="cpu").score(values).score
     quiet = int(np.flatnonzero(truth)[score[truth].argmin()])  # a fault that does not show
     loud = int(np.flatnonzero(~truth)[score[~truth].argmax()])  # a normal row that does
     path = write_labels(tmp_path / "a.csv", lines, {quiet: "1", loud: "0"})
-    tuned = run(model, path, tmp_path / "a.onnx", normal_csv)
+    tuned = run(model, path, tmp_path / "a.onnx", two_weeks_csv)
     after = tuned.after.score(values).score
     assert after[quiet] > 1.2 * score[quiet]
     assert after[loud] < 0.8 * score[loud]
@@ -203,7 +220,7 @@ def test_the_promise_holds_on_normal_rows(tuned: Tuned) -> None:
 
 
 def test_the_three_files_belong_together_and_name_their_parent(
-    tuned: Tuned, labels_csv: Path, normal_csv: Path
+    tuned: Tuned, labels_csv: Path, two_weeks_csv: Path
 ) -> None:
     bundle, old = tuned.outcome.bundle, tuned.before.bundle
     folder = tuned.outcome.files.scorer.parent
@@ -217,7 +234,7 @@ def test_the_three_files_belong_together_and_name_their_parent(
     assert made is not None
     assert (made.parent, made.faults, made.false_alarms) == (old.export_id, 6, 6)
     assert made.labels_sha256 == sha256(labels_csv.read_bytes()).hexdigest()
-    assert made.calibration_sha256 == sha256(normal_csv.read_bytes()).hexdigest() == old.data.sha256
+    assert made.calibration_sha256 == sha256(two_weeks_csv.read_bytes()).hexdigest() == old.data.sha256
     same = msgspec.structs.replace(
         bundle,
         **{
@@ -258,9 +275,9 @@ def test_the_graph_keeps_its_contract(tuned: Tuned) -> None:
 
 
 def test_the_same_labels_give_the_same_bytes(
-    tuned: Tuned, model: Path, labels_csv: Path, normal_csv: Path, tmp_path: Path
+    tuned: Tuned, model: Path, labels_csv: Path, two_weeks_csv: Path, tmp_path: Path
 ) -> None:
-    again = run(model, labels_csv, tmp_path / "tuned.onnx", normal_csv)
+    again = run(model, labels_csv, tmp_path / "tuned.onnx", two_weeks_csv)
     for path, other in zip(again.outcome.files, tuned.outcome.files, strict=True):
         assert path.read_bytes() == other.read_bytes()
 
@@ -271,7 +288,7 @@ def test_the_same_labels_give_the_same_bytes(
 @pytest.mark.parametrize(("faults", "normal"), [(3, 0), (0, 3), (1, 0), (0, 1)])
 def test_labels_of_one_kind_are_enough(
     model: Path,
-    normal_csv: Path,
+    two_weeks_csv: Path,
     faulty: Day,
     tmp_path: Path,
     faults: int,
@@ -279,33 +296,33 @@ def test_labels_of_one_kind_are_enough(
 ) -> None:
     lines, truth, values = faulty
     chosen = some_labels(truth, faults, normal)
-    tuned = run(model, write_labels(tmp_path / "a.csv", lines, chosen), tmp_path / "a.onnx", normal_csv)
+    tuned = run(model, write_labels(tmp_path / "a.csv", lines, chosen), tmp_path / "a.onnx", two_weeks_csv)
     change = (tuned.after.score(values).score - tuned.before.score(values).score)[list(chosen)]
     assert np.all(change > 0 if faults else change < 0)
 
 
-def test_without_data_the_rows_that_are_no_faults_set_the_threshold(model: Path, faulty: Day, tmp_path: Path) -> None:
+def test_without_data_the_rows_that_are_no_faults_set_the_threshold(lenient: Path, faulty: Day, tmp_path: Path) -> None:
     lines, truth, _ = faulty
     labels = dict.fromkeys(np.flatnonzero(truth).tolist(), "1") | {2: "0"}
-    tuned = run(model, write_labels(tmp_path / "a.csv", lines, labels), tmp_path / "a.onnx")
+    tuned = run(lenient, write_labels(tmp_path / "a.csv", lines, labels), tmp_path / "a.onnx")
     assert tuned.after.bundle.calibration.n == (~truth).sum()
     made = tuned.after.bundle.finetuning
     assert made is not None
     assert made.labels_sha256 == made.calibration_sha256
 
 
-def test_unknown_faults_among_the_other_rows_are_warned_of(model: Path, faulty: Day, tmp_path: Path) -> None:
+def test_unknown_faults_among_the_other_rows_are_warned_of(lenient: Path, faulty: Day, tmp_path: Path) -> None:
     lines, truth, _ = faulty
     path = write_labels(tmp_path / "a.csv", lines, some_labels(truth, 3, 3))
-    tuned = run(model, path, tmp_path / "a.onnx")
+    tuned = run(lenient, path, tmp_path / "a.onnx")
     assert any("unknown faults among them make the new one too high" in text for text in tuned.said)
 
 
 def test_the_threshold_is_set_by_scores_that_do_not_know_the_labels_of_their_own_rows(
-    model: Path, faulty: Day, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lenient: Path, faulty: Day, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines, truth, values = faulty
-    score = Detector.load(model, provider="cpu").score(values).score
+    score = Detector.load(lenient, provider="cpu").score(values).score
     quiet = int(np.flatnonzero(truth)[score[truth].argmin()])
     loud = int(np.flatnonzero(~truth)[score[~truth].argmax()])
     seen: list[NDArray[np.float32]] = []
@@ -315,7 +332,7 @@ def test_the_threshold_is_set_by_scores_that_do_not_know_the_labels_of_their_own
         return calibrate(scores, **how)
 
     monkeypatch.setattr("vae_detect.training.finetune.calibrate", spied)
-    tuned = run(model, write_labels(tmp_path / "a.csv", lines, {quiet: "1", loud: "0"}), tmp_path / "a.onnx")
+    tuned = run(lenient, write_labels(tmp_path / "a.csv", lines, {quiet: "1", loud: "0"}), tmp_path / "a.onnx")
     # Two labels foretell nothing, so each speaks for its like alone: without its own, a row keeps the score it had.
     assert any("they do not foretell each other" in text for text in tuned.said)
     (found,) = seen
@@ -324,14 +341,14 @@ def test_the_threshold_is_set_by_scores_that_do_not_know_the_labels_of_their_own
     assert tuned.after.score(values[[loud]]).score[0] < 0.8 * score[loud]
 
 
-def test_a_false_alarm_does_not_vouch_for_itself(model: Path, faulty: Day, tmp_path: Path) -> None:
+def test_a_false_alarm_does_not_vouch_for_itself(lenient: Path, faulty: Day, tmp_path: Path) -> None:
     # All rows called normal but one: were each scored with its own label, the threshold would sink below what the same
     # rows of another day score.
     lines, truth, _ = faulty
     labels = {row: "1" if truth[row] else "0" for row in range(len(truth))}
-    tuned = run(model, write_labels(tmp_path / "a.csv", lines, labels), tmp_path / "a.onnx")
+    tuned = run(lenient, write_labels(tmp_path / "a.csv", lines, labels), tmp_path / "a.onnx")
     fresh = simulate(duration_s=4 * 86400, period_s=120, seed=77).values.astype(np.float32)
-    assert tuned.after.score(fresh).is_anomaly.mean() < 2 * tuned.after.bundle.calibration.far_high
+    assert tuned.after.score(fresh).is_anomaly.mean() < tuned.after.bundle.calibration.far_high
     assert sum("spread evenly over the file" in text for text in tuned.said) == 1
 
 
@@ -350,8 +367,8 @@ def test_too_few_rows_are_refused_before_anything_is_written(model: Path, faulty
 
 def test_another_recording_can_set_the_threshold(model: Path, labels_csv: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.csv"
-    other.write_text("".join(csv_lines(simulate(duration_s=86400, period_s=120, seed=9))))
-    assert run(model, labels_csv, tmp_path / "a.onnx", other).after.bundle.calibration.n == 720
+    other.write_text("".join(csv_lines(simulate(duration_s=14 * 86400, period_s=120, seed=9))))
+    assert run(model, labels_csv, tmp_path / "a.onnx", other).after.bundle.calibration.n == 10080
 
 
 def test_windows(windows_model: Path, normal_csv: Path, labels_csv: Path, tmp_path: Path) -> None:
@@ -372,7 +389,7 @@ def test_windows(windows_model: Path, normal_csv: Path, labels_csv: Path, tmp_pa
     ],
 )
 def test_other_scores_and_columns(
-    normal_csv: Path, labels_csv: Path, tmp_path: Path, recipe: str, selection: Selection
+    two_weeks_csv: Path, labels_csv: Path, tmp_path: Path, recipe: str, selection: Selection
 ) -> None:
     def with_texts(path: Path) -> Path:
         header, *lines = path.read_text().splitlines()
@@ -381,7 +398,7 @@ def test_other_scores_and_columns(
         written.write_text("\n".join([f"state,product,{header}", *rows]) + "\n")
         return written
 
-    normal, model = with_texts(normal_csv), tmp_path / "model.onnx"
+    normal, model = with_texts(two_weeks_csv), tmp_path / "model.onnx"
     config = configure({"recipe": recipe, "epochs": 2, "latent": 3})
     train(normal, model, config, selection=selection, form=CSV, far="0.05")
     tuned = run(model, with_texts(labels_csv), tmp_path / "a.onnx", normal)
@@ -395,19 +412,19 @@ def test_other_scores_and_columns(
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
-def test_files_are_not_overwritten_unasked(tuned: Tuned, model: Path, labels_csv: Path, normal_csv: Path) -> None:
+def test_files_are_not_overwritten_unasked(tuned: Tuned, model: Path, labels_csv: Path, two_weeks_csv: Path) -> None:
     with pytest.raises(InputError, match=r"tuned\.onnx: exists already; pass --force"):
-        run(model, labels_csv, tuned.after.path, normal_csv)
+        run(model, labels_csv, tuned.after.path, two_weeks_csv)
     with pytest.raises(InputError, match=r"expected a file name that ends in \.onnx"):
-        run(model, labels_csv, model.with_suffix(".pt"), normal_csv)
+        run(model, labels_csv, model.with_suffix(".pt"), two_weeks_csv)
 
 
 def test_a_fine_tuned_detector_is_not_fine_tuned_again(
-    tuned: Tuned, labels_csv: Path, normal_csv: Path, tmp_path: Path
+    tuned: Tuned, labels_csv: Path, two_weeks_csv: Path, tmp_path: Path
 ) -> None:
     parent = tuned.before.bundle.export_id
     with pytest.raises(InputError, match=rf"was fine-tuned already; start again from {parent}, the model that it came"):
-        run(tuned.after.path, labels_csv, tmp_path / "again.onnx", normal_csv)
+        run(tuned.after.path, labels_csv, tmp_path / "again.onnx", two_weeks_csv)
 
 
 def test_images_are_refused(images_model: Path, labels_csv: Path, tmp_path: Path) -> None:
@@ -415,23 +432,23 @@ def test_images_are_refused(images_model: Path, labels_csv: Path, tmp_path: Path
         run(images_model, labels_csv, tmp_path / "a.onnx")
 
 
-def test_wrong_columns_are_named(model: Path, labels_csv: Path, normal_csv: Path, tmp_path: Path) -> None:
+def test_wrong_columns_are_named(model: Path, labels_csv: Path, two_weeks_csv: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"--label-column '{COLUMNS[0]}' is a column that the model scores"):
         finetune(model, labels_csv, tmp_path / "a.onnx", label_column=COLUMNS[0], form=CSV)
     with pytest.raises(InputError, match=r"normal\.csv: column 'label' is missing"):
-        run(model, normal_csv, tmp_path / "a.onnx")
+        run(model, two_weeks_csv, tmp_path / "a.onnx")
     path = tmp_path / "lacks.csv"
     path.write_text(labels_csv.read_text().replace(COLUMNS[1], "other", 1))
     with pytest.raises(InputError, match=rf"lacks\.csv: column '{COLUMNS[1]}' is missing"):
-        run(model, path, tmp_path / "a.onnx", normal_csv)
+        run(model, path, tmp_path / "a.onnx", two_weeks_csv)
 
 
-def test_a_part_that_was_changed_is_refused(model: Path, labels_csv: Path, normal_csv: Path, tmp_path: Path) -> None:
+def test_a_part_that_was_changed_is_refused(model: Path, labels_csv: Path, two_weeks_csv: Path, tmp_path: Path) -> None:
     for path in model.parent.glob("pump*.onnx"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "pump.encoder.onnx").unlink()
     with pytest.raises(Exception, match=r"pump\.encoder\.onnx: no such file"):
-        run(tmp_path / "pump.onnx", labels_csv, tmp_path / "a.onnx", normal_csv)
+        run(tmp_path / "pump.onnx", labels_csv, tmp_path / "a.onnx", two_weeks_csv)
     assert not (tmp_path / "a.onnx").exists()
 
 
@@ -442,21 +459,21 @@ def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_the_command(model: Path, labels_csv: Path, normal_csv: Path, tmp_path: Path) -> None:
+def test_the_command(model: Path, labels_csv: Path, two_weeks_csv: Path, tmp_path: Path) -> None:
     for path in model.parent.glob("pump*.onnx"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     start, out = tmp_path / "pump.onnx", tmp_path / "pump.finetuned.onnx"
-    made = command("finetune", "--model", start, "--labels", labels_csv, "--data", normal_csv)
+    made = command("finetune", "--model", start, "--labels", labels_csv, "--data", two_weeks_csv)
     assert made.returncode == 0, made.stderr
     assert made.stdout.split() == [
         str(out.with_name(f"pump.finetuned{part}.onnx")) for part in ("", ".encoder", ".decoder")
     ]
     assert "labels: 6 of faults, 6 of false alarms or normal rows" in made.stderr
     assert re.search(r"promised false-alarm rate 0\.05, really between", made.stderr)
-    again = run_here("finetune", "-m", start, "--labels", labels_csv, "--data", normal_csv)
+    again = run_here("finetune", "-m", start, "--labels", labels_csv, "--data", two_weeks_csv)
     assert (again.returncode, again.stdout) == (2, "")
     assert "exists already; pass --force" in again.stderr
-    as_json = run_here("finetune", "-m", start, "--labels", labels_csv, "--data", normal_csv, "--force", "--json")
+    as_json = run_here("finetune", "-m", start, "--labels", labels_csv, "--data", two_weeks_csv, "--force", "--json")
     assert json.loads(as_json.stdout)["finetuning"]["faults"] == 6
     shown = command("inspect", out)
     assert "fine-tuned from" in shown.stdout

@@ -36,7 +36,7 @@ def inputs(path: Path) -> list[str]:
 
 
 def train(normal_csv: Path, out: Path, *options: str) -> Path:
-    settings = ("--recipe", "vae", "--set", "hidden=4", "latent=2", "epochs=1", "--far", "0.05")
+    settings = ("--recipe", "vae", "--set", "hidden=4", "latent=2", "epochs=1")
     made = run_here("train", normal_csv, "--out", out, *settings, *options)
     assert made.returncode == 0, made.stderr
     return out

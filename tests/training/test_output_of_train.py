@@ -11,7 +11,7 @@ from vae_detect.runtime.output import locked
 from vae_detect.training.commands.train import Lines
 from vae_detect.training.fitting.fit import Epoch
 
-QUICK = ("--recipe", "ae", "--far", "0.02", "hidden=8")
+QUICK = ("--recipe", "ae", "hidden=8")
 
 
 @pytest.fixture

@@ -96,5 +96,5 @@ def test_every_kind_of_graph_scores_the_same_on_1_18(
         for number, pixels in enumerate(normal_images(Image(16, 16, "grey"), 60, seed=0)):
             Pillow.fromarray(pixels[..., 0]).save(data / f"{number}.png")
     out = tmp_path / "model.onnx"
-    train(data, out, config, selection=Selection(), form=TableFormat(), far="0.1")
+    train(data, out, config, selection=Selection(), form=TableFormat())
     check(old_python, Detector.load(out, provider="cpu"))

@@ -168,7 +168,7 @@ def test_the_rate_that_nobody_asked_for_is_taken(coefficient: float) -> None:
     if coefficient == 0:
         assert far == USUAL_RATE
     else:
-        with pytest.raises(InputError, match=r"--far 0\.\d+ or more"):
+        with pytest.raises(InputError, match=r"they support 0\.\d+ or more"):
             calibrate(scores, far=0.5 * far, dependence_rows=10)
     assert supported_rate(np.arange(50.0)) == pytest.approx(0.02)  # 1/51, to two digits upwards
 

@@ -10,7 +10,7 @@ from ...runtime.rows.csv_text import TableFormat
 from ..settings.config import TrainConfig
 from .images import load_images
 from .loading import Selection, Table, load_table
-from .order import is_evident
+from .neighbours import is_evident
 from .split import Split
 
 

@@ -145,8 +145,8 @@ def _without_doubtful(
         return names, []
     free = [at for at, name in enumerate(names) if not selection.asks_for(name)]
     values = read.values[read.kept]
-    ordered = read.times is not None
-    doubts, notes = find_doubts(values[:, free], [names[at] for at in free], texts, ordered=ordered)
+    segment = None if read.times is not None else np.cumsum(~read.kept, dtype=np.int64)[read.kept]
+    doubts, notes = find_doubts(values[:, free], [names[at] for at in free], texts, segment)
     left = [name for name in names if name not in doubts]
     why = "no other column is left" if not left else "" if form.header else "the file has no header"
     return names if why else left, [*describe_doubts(doubts, kept=why), *notes]

@@ -1,4 +1,4 @@
-"""Whether the rows of a table follow each other in time, and the windows in which they are then looked at."""
+"""The windows in which rows are looked at that follow each other in time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from ..settings.config import TrainConfig, configure
 
@@ -14,13 +13,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .loading import Table
-
-_EVIDENT = 0.8
-"""Rank correlation of neighbouring rows, median of the columns, from which on their order is evident. Tables that lie
-sorted by some property reach 0.6."""
-
-_LEAST_ROWS = 50
-"""Rows from which on such a correlation says something."""
 
 _USUAL, _SHORT, _LONGEST = 16, 8, 64
 """Rows of a window: in general, for rows that forget at once, and at most."""
@@ -33,21 +25,6 @@ _WINDOWS = 40
 
 _LOOKED_AT = 50_000
 """Rows from whose autocorrelation the window comes."""
-
-
-def is_evident(values: NDArray[Any], segment: NDArray[np.int64]) -> bool:
-    """Whether neighbouring rows of (rows, columns) are so much alike that they must follow each other in time.
-
-    The median over the columns that vary of the rank correlation of successive rows (Spearman) is `_EVIDENT` or more.
-    """
-    if len(values) < _LEAST_ROWS:
-        return False
-    values, segment = values[:_LOOKED_AT], segment[:_LOOKED_AT]
-    ranks = [z for z in map(_standard_ranks, values.T) if z is not None]
-    follows = segment[1:] == segment[:-1]
-    if not ranks or not follows.any():
-        return False
-    return float(np.median([(z[1:] * z[:-1])[follows].mean() for z in ranks])) >= _EVIDENT
 
 
 def settle_kind(settings: TrainConfig | Mapping[str, Any], table: Table) -> tuple[TrainConfig, str]:
@@ -115,13 +92,6 @@ def _period(r: NDArray[np.float64]) -> int:
     peaks = lags[(r[lags] >= r[lags - 1]) & (r[lags] > r[lags + 1]) & (r[lags] >= _PEAK)]
     peaks = np.array([lag for lag in peaks if r[lag] - r[:lag].min() >= _PEAK and lag > 2], np.int64)
     return int(peaks[r[peaks] >= 0.9 * r[peaks].max()][0]) if peaks.size else 0
-
-
-def _standard_ranks(column: NDArray[Any]) -> NDArray[np.float64] | None:
-    """Ranks of a column with mean 0 and variance 1; None of one that is constant."""
-    ranks = np.asarray(rankdata(column), np.float64)
-    spread = ranks.std()
-    return (ranks - ranks.mean()) / spread if spread > 0 else None
 
 
 def _autocorrelation(column: NDArray[Any]) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from scipy.ndimage import median_filter
 
 from ...runtime.errors import few
 from ...runtime.rows.times import parse_time
+from .neighbours import is_evident
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,28 +64,33 @@ class Doubt(Enum):
 
 
 def find_doubts(
-    values: NDArray[np.float32], names: Sequence[str], texts: Mapping[str, Sequence[str]], *, ordered: bool
+    values: NDArray[np.float32],
+    names: Sequence[str],
+    texts: Mapping[str, Sequence[str]],
+    segment: NDArray[np.int64] | None,
 ) -> tuple[dict[str, Doubt], list[str]]:
     """The columns of (rows, columns) to leave out, by name, and notes on others that may be wrong.
 
-    A column of text holds the places of its `texts`. Where nothing says that the rows are `ordered`, a column that
-    rises may be the one by which they lie sorted; it is then a counter only if it counts the rows regularly.
+    A column of text holds the places of its `texts`. `segment` (rows,) numbers the stretches of rows without time
+    stamps, None where there are some. If neither these nor neighbouring rows say that there is an order, a column that
+    rises may be the one by which the rows lie sorted: it is then a counter only if it counts the rows regularly.
     """
-    doubts, rising, labels = dict[str, Doubt](), list[str](), list[str]()
-    for name, cells in zip(names, values.T, strict=True):
+    doubts, labels = dict[str, Doubt](), list[str]()
+    rises = np.array([name not in texts and is_counter(cells) for name, cells in zip(names, values.T, strict=True)])
+    ordered = segment is None or (rises.any() and is_evident(values[:, ~rises], segment))
+    rising = list[str]()
+    for name, cells, counter in zip(names, values.T, rises, strict=True):
         if is_label(name) and (distinct := len(np.unique(cells))) <= MOST_LEVELS:
             if distinct == 1:
                 doubts[name] = Doubt.LABEL
             else:
                 labels.append(name)
-        if name in texts:
-            if is_passing(cells, texts[name]):
-                doubts[name] = Doubt.PASSING
-        elif is_counter(cells):
-            if ordered or counts_rows(cells):
-                doubts[name] = Doubt.COUNTER
-            else:
-                rising.append(name)
+        if name in texts and is_passing(cells, texts[name]):
+            doubts[name] = Doubt.PASSING
+        if counter and (ordered or counts_rows(cells)):
+            doubts[name] = Doubt.COUNTER
+        elif counter:
+            rising.append(name)
     notes = []
     if rising:
         notes.append(

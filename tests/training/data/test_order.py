@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 
 from vae_detect.runtime.errors import InputError
 from vae_detect.training.data.loading import Table
-from vae_detect.training.data.order import choose_window, is_evident, memory_rows, settle_kind
+from vae_detect.training.data.neighbours import is_evident
+from vae_detect.training.data.order import choose_window, memory_rows, settle_kind
 from vae_detect.training.settings.config import configure
 
 NAMES = ("a", "b")

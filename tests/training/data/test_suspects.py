@@ -240,13 +240,14 @@ def test_without_a_header_no_column_can_be_left_out(tmp_path: Path) -> None:
     assert found.notes[0].endswith("'c0'; kept, since the file has no header")
 
 
-@pytest.mark.parametrize("timed", [True, False])
-def test_the_column_by_which_a_table_is_sorted_is_kept_unless_rows_have_times(tmp_path: Path, timed: bool) -> None:
-    columns: dict[str, Cells] = {"flow": np.sort(rng().uniform(5, 9, ROWS)), "temp": rng(1).normal(20, 1, ROWS)}
-    path = write(tmp_path / "a.csv", ({"time": stamps()} if timed else {}) | columns)
+@pytest.mark.parametrize("order", ["none", "times", "neighbours"])
+def test_the_column_by_which_a_table_is_sorted_is_kept_unless_rows_have_an_order(tmp_path: Path, order: str) -> None:
+    temp = np.sin(np.arange(ROWS) / 20) if order == "neighbours" else rng(1).normal(20, 1, ROWS)
+    columns: dict[str, Cells] = {"flow": np.sort(rng().uniform(5, 9, ROWS)), "temp": temp}
+    path = write(tmp_path / "a.csv", {"time": stamps(), **columns} if order == "times" else columns)
     found = load_table(path, Selection(), CSV)
-    assert found.names == (("temp",) if timed else ("flow", "temp"))
-    if not timed:
+    assert found.names == (("flow", "temp") if order == "none" else ("temp",))
+    if order == "none":
         assert found.notes == [
             "only rising or falling, as where rows are sorted by it: 'flow'; if it is a counter, --exclude flow"
         ]

@@ -1,0 +1,43 @@
+"""Whether neighbouring rows of a table say that they follow each other in time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.stats import rankdata
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_EVIDENT = 0.8
+"""Rank correlation of neighbouring rows, median of the columns, from which on their order is evident. Tables that lie
+sorted by some property reach 0.6."""
+
+_LEAST_ROWS = 50
+"""Rows from which on such a correlation says something."""
+
+_LOOKED_AT = 50_000
+"""Rows that are looked at."""
+
+
+def is_evident(values: NDArray[Any], segment: NDArray[np.int64]) -> bool:
+    """Whether neighbouring rows of (rows, columns) are so much alike that they must follow each other in time.
+
+    The median over the columns that vary of the rank correlation of successive rows (Spearman) is `_EVIDENT` or more.
+    """
+    if len(values) < _LEAST_ROWS:
+        return False
+    values, segment = values[:_LOOKED_AT], segment[:_LOOKED_AT]
+    ranks = [z for z in map(_standard_ranks, values.T) if z is not None]
+    follows = segment[1:] == segment[:-1]
+    if not ranks or not follows.any():
+        return False
+    return float(np.median([(z[1:] * z[:-1])[follows].mean() for z in ranks])) >= _EVIDENT
+
+
+def _standard_ranks(column: NDArray[Any]) -> NDArray[np.float64] | None:
+    """Ranks of a column with mean 0 and variance 1; None of one that is constant."""
+    ranks = np.asarray(rankdata(column), np.float64)
+    spread = ranks.std()
+    return (ranks - ranks.mean()) / spread if spread > 0 else None

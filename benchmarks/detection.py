@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import math
 import os
 import platform
 import tempfile
@@ -40,8 +39,7 @@ from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.images.folders import image_files, read_file
 from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.runtime.scoring.drift import DriftMonitor
-from vae_detect.training.data.loading import Selection, load_table
-from vae_detect.training.data.split import SHARES, split
+from vae_detect.training.data.loading import Selection
 from vae_detect.training.evaluation.vus import vus_pr
 from vae_detect.training.settings.config import configure
 from vae_detect.training.train import train
@@ -201,7 +199,6 @@ def run_ours(recipe: str, data: Series | Folder, seed: int, folder: Path) -> dic
     selection, source = Selection(), data.path if isinstance(data, Folder) else folder / "train.csv"
     if isinstance(data, Folder):
         settings |= {"kind": "images", "size": data.size}
-        inputs = len(list((data.path / "train" / "good").iterdir())) * SHARES["calibration"]
     else:
         if data.window > 1:
             settings |= {"kind": "windows", "window": data.window}
@@ -209,12 +206,8 @@ def run_ours(recipe: str, data: Series | Folder, seed: int, folder: Path) -> dic
             writer = csv.writer(file)
             writer.writerow([f"c{place}" for place in range(data.train.shape[1])])
             writer.writerows(data.train.tolist())
-        ordered = data.window > 1
-        table = load_table(source, selection, TableFormat())
-        inputs = len(split(table, window=data.window, stride=1, ordered=ordered, seed=seed).calibration)
-    far = max(FAR, math.ceil(1e6 / (int(inputs) + 1)) / 1e6)  # what the calibration inputs support
     out = folder / "model.onnx"
-    train(source, out, configure(settings), selection=selection, form=TableFormat(), far=f"{far:.6f}")
+    train(source, out, configure(settings), selection=selection, form=TableFormat())
     detector = Detector.load(out, provider="cpu")
     if isinstance(data, Folder):
         image = detector.bundle.image

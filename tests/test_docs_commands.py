@@ -52,8 +52,7 @@ IN_PROCESS = ("train", "finetune", "evaluate")
 """Commands that import torch, which takes longer than most of them: they are run here, all others as processes."""
 
 QUICK_ROWS, QUICK_IMAGES = (
-    {"VAE_DETECT_TRAIN_ASSIGNMENTS": settings, "VAE_DETECT_TRAIN_FAR": "0.1"}
-    for settings in ("epochs=1", "epochs=1 colour=grey")
+    {"VAE_DETECT_TRAIN_ASSIGNMENTS": settings} for settings in ("epochs=1", "epochs=1 colour=grey")
 )
 """For trainings whose output is not shown: options that are not given, set in the environment."""
 

@@ -32,6 +32,9 @@ _REFUSAL_ERRORS = 2.5
 """A rate is refused unless the rows support it with a memory so many standard errors longer than estimated: of the
 recordings whose memory shows too little by chance, hardly one is then taken."""
 
+_TAIL_ERRORS = 4.0
+"""The same where the rate would be extrapolated, which multiplies errors."""
+
 _THRESHOLD_ERRORS = 0.5
 """The threshold is set for a memory so much longer than estimated, or the rate were too high on average: a memory that
 is too short by chance costs more than one that is too long saves."""
@@ -145,7 +148,7 @@ def _conformal(worth: Worth, far: float) -> bool:
 
 def _supports(memory: Memory, far: float) -> bool:
     worth = memory.worth(far)
-    rows = worth.less(_REFUSAL_ERRORS)
+    rows = worth.less(_TAIL_ERRORS)
     return _conformal(worth, far) or (rows >= _MIN_TAIL_ROWS and (rows + 1) * far * _BEYOND >= 1 - 1e-9)
 
 

@@ -45,7 +45,7 @@ bench: $(VENV)/.installed-bench ## compare scoring and training with other libra
 
 exported: $(VENV)/.installed ## train the detector under exported/ again
 	folder=$$(mktemp -d) && trap 'rm -r "$$folder"' EXIT \
-		&& $(BIN)/vae-detect simulate --duration 7d --period 30s --seed 1 --out "$$folder/normal.csv" \
+		&& $(BIN)/vae-detect simulate --duration 28d --period 30s --seed 1 --out "$$folder/normal.csv" \
 		&& $(BIN)/vae-detect train "$$folder/normal.csv" --kind rows --recipe vae --out exported/vae.onnx --force --far 0.001 --licence Apache-2.0
 
 clean: ## remove .venv and everything that was built

@@ -91,7 +91,7 @@ def test_a_detector_trained_in_bfloat16_scores_in_float32(name: str, tmp_path: P
     data, out = tmp_path / "d.csv", tmp_path / "d.onnx"
     np.savetxt(data, rows(name), delimiter=",", header="a,b,c,d", comments="", fmt="%.5f")
     config = settings_of(name, "bfloat16")
-    outcome = train(data, out, config, selection=Selection(), form=TableFormat(), far="0.05")
+    outcome = train(data, out, config, selection=Selection(), form=TableFormat())
     assert outcome is not None
     assert outcome.bundle.parity.max_relative_error < 1e-5
     assert Detector.load(out, provider="cpu").bundle.settings["precision"] == "bfloat16"

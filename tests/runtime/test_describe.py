@@ -24,7 +24,7 @@ def test_description_shows_threshold_and_columns(detector: Detector, windows_det
     text = describe(detector.bundle)
     assert "recipe       vae, gaussian likelihood, 8 latent dimensions\n" in text
     assert f"calibration  Threshold {detector.bundle.calibration.threshold:.6g} from 4020 held-out" in text
-    assert "data         20160 rows, a row every 30 s, time stamps in 'timestamp'" in text
+    assert "data         80640 rows, a row every 30 s, time stamps in 'timestamp'" in text
     assert "licence      Apache-2.0\n" in text
     assert [line.split()[0] for line in text.splitlines()[-8:]] == list(detector.bundle.names)
     assert "windows of 4 rows, scored at the newest" in describe(windows_detector.bundle)

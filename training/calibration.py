@@ -196,7 +196,9 @@ def _knots(
     at = float(_up32(np.log10(far)))
     x, y = [threshold, after], [at, float(np.nextafter(np.float32(at), np.float32(-np.inf)))]
     if threshold <= ascending[-1]:  # else the way to the threshold is extrapolated and has no step
-        x, y = [before, *x], [float(_up32(np.log10(_conformal_p(before, ascending, worth)))), *y]
+        # Never under alpha: the threshold may be stricter than its rank, for an error of what the rows are worth.
+        step = max(at, float(_up32(np.log10(_conformal_p(before, ascending, worth)))))
+        x, y = [before, *x], [step, *y]
     lower, upper = (scores < before) & (log10_p >= at), scores > after
     knots = np.concatenate([scores[lower], x, scores[upper]])
     values = np.minimum.accumulate(np.concatenate([log10_p[lower], y, log10_p[upper]]))

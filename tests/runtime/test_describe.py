@@ -23,7 +23,7 @@ def images_bundle(tmp_path: Path) -> Bundle:
 def test_description_shows_threshold_and_columns(detector: Detector, windows_detector: Detector) -> None:
     text = describe(detector.bundle)
     assert "recipe       vae, gaussian likelihood, 8 latent dimensions\n" in text
-    assert f"calibration  Threshold {detector.bundle.calibration.threshold:.6g} from 4020 held-out" in text
+    assert f"calibration  Threshold {detector.bundle.calibration.threshold:.6g} from 15790 held-out" in text
     assert "data         80640 rows, a row every 30 s, time stamps in 'timestamp'" in text
     assert "licence      Apache-2.0\n" in text
     assert [line.split()[0] for line in text.splitlines()[-8:]] == list(detector.bundle.names)

@@ -128,16 +128,20 @@ def replay(bundle: Bundle, recorded: Row, found: Row) -> None:
 
 
 def test_one_ulp_at_the_threshold_is_no_other_verdict_and_no_other_p_value(detector: Detector) -> None:
-    calibration = detector.bundle.calibration
-    at = np.float32(calibration.threshold)
+    at = np.float32(detector.bundle.calibration.threshold)
     above, below = (float(np.nextafter(at, np.float32(way))) for way in (np.inf, -np.inf))
+    calibration = detector.bundle.calibration
+    log10_p = list(calibration.knot_log10_p)
+    log10_p[calibration.knot_scores.index(below)] = -2.995
+    calibration = msgspec.structs.replace(calibration, knot_log10_p=tuple(log10_p))
+    bundle = msgspec.structs.replace(detector.bundle, calibration=calibration)
     under, over = (
         Row(score, 10 ** float(np.interp(score, calibration.knot_scores, calibration.knot_log10_p)), bool(score > at))
         for score in (below, above)
     )
     assert under.p_value > 1.01 * over.p_value  # the table has a step there
     for recorded, found in ((under, over), (over, under), (under, under), (over, over)):
-        replay(detector.bundle, recorded, found)
+        replay(bundle, recorded, found)
 
 
 def test_clear_of_the_threshold_a_verdict_and_a_p_value_must_be_those_recorded(detector: Detector) -> None:

@@ -173,6 +173,15 @@ def test_the_rate_that_nobody_asked_for_is_taken(coefficient: float) -> None:
     assert supported_rate(np.arange(50.0)) == pytest.approx(0.02)  # 1/51, to two digits upwards
 
 
+@pytest.mark.parametrize(("coefficient", "far"), [(0.9, 0.02), (0.97, 0.1), (0.5, 0.001)])
+def test_the_table_of_a_series_is_alpha_at_its_threshold(coefficient: float, far: float) -> None:
+    for seed in range(5):
+        scores = ar1(np.random.default_rng(seed), n=2000, coefficient=coefficient)
+        fitted = calibrate(scores, far=far, dependence_rows=10)
+        check_table(fitted)
+        check_verdict(fitted, np.concatenate([as_float32(scores), [fitted.threshold]]))
+
+
 def test_the_upper_end_never_falls_as_rows_are_worth_less() -> None:
     for share in (0.05, 0.01, 0.001):
         highs = [realised_range(share, rows)[1] for rows in (1000, 300, 100, 30, 10, 3, 1)]

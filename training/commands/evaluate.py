@@ -68,14 +68,15 @@ def evaluate(
         import msgspec
 
         from ..evaluation.evaluate import evaluate as run
-    evaluation = run(
-        load_detector(model, provider, threads),
-        data,
-        labels,
-        table_form(**form),
-        adaptive=adaptive,
-        point_adjusted=point_adjust,
-        report=report,
-        force=force,
-    )
+
+        evaluation = run(
+            load_detector(model, provider, threads),
+            data,
+            labels,
+            table_form(**form),
+            adaptive=adaptive,
+            point_adjusted=point_adjust,
+            report=report,
+            force=force,
+        )
     click.echo(msgspec.json.encode(evaluation) if as_json else evaluation.describe())

@@ -69,15 +69,16 @@ def finetune(
     keep_inputs(model_files(out), [labels, data, *model_files(model)])
     with needs("train"):
         from ..finetune import finetune as run
-    made = run(
-        model,
-        labels,
-        out,
-        label_column=label_column,
-        data=data,
-        form=table_form(**form),
-        force=force,
-        overridable=overridable,
-        say=say,
-    )
+
+        made = run(
+            model,
+            labels,
+            out,
+            label_column=label_column,
+            data=data,
+            form=table_form(**form),
+            force=force,
+            overridable=overridable,
+            say=say,
+        )
     print_made(made.files, made.bundle, as_json=as_json)

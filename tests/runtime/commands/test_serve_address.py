@@ -26,7 +26,11 @@ KUBERNETES = "tcp://10.0.0.1:8000"
 def serving(arguments: list[str], **env: str) -> Iterator[tuple[subprocess.Popen[str], list[str], str]]:
     """The command `serve`, what it said at first, and its port."""
     environment = {**os.environ, **env}
-    with subprocess.Popen([COMMAND, *arguments], stderr=subprocess.PIPE, text=True, env=environment) as running:
+    # A hangup that is ignored from the start, as under nohup, would be inherited.
+    kept = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    running = subprocess.Popen([COMMAND, *arguments], stderr=subprocess.PIPE, text=True, env=environment)
+    signal.signal(signal.SIGHUP, kept)
+    with running:
         try:
             assert running.stderr is not None
             said = [running.stderr.readline()]
@@ -94,7 +98,10 @@ def test_a_hangup_is_ignored() -> None:
     with serving(["serve", "--model", str(MODEL), "--port", "0"]) as (running, _, port):
         running.send_signal(signal.SIGHUP)
         assert running.stderr is not None
-        assert running.stderr.readline() == "SIGHUP is ignored; restart the service to serve another model\n"
+        lines = iter(running.stderr.readline, "")
+        assert next((line for line in lines if "SIGHUP" in line), "").startswith(
+            "SIGHUP is ignored; restart the service"
+        )
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as reply:
             assert reply.status == 200
         running.send_signal(signal.SIGTERM)

@@ -17,11 +17,11 @@ def test_a_watch_sees_the_shipped_verdicts_of_scored_rows_only(
     detector: Detector, normal_rows: Floats, adaptive: bool
 ) -> None:
     watch = Watch(detector.bundle, adaptive=adaptive)
-    rows = np.tile(normal_rows[:1], (1000, 1))
+    rows = np.tile(normal_rows[:1], (2000, 1))
     rows[:, 0] *= 3  # alarms in every row
-    for results in run(detector, chunks(rows, [1, 500, 7], bad=tuple(range(0, 1000, 2)))):
+    for results in run(detector, chunks(rows, [1, 500, 7], bad=tuple(range(0, 2000, 2)))):
         watch.accept(results)
-    assert watch.monitor.memory.rows == 500
+    assert watch.monitor.memory.rows == 1000
     assert watch.monitor.first_report is None
     for results in run(detector, chunks(rows, [300])):
         watch.accept(results)

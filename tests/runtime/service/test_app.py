@@ -312,14 +312,14 @@ def test_a_broken_promise_is_told_and_keeps_the_service_ready(
 ) -> None:
     assert client.series()["vae_detect_calibration_holds[]"] == 1
     bad = detector.bundle.golden.x[detector.bundle.golden.is_anomaly.index(True)]
-    client.results([bad] * 851)
+    client.results([bad] * 1507)
     assert client.series()["vae_detect_calibration_holds[]"] == 1
-    client.results(bad)  # the last of 4 blocks of 213 rows, which hold one alarm at far_high = 0.0058
+    client.results(bad)  # the last of 4 blocks of 377 rows, which hold one alarm at far_high = 0.0027
     assert client.series()["vae_detect_calibration_holds[]"] == 0
     ready = client.ask("GET", "/readyz")
     assert ready.status_code == 200
     assert ready.json()["calibration"].startswith(
-        "calibration no longer holds: 1 of the last 852 inputs alarmed, promised 0.001, "
+        "calibration no longer holds: 1 of the last 1508 inputs alarmed, promised 0.001, "
     )
 
 
@@ -570,5 +570,5 @@ def test_images_that_wait_to_be_decoded_are_bounded(
 
 def test_the_model_of_images_tells_its_size(images_client: Client) -> None:
     facts = images_client.ask("GET", "/model").json()
-    assert facts["image"] == {"height": 12, "width": 16, "mode": "colour"}
+    assert facts["image"] == {"height": 12, "width": 16, "mode": "colour", "bits": 16}
     assert "golden" not in facts

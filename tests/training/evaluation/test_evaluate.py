@@ -340,25 +340,28 @@ def test_a_failed_evaluation_leaves_no_report(detector: Detector, tmp_path: Path
 @pytest.mark.parametrize(
     ("normal_alarms", "faults", "expected"),
     [
-        # far_high of this detector is 0.0058, far_low nearly 0, a block 213 rows
+        # far_high of this detector is 0.0027, far_low nearly 0, a block 377 rows
         (20, 0, PromiseCheck(True, None, False)),
         (
             30,
             0,
             PromiseCheck(True, None, False),
         ),  # above it, but these rows are worth 94, of which that is less than one
-        (5000, 0, PromiseCheck(False, 4 * 213, True)),
-        (20, 10 * 213, PromiseCheck(True, None, False)),  # a fault that lasts no longer than one may
-        (20, 20 * 213, PromiseCheck(True, 13 * 213, False)),  # one that does, and no fault of the calibration
+        (5000, 0, PromiseCheck(False, 4 * 377, True)),
+        (20, 10 * 377, PromiseCheck(True, None, False)),  # a fault that lasts no longer than one may
+        (20, 20 * 377, PromiseCheck(True, 13 * 377, False)),  # one that does, and no fault of the calibration
     ],
 )
 def test_the_promise_by_hand(detector: Detector, normal_alarms: int, faults: int, expected: PromiseCheck) -> None:
     threshold = detector.bundle.calibration.threshold
     score, truth = np.zeros(5000 + faults, np.float32), np.zeros(5000 + faults, np.bool_)
     # False alarms are spread over the normal rows, which come after the faults but for one block.
-    truth[213 : 213 + faults] = True
+    truth[377 : 377 + faults] = True
     normal = np.flatnonzero(~truth)
-    score[normal[:: 5000 // normal_alarms][:normal_alarms] if normal_alarms < 5000 else normal] = 2 * threshold
+    apart = 5000 // normal_alarms
+    score[normal[4 * apart // 5 :: apart][:normal_alarms]] = (
+        2 * threshold
+    )  # one of 20 in the first block, so it is quiet
     score[truth] = 2 * threshold
     assert check_promise(detector.bundle, truth, score, score > threshold) == expected
 
@@ -366,8 +369,8 @@ def test_the_promise_by_hand(detector: Detector, normal_alarms: int, faults: int
 def test_adapted_verdicts_are_judged_by_their_own_rate(detector: Detector) -> None:
     score, truth = np.full(5000, 2 * detector.bundle.calibration.threshold, np.float32), np.zeros(5000, np.bool_)
     found = check_promise(detector.bundle, truth, score, np.arange(5000) < 20)
-    assert found == PromiseCheck(True, 4 * 213, True)
-    assert found.describe() == "rate in the range; reported after 852 inputs as broken"
+    assert found == PromiseCheck(True, 4 * 377, True)
+    assert found.describe() == "rate in the range; reported after 1508 inputs as broken"
 
 
 def test_an_evaluation_needs_no_torch() -> None:

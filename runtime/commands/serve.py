@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -31,7 +33,7 @@ def serve(model: Path, provider: str, threads: int, host: str, port: int, adapti
     curl -d '[1450, 172.1, 0.33, 3.3, 33.1, 19.4, 40.2, 1.9]' 'http://127.0.0.1:8000/score?explain=1'
     """
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
-        signal.signal(signal.SIGHUP, lambda *_: say("SIGHUP is ignored; restart the service to serve another model"))
+        signal.signal(signal.SIGHUP, _ignore)
     with needs("serve"):
         from ..service.server import serve as run
     run(
@@ -42,3 +44,9 @@ def serve(model: Path, provider: str, threads: int, host: str, port: int, adapti
         announce=say,
         adaptive=adaptive,
     )
+
+
+def _ignore(*_: object) -> None:
+    """Says that a hangup changes nothing, past the buffer: a line may be on its way there when the signal comes."""
+    with suppress(OSError):  # nobody listens
+        os.write(2, b"SIGHUP is ignored; restart the service to serve another model\n")

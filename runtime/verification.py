@@ -108,5 +108,6 @@ def _follows_table(bundle: Bundle, p_value: NDArray[np.floating]) -> bool:
     highest, lowest = (
         np.interp(score + way, calibration.knot_scores, calibration.knot_log10_p) for way in (-slack, slack)
     )
-    found = np.log10(p_value)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a p-value of 0 or less is no p-value, and in no range
+        found = np.log10(p_value)
     return bool(np.all((found >= lowest - P_TOLERANCE) & (found <= highest + P_TOLERANCE)))

@@ -144,6 +144,14 @@ def test_one_ulp_at_the_threshold_is_no_other_verdict_and_no_other_p_value(detec
         replay(bundle, recorded, found)
 
 
+@pytest.mark.parametrize("p_value", [0.0, -1.0])
+def test_what_is_no_p_value_is_refused(detector: Detector, p_value: float) -> None:
+    golden = detector.bundle.golden
+    wrong = Row(golden.score[0], p_value, golden.is_anomaly[0])
+    with pytest.raises(ModelError, match="another p-value"):
+        replay(detector.bundle, wrong, wrong)
+
+
 def test_clear_of_the_threshold_a_verdict_and_a_p_value_must_be_those_recorded(detector: Detector) -> None:
     calibration = detector.bundle.calibration
     score = 1.001 * calibration.threshold

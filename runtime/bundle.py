@@ -312,7 +312,15 @@ def _check(bundle: Bundle, source: str) -> None:
             f"{len(bundle.columns)} columns for an image of {bundle.image}",
         ),
         (prior is not None and not _is_sound(prior, bundle.latent), "a prior that is no mixture of Gaussians"),
-        (not 0 < calibration.far < 1, f"false-alarm rate {calibration.far}"),
+        (not 1e-12 < calibration.far < 1, f"false-alarm rate {calibration.far}"),
+        (
+            not (0 < calibration.n < 10**12 and 1e-3 < calibration.effective_n < 10**12),
+            f"{calibration.n} calibration scores, worth {calibration.effective_n}",
+        ),
+        (
+            bundle.data.period_s is not None and not 1e-12 < bundle.data.period_s < 1e12,
+            f"a row every {bundle.data.period_s} s",
+        ),
         (calibration.knot_log10_p[:1] != (0.0,), "the p-value table does not begin at 1"),
         (len(calibration.knot_scores) != len(calibration.knot_log10_p), "calibration knots of unequal length"),
         (not golden_inputs, "no golden rows"),

@@ -11,6 +11,7 @@ import functools
 import gzip
 import io
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -197,7 +198,8 @@ def metadata(draw: st.DrawFn, facts: dict[str, Any]) -> str:
             elif kind == "double" and isinstance(place, list):
                 place.append(inner)
             elif kind == "near" and type(inner) in (int, float):
-                place[key] = draw(st.sampled_from([0, -inner, inner + 1, inner * 1e30, 1e-300, int(inner)]))
+                whole = int(inner) if math.isfinite(inner) else 1  # a value may have been made odd before
+                place[key] = draw(st.sampled_from([0, -inner, inner + 1, inner * 1e30, 1e-300, whole]))
             else:
                 place[key] = draw(odd)
             break

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vae_detect.runtime.images.folders import image_files, read_file
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout
 from vae_detect.training.data.images import load_images
 from vae_detect.training.data.loading import Selection, load_table
 from vae_detect.training.data.split import split
@@ -67,7 +67,7 @@ def judge(data: Series | Folder, seed: int, folder: Path) -> Judged:
         config = configure(settings | ({"kind": "windows", "window": data.window} if data.window > 1 else {}))
         with (folder / "train.csv").open("w", newline="") as file:
             csv.writer(file).writerows([[f"c{n}" for n in range(data.train.shape[1])], *data.train.tolist()])
-        table = load_table(folder / "train.csv", Selection(), TableFormat())
+        table = load_table(folder / "train.csv", Selection(), Layout())
         x = windows(data.test, data.window) if data.window > 1 else data.test
         truth = data.truth[data.window - 1 :]
     parts = split(table, window=config.window, stride=1, ordered=config.kind == "windows", seed=seed)

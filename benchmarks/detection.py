@@ -37,7 +37,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.images.folders import image_files, read_file
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout
 from vae_detect.runtime.scoring.drift import DriftMonitor
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.evaluation.vus import vus_pr
@@ -207,7 +207,7 @@ def run_ours(recipe: str, data: Series | Folder, seed: int, folder: Path) -> dic
             writer.writerow([f"c{place}" for place in range(data.train.shape[1])])
             writer.writerows(data.train.tolist())
     out = folder / "model.onnx"
-    train(source, out, configure(settings), selection=selection, form=TableFormat())
+    train(source, out, configure(settings), selection=selection, layout=Layout())
     detector = Detector.load(out, provider="cpu")
     if isinstance(data, Folder):
         image = detector.bundle.image

@@ -25,7 +25,7 @@ from scipy.stats import ks_2samp, kstest
 from sklearn.datasets import load_digits
 
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout
 from vae_detect.runtime.simulation import csv_lines, simulate
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.evaluation.importance import importance_weights
@@ -70,7 +70,7 @@ class Digits:
                 out,
                 config,
                 selection=Selection(),
-                form=TableFormat(),
+                layout=Layout(),
                 far="0.05",
                 report=epochs.append,
             )
@@ -237,7 +237,7 @@ def marginals(digits: Digits, out: Path) -> None:
     data = folder / "normal.csv"
     data.write_text("".join(csv_lines(normal)))
     config = configure({"recipe": "mixture-vae"})
-    train(data, folder / "pump.onnx", config, selection=Selection(), form=TableFormat())
+    train(data, folder / "pump.onnx", config, selection=Selection(), layout=Layout())
     detector = Detector.load(folder / "pump.onnx", provider="cpu")
     made = detector.sample(len(normal.values), seed=1)
     figure, frames = plt.subplots(2, 4, figsize=(11, 4.5))

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout, TableFormat
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.evaluation.labelled import read_labels
 from vae_detect.training.finetune import event_rows
@@ -51,7 +51,7 @@ class Task(NamedTuple):
     tests: tuple[Path, ...]
     labels: str
     settings: Mapping[str, Any] = {}
-    form: TableFormat = TableFormat()
+    form: Layout = Layout()
 
 
 class Reviewed(NamedTuple):
@@ -77,7 +77,7 @@ def tasks(data: Path) -> Iterator[Task]:
                 train_file, test_file = folder / f"train{end}", folder / f"test{end}"
                 yield Task(folder.name, group, train_file, (test_file,), labels, settings)
         normal = skab / "anomaly-free" / "anomaly-free.csv"
-        yield Task("skab", group, normal, files, "anomaly", settings, TableFormat(";"))
+        yield Task("skab", group, normal, files, "anomaly", settings, Layout(TableFormat(";")))
 
 
 def read(task: Task, detector: Detector) -> Reviewed:
@@ -161,7 +161,7 @@ def main() -> None:
             out = (asked.models or Path(folder)) / f"{task.name} {task.group}.onnx"
             if not out.exists():
                 config = configure({"recipe": "vae", **task.settings})
-                train(task.train, out, config, selection=Selection(), form=task.form, far="0.05")
+                train(task.train, out, config, selection=Selection(), layout=task.form, far="0.05")
             detector = Detector.load(out, provider="cpu")
             reviewed = read(task, detector)
             found = np.array(

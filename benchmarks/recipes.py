@@ -22,7 +22,7 @@ import torch
 
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.evaluation.evaluate import evaluate
 from vae_detect.training.settings.config import configure
@@ -69,9 +69,9 @@ def measure(task: Task, settings: Mapping[str, Any], seed: int, out: Path) -> li
         return ["", "–", "–"]
     selection = Selection(class_column=task.class_column if wants_class else None)
     started = time.perf_counter()
-    train(task.train, out, config, selection=selection, form=TableFormat(), far="0.05")
+    train(task.train, out, config, selection=selection, layout=Layout(), far="0.05")
     seconds = time.perf_counter() - started
-    found = evaluate(Detector.load(out, provider="cpu"), task.test, task.labels, TableFormat())
+    found = evaluate(Detector.load(out, provider="cpu"), task.test, task.labels, Layout())
     return [f"{seconds:.0f}", f"{found.detector.roc_auc:.3f}", f"{found.detector.average_precision:.3f}"]
 
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pyod.models.vae import VAE
 
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.settings.config import TrainConfig
 from vae_detect.training.train import train
@@ -53,7 +53,7 @@ def make_detector(folder: Path, rows: NDArray[np.float32]) -> Detector:
     header = ",".join(f"x{i}" for i in range(FEATURES))
     np.savetxt(data, rows, delimiter=",", header=header, comments="", fmt="%.7g")
     config = TrainConfig(recipe="vae", hidden=HIDDEN, latent=LATENT, epochs=5)
-    outcome = train(data, folder / "vae.onnx", config, selection=Selection(), form=TableFormat())
+    outcome = train(data, folder / "vae.onnx", config, selection=Selection(), layout=Layout())
     assert outcome is not None  # as it is for all but the first of several processes
     return Detector.load(outcome.files.scorer, provider="cpu")
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from . import graph
 from .arrays import as_float32, as_indices, as_uint8
-from .bundle import Bundle, read_bundle, read_part
+from .bundle import Bundle
 from .errors import InputError, ModelError
+from .metadata import read_bundle, read_part
 from .observation import observe
 from .session import BoundRun, Session, first_line, read_model_file
 from .verification import VERDICT, check_graph, check_replay

@@ -79,7 +79,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 @pytest.fixture(scope="session")
 def windows_model(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small detector of windows of 4 rows, trained on `normal_csv`."""
-    from vae_detect.runtime.rows.csv_text import TableFormat
+    from vae_detect.runtime.layout import Layout
     from vae_detect.training.data.loading import Selection
     from vae_detect.training.settings.config import TrainConfig
     from vae_detect.training.train import train
@@ -88,7 +88,7 @@ def windows_model(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
     def make(folder: Path) -> None:
         out = folder / "windows.onnx"
-        train(normal_csv, out, config, selection=Selection(), form=TableFormat(), far="0.2")
+        train(normal_csv, out, config, selection=Selection(), layout=Layout(), far="0.2")
 
     return made_once(tmp_path_factory, "windows", make) / "windows.onnx"
 

@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 
 from vae_detect.runtime.bundle import Bundle, Kind
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.settings.config import TrainConfig, configure
 from vae_detect.training.settings.recipes import RECIPES
@@ -129,7 +129,7 @@ def trained_model(factory: pytest.TempPathFactory, case: str) -> Trained:
             write_table(data, np.random.default_rng(0).permutation(rows) if config.kind == "rows" else rows)
         excluded = ("kind",) if data.is_file() else ()
         selection = Selection(class_column="kind") if wants_class(case) else Selection(exclude=excluded)
-        train(data, folder / "model.onnx", config, selection=selection, form=TableFormat(), far=FAR[config.kind])
+        train(data, folder / "model.onnx", config, selection=selection, layout=Layout(), far=FAR[config.kind])
 
     path = made_once(factory, f"recipe {case}", make) / "model.onnx"
     return Trained(path, Detector.load(path, provider="cpu"), *inputs_of(case))

@@ -35,7 +35,7 @@ from vae_detect.runtime.describe import describe
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError, VaeDetectError
 from vae_detect.runtime.images.reading import read_image
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout, TableFormat
 from vae_detect.runtime.rows.writers import CsvWriter, JsonLinesWriter
 from vae_detect.runtime.scoring.state import StreamState
 from vae_detect.runtime.streams.lines import score_lines
@@ -105,7 +105,7 @@ def tables(draw: st.DrawFn) -> bytes:
 def test_csv_text(detector: Detector, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
 
-    def check(given_: tuple[bytes, TableFormat]) -> None:
+    def check(given_: tuple[bytes, Layout]) -> None:
         content, form = given_
         path.write_bytes(content)
         try:
@@ -128,7 +128,8 @@ def test_csv_text(detector: Detector, tmp_path: Path) -> None:
         except VaeDetectError as error:
             said(error)
 
-    forms = [TableFormat(), TableFormat(), TableFormat(";", ","), TableFormat("\t"), TableFormat(header=False)]
+    formats = [TableFormat(), TableFormat(";", ","), TableFormat("\t"), TableFormat(header=False)]
+    forms = [Layout(), *map(Layout, formats)]
     fuzz(check, st.tuples(changed(tables()), st.sampled_from(forms)))
 
 
@@ -221,7 +222,7 @@ def test_the_metadata_of_a_model(tmp_path: Path) -> None:
             describe(detector.bundle)
             detector.bundle.facts_json()
             rows = io.BytesIO(_two_lines())
-            list(score_lines(detector, rows, TableFormat(), StreamState(detector.bundle)))
+            list(score_lines(detector, rows, Layout(), StreamState(detector.bundle)))
         except VaeDetectError as error:
             said(error)
 

@@ -14,9 +14,9 @@ from ..runtime.bundle import SCHEMA_VERSION, Bundle, Calibration, Finetuning
 from ..runtime.describe import describe_calibration
 from ..runtime.detector import Detector
 from ..runtime.errors import InputError
+from ..runtime.layout import Layout
 from ..runtime.opening import digest
 from ..runtime.output import keep_existing
-from ..runtime.rows.csv_text import TableFormat
 from ..runtime.scoring.framing import windows_at
 from ..runtime.session import read_model_file
 from .calibration import calibrate, dependence_rows, min_calibration_rows
@@ -53,7 +53,7 @@ def finetune(
     *,
     label_column: str = "label",
     data: Path | None = None,
-    form: TableFormat,
+    layout: Layout,
     force: bool = False,
     overridable: bool = False,
     say: Callable[[str], None] = lambda text: None,
@@ -82,12 +82,12 @@ def finetune(
     keep_existing(files, force=force)
     detector = Detector.load(model, provider="cpu")
     _refuse_unfit(detector, label_column)
-    label = read_reviews(labels, label_column, form)
-    recording = score_recording(detector, labels, form)
+    label = read_reviews(labels, label_column, layout)
+    recording = score_recording(detector, labels, layout)
     labelled = choose_labels(detector.bundle, labels, recording, label, say)
     fit = _learn(detector.bundle, recording, labelled, label)
     say(fit.describe())
-    normal = _of_labels(fit, recording, label, labels, say) if data is None else _of_data(detector, fit, data, form)
+    normal = _of_labels(fit, recording, label, labels, say) if data is None else _of_data(detector, fit, data, layout)
     calibration = _calibrate(detector.bundle, normal, data)
     say(describe_calibration(calibration))
     made = _export(detector, fit, recording, normal, calibration, files=files, labels=labels, overridable=overridable)
@@ -131,23 +131,23 @@ def _of_labels(
     return Normal(recording.values, rows, scores, path)
 
 
-def _of_data(detector: Detector, fit: Fit, path: Path, form: TableFormat) -> Normal:
+def _of_data(detector: Detector, fit: Fit, path: Path, layout: Layout) -> Normal:
     """The rows of a recording of normal operation; of the one that the model learnt from, those that were held out."""
     bundle = detector.bundle
     if path.is_file() and digest(path) == bundle.data.sha256:
-        values, rows = _held_out(bundle, path, form)
+        values, rows = _held_out(bundle, path, layout)
         inputs = (windows_at(values, part, bundle.window) for part in in_parts(rows))
         score = np.concatenate([detector.score(x).score for x in inputs])
     else:
-        recording = score_recording(detector, path, form)
+        recording = score_recording(detector, path, layout)
         values, rows = recording.values, np.flatnonzero(recording.usable)
         score = recording.score[rows]
     return Normal(values, rows, fit.correct(values, rows, score, np.zeros(len(rows), np.int64)), path)
 
 
-def _held_out(bundle: Bundle, path: Path, form: TableFormat) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _held_out(bundle: Bundle, path: Path, layout: Layout) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The training recording and the newest rows of the inputs that training kept for calibration."""
-    table = load_table(path, Selection(columns=bundle.names, time_column=bundle.data.time_column), form)
+    table = load_table(path, Selection(columns=bundle.names, time_column=bundle.data.time_column), layout)
     seed, ordered = int(str(bundle.settings["seed"])), is_ordered(bundle.kind, bundle.data)
     starts = split(table, window=bundle.window, stride=bundle.stride, ordered=ordered, seed=seed).calibration
     if len(starts) != bundle.data.calibration:

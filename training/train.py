@@ -9,13 +9,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from ..runtime.bundle import Calibration
 from ..runtime.commands.terminal import leads
 from ..runtime.describe import describe_calibration
 from ..runtime.errors import InputError
-from ..runtime.rows.csv_text import TableFormat
+from ..runtime.layout import Layout
 from .calibration import USUAL_RATE, calibrate, dependence_rows, min_calibration_rows, supported_rate
 from .data.inputs import describe_sizes, load, refuse_too_few
 from .data.loading import Selection, Table
@@ -52,7 +53,7 @@ def train(
     settings: TrainConfig | Mapping[str, Any],
     *,
     selection: Selection,
-    form: TableFormat,
+    layout: Layout,
     far: str | None = None,
     rate_hz: float | None = None,
     device: str = "auto",
@@ -83,10 +84,10 @@ def train(
     if not leads():
         say, report = _silent, _silent
     with claimed(out, force=force, resume=resume, say=say) as (files, checkpoint, goes_on):
-        plan = _plan(data, settings, selection, form, far=far, rate_hz=rate_hz, say=say)
+        plan = _plan(data, settings, selection, layout, far=far, rate_hz=rate_hz, say=say)
         where, world = _meet(device)
         model = _build(plan, selection, say)
-        identity = _fingerprint(plan, selection, form, world)
+        identity = _fingerprint(plan, selection, world)
         history = _fit(model.to(where), plan, checkpoint, identity, world=world, resume=goes_on, report=report)
         made = None
         if not world.rank:
@@ -124,7 +125,7 @@ def _plan(
     data: Path,
     settings: TrainConfig | Mapping[str, Any],
     selection: Selection,
-    form: TableFormat,
+    layout: Layout,
     *,
     far: str | None,
     rate_hz: float | None,
@@ -132,7 +133,7 @@ def _plan(
 ) -> Plan:
     """Loads and splits the data; refuses what cannot keep the promise before anything is trained."""
     first = settings if isinstance(settings, TrainConfig) else configure({"kind": "windows", **settings})
-    table = load(data, first, selection, form)
+    table = load(data, first, selection, layout)
     config, framed = settle_kind(settings, table)
     for note in (*table.notes, *([framed] if framed else [])):
         say(note)
@@ -144,11 +145,18 @@ def _plan(
     return Plan(config, table, parts, ordered, alpha)
 
 
-def _fingerprint(plan: Plan, selection: Selection, form: TableFormat, world: World) -> str:
+def _fingerprint(plan: Plan, selection: Selection, world: World) -> str:
     """What a checkpoint is of: data and settings."""
     table, config = plan.table, plan.config
     treatments = dict(selection.treatments) | {str(selection.class_column): "class"}
-    identity = [table.sha256, table.names, table.time_column, treatments, asdict(form), asdict(config), world.size]
+    identity = [
+        table.sha256,
+        table.names,
+        treatments,
+        msgspec.to_builtins(table.layout),
+        asdict(config),
+        world.size,
+    ]
     return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 

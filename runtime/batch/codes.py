@@ -11,8 +11,8 @@ import numpy as np
 
 from ..detector import Detector
 from ..errors import InputError
+from ..layout import Layout
 from ..output import check_suffix, text_written_aside, written_aside
-from ..rows.csv_text import TableFormat
 from ..rows.writers import CsvWriter, ParquetWriter, Schema, Table, Writer
 from ..scoring.framing import fill
 from ..scoring.results import OK
@@ -43,7 +43,7 @@ class Codes(NamedTuple):
     status: list[str]
 
 
-def encode(detector: Detector, data: Path, form: TableFormat) -> Iterator[Codes]:
+def encode(detector: Detector, data: Path, layout: Layout) -> Iterator[Codes]:
     """Codes of every row of a CSV (of the window that ends there) or every image of a folder, in order.
 
     Raises
@@ -51,7 +51,7 @@ def encode(detector: Detector, data: Path, form: TableFormat) -> Iterator[Codes]
     InputError
         when `data` is not what the detector takes, or cannot be read; a bad row or image does not raise
     """
-    for names, framed in read_inputs(detector, data, form):
+    for names, framed in read_inputs(detector, data, layout):
         latent, scores = detector.encode(framed.inputs), detector.score(framed.inputs)
         # Scored too, so that a row has the status that `score` gives it.
         fine = np.asarray(scores.scored & np.isfinite(latent).all(axis=1))
@@ -68,7 +68,7 @@ def write_codes(
     data: Path,
     out: Path,
     *,
-    form: TableFormat,
+    layout: Layout,
     picture: Path | None = None,
     draw: CodePlot | None = None,
     force: bool = False,
@@ -97,7 +97,7 @@ def write_codes(
         if picture is not None:
             check_suffix(picture, ".png")
             plot = stack.enter_context(written_aside(picture, force=force))
-        for codes in encode(detector, data, form):
+        for codes in encode(detector, data, layout):
             summary.add(codes.status)
             if draw is not None:
                 cloud.add(codes)

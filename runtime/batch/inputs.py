@@ -13,7 +13,7 @@ from ..bundle import Image
 from ..detector import Detector
 from ..errors import InputError
 from ..images.folders import find_images, read_file
-from ..rows.csv_text import TableFormat
+from ..layout import Layout
 from ..rows.tables import read_rows
 from ..scoring.framing import Framed, Framer
 from ..scoring.results import BAD, OK, OVERFLOW
@@ -25,7 +25,7 @@ IMAGES_AT_ONCE = 64
 """Images in one batch, at most; `Detector.chunk` makes it fewer where they are large."""
 
 
-def read_inputs(detector: Detector, data: Path, form: TableFormat) -> Iterator[tuple[Sequence[int | str], Framed]]:
+def read_inputs(detector: Detector, data: Path, layout: Layout) -> Iterator[tuple[Sequence[int | str], Framed]]:
     """Inputs of consecutive rows or images, and the numbers or names of these.
 
     Raises
@@ -39,7 +39,7 @@ def read_inputs(detector: Detector, data: Path, form: TableFormat) -> Iterator[t
         return
     refuse_folder(detector, data)
     framer = Framer.of(bundle)
-    for rows in read_rows(data, bundle.columns, form=form, time_column=bundle.data.time_column, stream=True):
+    for rows in read_rows(data, bundle.columns, layout=bundle.data.complete(layout), stream=True):
         framed, framer = framer.frame(rows)
         yield range(rows.first, rows.first + len(rows.values)), framed
 

@@ -13,8 +13,8 @@ from ..detector import Detector
 from ..errors import InputError
 from ..images.folders import find_images
 from ..images.pictures import grid, picture_paths, png, to_pixels, write_picture
+from ..layout import Layout
 from ..output import check_suffix, text_written_aside, written_aside
-from ..rows.csv_text import TableFormat
 from ..rows.fields import UNKNOWN, write_number
 from ..rows.writers import CsvWriter, Schema, Table
 from ..scoring.framing import fill
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def reconstruct(detector: Detector, data: Path, form: TableFormat) -> Iterator[tuple[NDArray[np.float32], list[str]]]:
+def reconstruct(detector: Detector, data: Path, layout: Layout) -> Iterator[tuple[NDArray[np.float32], list[str]]]:
     """What is expected instead of every row of a CSV or every image of a folder, in order, and their status.
 
     In raw units, (n, features) or (n, height, width, channels); of a window its newest row; NaN where status is not
@@ -38,7 +38,7 @@ def reconstruct(detector: Detector, data: Path, form: TableFormat) -> Iterator[t
         when `data` is not what the detector takes, or cannot be read; a bad row or image does not raise
     """
     classes = [place for place, column in enumerate(detector.bundle.columns) if column.treatment == "class"]
-    for _, framed in read_inputs(detector, data, form):
+    for _, framed in read_inputs(detector, data, layout):
         values, inputs = detector.reconstruct(framed.inputs), framed.inputs
         if detector.bundle.kind == "windows":
             values, inputs = values[:, -1], inputs[:, -1]
@@ -47,9 +47,7 @@ def reconstruct(detector: Detector, data: Path, form: TableFormat) -> Iterator[t
         yield fill(values, framed.full, len(framed.status)), framed.status
 
 
-def write_reconstructions(
-    detector: Detector, data: Path, out: Path, *, form: TableFormat, force: bool = False
-) -> Summary:
+def write_reconstructions(detector: Detector, data: Path, out: Path, *, layout: Layout, force: bool = False) -> Summary:
     """Writes what the detector expects instead of a CSV, or instead of a folder of images.
 
     A CSV gets the detector's columns and a line for every row, of empty cells where there is no reconstruction.
@@ -64,14 +62,14 @@ def write_reconstructions(
     summary = Summary(bundle.kind, "reconstructed")
     if bundle.image is not None:
         paths = iter(_png_paths(out, data, force=force))
-        for values, status in reconstruct(detector, data, form):
+        for values, status in reconstruct(detector, data, layout):
             _write_images(values, status, paths)
             summary.add(status)
         return summary
     check_suffix(out, ".csv")
     with text_written_aside(out, force=force) as file:
         writer = CsvWriter(file, _schema(bundle))
-        for values, status in reconstruct(detector, data, form):
+        for values, status in reconstruct(detector, data, layout):
             writer.write(_table(values, bundle.columns, np.array([one != OK for one in status], np.bool_)))
             summary.add(status)
         writer.close()

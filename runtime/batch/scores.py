@@ -18,8 +18,8 @@ from ..errors import InputError, RefusedError
 from ..images.folders import ImageFile, read_file
 from ..images.pictures import heat_png, write_picture
 from ..images.reading import import_pillow
+from ..layout import Layout
 from ..rows.chunk import Rows
-from ..rows.csv_text import TableFormat
 from ..rows.tables import read_rows
 from ..rows.writers import Schema, Writer
 from ..scoring.results import Results, schema
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def score_file(
     detector: Detector,
     path: Path,
-    form: TableFormat,
+    layout: Layout,
     state: StreamState,
     *,
     stop_on_bad: bool = False,
@@ -55,8 +55,8 @@ def score_file(
     facts = detector.bundle
 
     def chunks() -> Iterator[Rows]:
-        time_column = facts.data.time_column
-        for rows in read_rows(path, facts.columns, form=form, time_column=time_column, stream=True, unused=unused):
+        complete = facts.data.complete(layout)
+        for rows in read_rows(path, facts.columns, layout=complete, stream=True, unused=unused):
             if stop_on_bad and rows.bad:
                 index, why = next(iter(rows.bad.items()))
                 raise RefusedError(

@@ -50,5 +50,5 @@ def encode(
     keep_inputs([out, picture], [data, *model_files(model)])
     draw = None if picture is None else code_plot()
     detector = load_detector(model, provider, threads)
-    summary = write_codes(detector, data, out, form=table_form(**form), picture=picture, draw=draw, force=force)
+    summary = write_codes(detector, data, out, layout=table_form(**form), picture=picture, draw=draw, force=force)
     end(summary)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..detector import Detector
-from ..rows.csv_text import TableFormat
+from ..layout import Layout, TableFormat
 from .terminal import say
 
 
@@ -95,8 +95,8 @@ def table_options(command: Any) -> Any:
     return cell_options(no_header(command))
 
 
-def table_form(delimiter: str, decimal: str, no_header: bool = False) -> TableFormat:
-    return TableFormat("\t" if delimiter in ("\\t", "tab") else delimiter, decimal, not no_header)
+def table_form(delimiter: str, decimal: str, no_header: bool = False) -> Layout:
+    return Layout(TableFormat("\t" if delimiter in ("\\t", "tab") else delimiter, decimal, not no_header))
 
 
 def load_detector(model: Path, provider: str, threads: int) -> Detector:

@@ -32,6 +32,6 @@ def reconstruct(data: Path, model: Path, provider: str, threads: int, out: Path,
     """
     keep_inputs([out], [data, *model_files(model)])
     summary = write_reconstructions(
-        load_detector(model, provider, threads), data, out, form=table_form(**form), force=force
+        load_detector(model, provider, threads), data, out, layout=table_form(**form), force=force
     )
     end(summary)

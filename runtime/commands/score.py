@@ -16,8 +16,8 @@ from ..detector import Detector
 from ..errors import EXIT_ANOMALY, EXIT_REFUSED, InputError, RefusedError, few
 from ..images.folders import ImageFile, find_images
 from ..images.pictures import picture_paths
+from ..layout import Layout
 from ..output import keep_inputs, text_written_aside
-from ..rows.csv_text import TableFormat
 from ..rows.writers import CsvWriter, JsonLinesWriter
 from ..scoring.results import BAD, Results
 from ..scoring.state import StreamState
@@ -124,13 +124,13 @@ def _score_images(run: _Run, data: Path, heat_maps: Path | None) -> Summary:
     return _write(run, score_files(run.detector, files, run.state, stop_on_bad=stop_on_bad, heat_maps=paths), files)
 
 
-def _score_csv(run: _Run, data: Path, form: TableFormat) -> Summary:
+def _score_csv(run: _Run, data: Path, layout: Layout) -> Summary:
     refuse_folder(run.detector, data)
 
     def tell(unused: list[str]) -> None:
         say(f"columns of {data} that the model does not use: {few(unused)}")
 
-    return _write(run, score_file(run.detector, data, form, run.state, stop_on_bad=run.stop_on_bad, unused=tell))
+    return _write(run, score_file(run.detector, data, layout, run.state, stop_on_bad=run.stop_on_bad, unused=tell))
 
 
 def _write(run: _Run, results: Iterator[Results], files: Sequence[ImageFile] = ()) -> Summary:
@@ -140,13 +140,13 @@ def _write(run: _Run, results: Iterator[Results], files: Sequence[ImageFile] = (
         return write_scores(results, CsvWriter(file, schema_of(run.detector.bundle)), files)
 
 
-def _score_lines(run: _Run, form: TableFormat, input_format: InputFormat) -> tuple[bool, bool]:
+def _score_lines(run: _Run, layout: Layout, input_format: InputFormat) -> tuple[bool, bool]:
     """Answers standard input; whether there was an anomaly, and whether it was refused."""
     if run.detector.bundle.kind == "images":
         raise InputError("standard input takes rows, this model scores images; name a folder or an image file")
     writer, monitor = JsonLinesWriter(sys.stdout), run.state.watch.monitor
     summary, held = Summary("rows", "scored", anomalies=0), True
-    for results in score_lines(run.detector, sys.stdin.buffer, form, run.state, input_format=input_format):
+    for results in score_lines(run.detector, sys.stdin.buffer, layout, run.state, input_format=input_format):
         if run.stop_on_bad and results.status == [BAD]:
             raise RefusedError(f"standard input: row {results.first}, {results.reason[0]}", row=results.first)
         writer.write(results.table("row"))

@@ -8,11 +8,11 @@ import io
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from ..errors import InputError, TooLargeError, few
+from ..layout import TableFormat
 from ..opening import open_file
 from .cells import NOT_UTF8, bad_reason, is_utf8, shown
 
@@ -29,27 +29,6 @@ _FOREIGN = {
     b"\xfe\xff": "UTF-16 text",
     b"\x89PNG": "a PNG image",
 }
-
-
-@dataclass(frozen=True)
-class TableFormat:
-    """How a text table is written."""
-
-    delimiter: str = ","
-    decimal: str = "."
-    header: bool = True
-
-    def __post_init__(self) -> None:
-        if len(self.delimiter) != 1 or self.delimiter in '"\r\n':
-            raise InputError(f"delimiter is {self.delimiter!r}, expected one character like , or ;")
-        if self.decimal not in (".", ","):
-            raise InputError(f"decimal is {self.decimal!r}, expected . or ,")
-        if self.decimal == self.delimiter:
-            raise InputError("the decimal comma needs another delimiter than the comma; pass --delimiter ';'")
-
-    def with_point(self, cell: str) -> str:
-        """A number as written in this format, with a decimal point; 1.234,5 stays an error."""
-        return cell if self.decimal == "." else cell.replace(".", "?").replace(",", ".")
 
 
 @contextmanager

@@ -12,10 +12,12 @@ import numpy as np
 
 from ..bundle import Column
 from ..errors import InputError
+from ..layout import Layout
 from .cells import FLOAT32_MAX, NOT_UTF8, BadCell, bad_reason, is_float32, is_plain, is_utf8, shown
 from .chunk import Rows
-from .csv_text import TableFormat, cells, check_header, open_text, read_header
+from .csv_text import check_header
 from .fields import TRUTHS, UNKNOWN, Field, as_fields
+from .sources import open_table
 from .times import parse_time
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ class ColumnReader:
     ----------
     header : the table's header, or None when it has none: the columns then stand in the order of `columns`
     columns : what is wanted, in the order wanted: names of columns of numbers, a detector's columns, or fields
-    time_column : name of the time stamp, None for none; a table without it has no times
+    layout : how cells are written, and where the time stamps are; a table without these has no times
     source : how to call the table in messages
 
     Raises
@@ -45,23 +47,26 @@ class ColumnReader:
         header: Sequence[str] | None,
         columns: Sequence[str | Column | Field],
         *,
-        time_column: str | None = None,
-        form: TableFormat,
+        layout: Layout,
         source: str,
     ) -> None:
         fields = as_fields(columns)
         self.columns = tuple(field.name for field in fields)
-        self.form = form
+        self.format = layout.format
+        stamps = layout.stamps
+        time_columns = [stamps.column, *([stamps.clock] if stamps.clock else [])] if stamps else []
         names = list(self.columns) if header is None else [name.strip() for name in header]
         self.width = len(names)
         self._present = [place for place, field in enumerate(fields) if field.name in names or not field.optional]
         self._fields = [fields[place] for place in self._present]
         wanted = [field.name for field in self._fields]
-        check_header(names, (*wanted, time_column) if time_column in names else wanted, source)
+        has_time = bool(time_columns) and all(name in names for name in time_columns)
+        check_header(names, [*wanted, *(time_columns if has_time else [])], source)
         self._positions = [names.index(name) for name in wanted]
         self._coded = [(place, field) for place, field in enumerate(self._fields) if not field.is_number]
         self._flags = [(place, field) for place, field in enumerate(self._fields) if field.flag]
-        self.time_position = names.index(time_column) if time_column in names else None
+        self._time_positions = [names.index(name) for name in time_columns] if has_time else []
+        self.used = {*self.columns, *time_columns}
 
     def parse(self, first: int, lines: Sequence[Sequence[str]]) -> Rows:
         """The wanted columns of these rows of cells."""
@@ -88,7 +93,7 @@ class ColumnReader:
 
     def _clean(self, lines: Sequence[Sequence[str]]) -> NDArray[np.float32] | None:
         """All the values in one go, or None when any cell needs a closer look; three times as fast as row by row."""
-        if self.form.decimal != "." or any(len(cells) != self.width for cells in lines):
+        if self.format.decimal != "." or any(len(cells) != self.width for cells in lines):
             return None
         flat = [cells[position] for cells in lines for position in self._positions]
         for place, field in self._coded:
@@ -106,9 +111,9 @@ class ColumnReader:
 
     def _numbers(self, cells: list[str]) -> list[float] | BadCell:
         written = cells
-        if self.form.decimal == ",":
+        if self.format.decimal == ",":
             cells = [
-                cell if field.texts else self.form.with_point(cell)
+                cell if field.texts else self.format.with_point(cell)
                 for field, cell in zip(self._fields, cells, strict=True)
             ]
         for place, field in self._flags:
@@ -149,10 +154,11 @@ class ColumnReader:
         return whole
 
     def _times(self, lines: Sequence[Sequence[str]]) -> NDArray[np.float64] | None:
-        if self.time_position is None:
+        if not self._time_positions:
             return None
-        position = self.time_position
-        return np.array([parse_time(cells[position]) if position < len(cells) else math.nan for cells in lines])
+        places = self._time_positions
+        stamps = (" ".join(line[place] for place in places if place < len(line)) for line in lines)
+        return np.array(list(map(parse_time, stamps)))
 
 
 def _number(field: Field, cell: str) -> float | None:
@@ -174,8 +180,7 @@ def read_rows(
     path: Path,
     columns: Sequence[str | Column | Field],
     *,
-    form: TableFormat,
-    time_column: str | None = None,
+    layout: Layout,
     chunk_rows: int = CHUNK_ROWS,
     stream: bool = False,
     unused: Callable[[list[str]], object] = lambda names: None,
@@ -189,12 +194,9 @@ def read_rows(
     a row with any other text is bad.
     """
     source = str(path)
-    with open_text(path, stream=stream) as text:
-        lines = cells(text, form, source)
-        header = read_header(lines, source) if form.header else None
-        reader = ColumnReader(header, columns, time_column=time_column, form=form, source=source)
-        used = {*reader.columns, time_column}
-        others = [name for name in header or () if name not in used]
+    with open_table(path, layout, stream=stream) as (header, lines):
+        reader = ColumnReader(header, columns, layout=layout, source=source)
+        others = [name for name in header or () if name not in reader.used]
         if others:
             unused(others)
         first = 0
@@ -203,24 +205,19 @@ def read_rows(
             first += len(chunk)
 
 
-def read_sample(path: Path, form: TableFormat, rows: int = 200) -> tuple[list[str], list[list[str]]]:
+def read_sample(path: Path, layout: Layout, rows: int = 200) -> tuple[list[str], list[list[str]]]:
     """The header (c0, c1, ... where the file has none) and the first rows of cells."""
-    source = str(path)
-    with open_text(path) as text:
-        lines = cells(text, form, source)
-        header = read_header(lines, source) if form.header else None
+    with open_table(path, layout) as (header, lines):
         sample = list(islice(lines, rows))
     if not sample:
-        raise InputError(f"{source}: no rows after the header")
+        raise InputError(f"{path}: no rows after the header")
     return header if header is not None else [f"c{i}" for i in range(len(sample[0]))], sample
 
 
-def read_column(path: Path, name: str, form: TableFormat) -> list[str]:
+def read_column(path: Path, name: str, layout: Layout) -> list[str]:
     """One column as text, a cell for every row that `read_rows` gives; "" where a row is too short."""
-    source = str(path)
-    with open_text(path) as text:
-        lines = cells(text, form, source)
-        header = read_header(lines, source) if form.header else read_sample(path, form)[0]
-        check_header(header, [name], source)
-        position = header.index(name)
+    with open_table(path, layout) as (header, lines):
+        names = header or read_sample(path, layout)[0]
+        check_header(names, [name], str(path))
+        position = names.index(name)
         return [row[position] if position < len(row) else "" for row in lines]

@@ -12,9 +12,10 @@ import numpy as np
 
 from ..detector import Detector
 from ..errors import InputError
+from ..layout import Layout
 from ..rows.cells import BadCell
 from ..rows.chunk import Rows, bad_row
-from ..rows.csv_text import MAX_LINE_BYTES, TableFormat, read_header
+from ..rows.csv_text import MAX_LINE_BYTES, read_header
 from ..rows.json_rows import RowReader
 from ..rows.tables import ColumnReader
 from ..rows.times import parse_time
@@ -36,14 +37,14 @@ _HEADLESS = 3
 def score_lines(
     detector: Detector,
     lines: IO[bytes],
-    form: TableFormat,
+    layout: Layout,
     state: StreamState,
     *,
     input_format: InputFormat = "auto",
 ) -> Iterator[Results]:
     """The result of each row as soon as its line is read; `state` is that of a stream that begins.
 
-    JSON lines are lists in column order or objects by column name; a CSV has a header, unless `form` has none. Blank
+    JSON lines are lists in column order or objects by column name; a CSV has a header, unless `layout` has none. Blank
     lines are passed over. Of "auto" the first line decides: JSON, or the header of a CSV (or its first row). Where it
     is no header of this model JSON may still follow, and the lines before it are bad rows.
 
@@ -52,12 +53,12 @@ def score_lines(
     InputError
         when a CSV has no usable header; after that a bad line is a bad row, and the stream goes on
     """
-    return score_stream(detector, _read(detector, lines, form, input_format), state)
+    return score_stream(detector, _read(detector, lines, layout, input_format), state)
 
 
-def _read(detector: Detector, lines: IO[bytes], form: TableFormat, input_format: InputFormat) -> Iterator[Rows]:
+def _read(detector: Detector, lines: IO[bytes], layout: Layout, input_format: InputFormat) -> Iterator[Rows]:
     """A row for each line."""
-    source = _lines(lines, b" \t\r\n".replace(form.delimiter.encode(), b""))
+    source = _lines(lines, b" \t\r\n".replace(layout.format.delimiter.encode(), b""))
     reader: _JsonLines | _CsvLines = _JsonLines(detector)
     pending: list[bytes] = []
     if input_format != "json":
@@ -66,11 +67,11 @@ def _read(detector: Detector, lines: IO[bytes], form: TableFormat, input_format:
             return
         if input_format == "auto" and _is_json(first):
             pending = [first]
-        elif not form.header:
-            reader, pending = _CsvLines(detector, None, form), [first]
+        elif not layout.format.header:
+            reader, pending = _CsvLines(detector, None, layout), [first]
         else:
             try:
-                reader = _CsvLines(detector, first, form)
+                reader = _CsvLines(detector, first, layout)
             except InputError as error:
                 # A header is answered by nothing, so that nobody waits while the next lines are looked at.
                 pending = [first, *_up_to_json(source)] if input_format == "auto" else []
@@ -106,18 +107,16 @@ def _lines(stream: IO[bytes], blanks: bytes) -> Iterator[bytes]:
 
 
 class _CsvLines:
-    def __init__(self, detector: Detector, header: bytes | None, form: TableFormat) -> None:
+    def __init__(self, detector: Detector, header: bytes | None, layout: Layout) -> None:
         facts = detector.bundle
-        self._form = form
+        self._layout = facts.data.complete(layout)
         names = None
         if header is not None:
             cells = self._cells(header)
             if isinstance(cells, BadCell):
                 raise InputError(f"standard input: the header {cells.reason}")
             names = read_header(iter([cells]), "standard input")
-        self._reader = ColumnReader(
-            names, facts.columns, time_column=facts.data.time_column, form=form, source="standard input"
-        )
+        self._reader = ColumnReader(names, facts.columns, layout=self._layout, source="standard input")
 
     def parse(self, number: int, line: bytes) -> Rows:
         cells = self._cells(line)
@@ -131,7 +130,7 @@ class _CsvLines:
         if len(line) > MAX_LINE_BYTES:
             return _TOO_LONG
         try:
-            return next(csv.reader([line.decode()], delimiter=self._form.delimiter, strict=True))
+            return next(csv.reader([line.decode()], delimiter=self._layout.format.delimiter, strict=True))
         except (UnicodeDecodeError, csv.Error) as error:
             return BadCell("", f"is no line of CSV: {error}")
 

@@ -13,11 +13,10 @@ from vae_detect.runtime.bundle import (
     Bundle,
     Image,
     Part,
-    read_bundle,
-    read_part,
 )
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import ModelError
+from vae_detect.runtime.metadata import read_bundle, read_part
 
 
 def fields(detector: Detector) -> dict[str, Any]:

@@ -14,9 +14,10 @@ import pytest
 from conftest import MODEL, ROOT
 
 from vae_detect.runtime import session as module
-from vae_detect.runtime.bundle import Bundle, read_bundle
+from vae_detect.runtime.bundle import Bundle
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError, MissingExtraError, ModelError, ProviderError
+from vae_detect.runtime.metadata import read_bundle
 from vae_detect.runtime.session import Session, import_onnxruntime, read_model_file
 
 CONTENT = MODEL.read_bytes()

@@ -23,7 +23,7 @@ from vae_detect.runtime.bundle import Calibration
 from vae_detect.runtime.describe import describe, describe_range
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout
 from vae_detect.runtime.simulation import COLUMNS, Fault, csv_lines, simulate
 from vae_detect.training.calibration import calibrate
 from vae_detect.training.data.loading import Selection
@@ -34,7 +34,7 @@ from vae_detect.training.labels.feedback import NARROW, WIDE, Yardstick
 from vae_detect.training.settings.config import TrainConfig, configure
 from vae_detect.training.train import train
 
-CSV = TableFormat()
+CSV = Layout()
 COMMAND = str(Path(sys.executable).parent / "vae-detect")
 
 
@@ -66,7 +66,7 @@ def two_weeks_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def small_detector(normal: Path, out: Path, far: str) -> Path:
     config = TrainConfig(recipe="vae", hidden=(16,), latent=2, epochs=8, seed=2)
-    train(normal, out, config, selection=Selection(), form=CSV, far=far)
+    train(normal, out, config, selection=Selection(), layout=CSV, far=far)
     return out
 
 
@@ -112,7 +112,7 @@ def some_labels(truth: NDArray[np.bool_], faults: int, normal: int) -> dict[int,
 
 def run(model: Path, labels: Path, out: Path, data: Path | None = None, *, force: bool = False) -> Tuned:
     said: list[str] = []
-    outcome = finetune(model, labels, out, data=data, form=CSV, force=force, say=said.append)
+    outcome = finetune(model, labels, out, data=data, layout=CSV, force=force, say=said.append)
     return Tuned(outcome, Detector.load(model, provider="cpu"), Detector.load(out, provider="cpu"), said)
 
 
@@ -400,7 +400,7 @@ def test_other_scores_and_columns(
 
     normal, model = with_texts(two_weeks_csv), tmp_path / "model.onnx"
     config = configure({"recipe": recipe, "epochs": 2, "latent": 3})
-    train(normal, model, config, selection=selection, form=CSV, far="0.05")
+    train(normal, model, config, selection=selection, layout=CSV, far="0.05")
     tuned = run(model, with_texts(labels_csv), tmp_path / "a.onnx", normal)
     assert tuned.after.bundle.calibration.n == tuned.before.bundle.data.calibration
     x = tuned.after.golden_inputs()
@@ -434,7 +434,7 @@ def test_images_are_refused(images_model: Path, labels_csv: Path, tmp_path: Path
 
 def test_wrong_columns_are_named(model: Path, labels_csv: Path, two_weeks_csv: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"--label-column '{COLUMNS[0]}' is a column that the model scores"):
-        finetune(model, labels_csv, tmp_path / "a.onnx", label_column=COLUMNS[0], form=CSV)
+        finetune(model, labels_csv, tmp_path / "a.onnx", label_column=COLUMNS[0], layout=CSV)
     with pytest.raises(InputError, match=r"normal\.csv: column 'label' is missing"):
         run(model, two_weeks_csv, tmp_path / "a.onnx")
     path = tmp_path / "lacks.csv"

@@ -12,15 +12,15 @@ import pytest
 from vae_detect.runtime.describe import describe
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.layout import Layout
 from vae_detect.runtime.rows.chunk import Rows
-from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.runtime.scoring.framing import Framer
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.evaluation.evaluate import evaluate
 from vae_detect.training.settings.config import TrainConfig
 from vae_detect.training.train import train
 
-ANY, CSV = Selection(), TableFormat()
+ANY, CSV = Selection(), Layout()
 CONFIG = TrainConfig(kind="windows", window=8, recipe="vae", hidden=(4,), latent=1, epochs=1)
 ROWS = 1000
 
@@ -40,14 +40,14 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(recording: Path) -> Detector:
     said: list[str] = []
     out = recording.with_name("a.onnx")
-    train(recording, out, CONFIG, selection=Selection(exclude=("label",)), form=CSV, far="0.1", say=said.append)
+    train(recording, out, CONFIG, selection=Selection(exclude=("label",)), layout=CSV, far="0.1", say=said.append)
     assert "rows share time stamps, 1 s apart: a row counts as 0.1 s" in said
     return Detector.load(out, provider="cpu")
 
 
 def test_a_rate_in_time_is_of_the_rows_not_of_the_stamps(recording: Path) -> None:
     with pytest.raises(InputError, match=r"a false-alarm rate of 1\.16e-06 needs"):  # 1 in 864 000
-        train(recording, recording.with_name("no.onnx"), CONFIG, selection=ANY, form=CSV, far="1/day")
+        train(recording, recording.with_name("no.onnx"), CONFIG, selection=ANY, layout=CSV, far="1/day")
 
 
 def test_the_model_knows_its_clock(model: Detector) -> None:

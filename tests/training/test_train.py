@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from vae_detect.runtime.bundle import METADATA_KEY, Image, Prior, read_part
+from vae_detect.runtime.bundle import METADATA_KEY, Image, Prior
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout
+from vae_detect.runtime.metadata import read_part
 from vae_detect.runtime.session import Session
 from vae_detect.runtime.simulation import COLUMNS, Fault, csv_lines, simulate
 from vae_detect.training.calibration import min_calibration_rows
@@ -28,7 +29,7 @@ from vae_detect.training.settings.config import TrainConfig
 from vae_detect.training.settings.recipes import SCORES
 from vae_detect.training.train import train
 
-CSV = TableFormat()
+CSV = Layout()
 ANY = Selection()
 CONFIG = TrainConfig(recipe="vae", hidden=(16,), latent=3, epochs=4, batch=64)
 NAMES = ["vae.onnx", "vae.encoder.onnx", "vae.decoder.onnx"]
@@ -45,7 +46,7 @@ class Trained:
 def run(data: Path, out: Path, config: TrainConfig = CONFIG, *, far: str | None = None) -> Trained:
     said: list[str] = []
     epochs: list[Epoch] = []
-    outcome = train(data, out, config, selection=ANY, form=CSV, far=far, say=said.append, report=epochs.append)
+    outcome = train(data, out, config, selection=ANY, layout=CSV, far=far, say=said.append, report=epochs.append)
     assert outcome is not None
     return Trained(outcome, said, epochs)
 
@@ -183,25 +184,27 @@ def test_an_interrupted_and_resumed_run_writes_the_same_bytes(vae: Trained, norm
             raise InterruptedRunError
 
     with pytest.raises(InterruptedRunError):
-        train(normal_csv, out, CONFIG, selection=ANY, form=CSV, far="50/day", report=stop)
+        train(normal_csv, out, CONFIG, selection=ANY, layout=CSV, far="50/day", report=stop)
     assert [path.name for path in tmp_path.iterdir()] == ["vae.checkpoint"]
 
     # Not of the same data or settings: refused, and the checkpoint stays.
     with pytest.raises(InputError, match="of other data or settings"):
-        train(normal_csv, out, replace(CONFIG, seed=1), selection=ANY, form=CSV, far="50/day", resume=True)
+        train(normal_csv, out, replace(CONFIG, seed=1), selection=ANY, layout=CSV, far="50/day", resume=True)
     for selection in (Selection(exclude=("power_kw",)), Selection(columns=tuple(reversed(COLUMNS)))):
         with pytest.raises(InputError, match="of other data or settings"):
-            train(normal_csv, out, CONFIG, selection=selection, form=CSV, far="50/day", resume=True)
+            train(normal_csv, out, CONFIG, selection=selection, layout=CSV, far="50/day", resume=True)
     longer = tmp_path / "longer.csv"
     longer.write_text(normal_csv.read_text() + normal_csv.read_text().splitlines()[-1] + "\n")
     with pytest.raises(InputError, match="of other data or settings"):
-        train(longer, out, CONFIG, selection=ANY, form=CSV, far="50/day", resume=True)
+        train(longer, out, CONFIG, selection=ANY, layout=CSV, far="50/day", resume=True)
 
     # Another process has another random state; it must not matter.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(99)
         seen: list[Epoch] = []
-        resumed = train(normal_csv, out, CONFIG, selection=ANY, form=CSV, far="50/day", resume=True, report=seen.append)
+        resumed = train(
+            normal_csv, out, CONFIG, selection=ANY, layout=CSV, far="50/day", resume=True, report=seen.append
+        )
     assert resumed is not None
     assert [epoch.number for epoch in seen] == [3, 4]
     assert resumed.bundle.history == vae.outcome.bundle.history
@@ -277,7 +280,7 @@ def never(epoch: Epoch) -> None:
 
 def refused(data: Path, out: Path, config: TrainConfig = CONFIG, **options: str | float) -> str:
     with pytest.raises(InputError) as caught:
-        train(data, out, config, selection=ANY, form=CSV, report=never, **options)  # type: ignore[arg-type]
+        train(data, out, config, selection=ANY, layout=CSV, report=never, **options)  # type: ignore[arg-type]
     assert not out.exists()
     assert not out.with_suffix(".checkpoint").exists()
     return str(caught.value)
@@ -370,7 +373,7 @@ def labelled_csv(tmp_path: Path) -> Path:
 def test_a_class_of_text_is_learned(labelled_csv: Path, tmp_path: Path) -> None:
     config = replace(CONFIG, recipe="cvae")
     selection = Selection(class_column="product", treatments={"line": "category"})
-    outcome = train(labelled_csv, tmp_path / "a.onnx", config, selection=selection, form=CSV, far="0.1")
+    outcome = train(labelled_csv, tmp_path / "a.onnx", config, selection=selection, layout=CSV, far="0.1")
     assert outcome is not None
     columns = {column.name: column for column in outcome.bundle.columns}
     assert (columns["product"].treatment, columns["product"].texts) == ("class", ("bolt", "nut"))
@@ -386,7 +389,7 @@ def test_a_range_is_asked_of_numbers_only(labelled_csv: Path, tmp_path: Path, li
     # lines 5 to 7 and texts are levels, whatever the likelihood of the numbers
     config = replace(CONFIG, recipe="cvae", likelihood=likelihood)  # type: ignore[arg-type]
     selection = Selection(class_column="line")
-    outcome = train(labelled_csv, tmp_path / "a.onnx", config, selection=selection, form=CSV, far="0.1")
+    outcome = train(labelled_csv, tmp_path / "a.onnx", config, selection=selection, layout=CSV, far="0.1")
     assert outcome is not None
     assert [column.treatment for column in outcome.bundle.columns] == ["linear", "linear", "category", "class"]
 
@@ -400,7 +403,7 @@ def test_continuous_bernoulli_wants_shares(tmp_path: Path) -> None:
 
 def test_a_recipe_without_classes_has_no_use_for_one(labelled_csv: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--class-column is for recipe cvae, this is vae"):
-        train(labelled_csv, tmp_path / "a.onnx", CONFIG, selection=Selection(class_column="product"), form=CSV)
+        train(labelled_csv, tmp_path / "a.onnx", CONFIG, selection=Selection(class_column="product"), layout=CSV)
     config = replace(CONFIG, recipe="cvae")
     assert "recipe cvae needs the class of each row: name its column with --class-column" in refused(
         labelled_csv, tmp_path / "a.onnx", config
@@ -440,7 +443,7 @@ def test_too_few_images_are_told_as_images(tmp_path: Path) -> None:
 )
 def test_images_have_no_columns(selection: Selection, option: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"{option} is for tables; images have no columns"):
-        train(tmp_path, tmp_path / "a.onnx", replace(CONFIG, kind="images"), selection=selection, form=CSV)
+        train(tmp_path, tmp_path / "a.onnx", replace(CONFIG, kind="images"), selection=selection, layout=CSV)
 
 
 @pytest.mark.parametrize(("name", "value"), [("size", (32,)), ("colour", "grey")])
@@ -458,7 +461,7 @@ def test_images_are_trained_on(tmp_path: Path) -> None:
     config = TrainConfig(kind="images", size=(8, 16), recipe="cvae", hidden=(4,), latent=2, epochs=2)
     said: list[str] = []
 
-    outcome = train(folder, tmp_path / "a.onnx", config, selection=ANY, form=CSV, far="0.2", say=said.append)
+    outcome = train(folder, tmp_path / "a.onnx", config, selection=ANY, layout=CSV, far="0.2", say=said.append)
 
     assert outcome is not None
     bundle = outcome.bundle

@@ -76,7 +76,7 @@ def finetune(
             out,
             label_column=label_column,
             data=data,
-            form=table_form(**form),
+            layout=table_form(**form),
             force=force,
             overridable=overridable,
             say=say,

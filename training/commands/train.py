@@ -129,7 +129,7 @@ def train(
     if data.is_dir():
         settings.setdefault("kind", "images")
     chosen = configure({"kind": "windows", **settings})  # for what is wrong whatever the data
-    options |= {"rate_hz": parse_rate(rate) if rate else None, "form": table_form(delimiter, decimal, no_header)}
+    options |= {"rate_hz": parse_rate(rate) if rate else None, "layout": table_form(delimiter, decimal, no_header)}
     with needs("train"):  # after the settings: wrong ones need not wait for torch, which takes seconds to import
         from ..data.columns import parse_treatments
         from ..data.loading import Selection

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from ...runtime.errors import InputError
-from ...runtime.rows.csv_text import TableFormat
+from ...runtime.layout import Layout
 from ..settings.config import TrainConfig
 from .images import load_images
 from .loading import Selection, Table, load_table
@@ -14,7 +14,7 @@ from .neighbours import is_evident
 from .split import Split
 
 
-def load(data: Path, config: TrainConfig, selection: Selection, form: TableFormat) -> Table:
+def load(data: Path, config: TrainConfig, selection: Selection, layout: Layout) -> Table:
     """The table or the images of a run.
 
     Raises
@@ -39,7 +39,7 @@ def load(data: Path, config: TrainConfig, selection: Selection, form: TableForma
         raise InputError(f"recipe {config.recipe} needs the class of each row: name its column with --class-column")
     if not wants_class and selection.class_column is not None:
         raise InputError(f"--class-column is for recipe cvae, this is {config.recipe}")
-    table = load_table(data, selection, form, numbers_only=config.ingredients.training == "contrastive-divergence")
+    table = load_table(data, selection, layout, numbers_only=config.ingredients.training == "contrastive-divergence")
     return table._replace(ordered=is_evident(table.values, table.segment))
 
 

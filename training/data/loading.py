@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
 from ...runtime.bundle import Image, Treatment
 from ...runtime.errors import InputError, few
+from ...runtime.layout import Layout, Stamps
 from ...runtime.opening import digest
 from ...runtime.rows.cells import BadCell, bad_reason, is_utf8, shown
-from ...runtime.rows.csv_text import TableFormat
 from ...runtime.rows.fields import Field
 from ...runtime.rows.tables import read_column, read_rows, read_sample
 from ...runtime.rows.times import TIME_NAMES, Clock, clock_of, is_break, parse_time
@@ -55,7 +56,8 @@ class Table(NamedTuple):
     from row to row, None without time stamps; `notes` say what was done to the columns and rows, for the user; `texts`
     are those of the columns that hold text; `stamp_s` is the time between stamps that several rows share, else 0;
     `classes` are the folders of the images and `class_of` each image's;
-    `ordered` says that neighbouring rows are so much alike that they follow each other, time stamps or not.
+    `ordered` says that neighbouring rows are so much alike that they follow each other, time stamps or not;
+    `layout` is how the recording is written, as declared and as found out.
     """
 
     values: NDArray[np.float32] | NDArray[np.uint8]
@@ -71,9 +73,10 @@ class Table(NamedTuple):
     classes: tuple[str, ...] = ()
     class_of: NDArray[np.int64] | None = None
     ordered: bool = False
+    layout: Layout = Layout()
 
 
-def load_table(path: Path, selection: Selection, form: TableFormat, *, numbers_only: bool = False) -> Table:
+def load_table(path: Path, selection: Selection, layout: Layout, *, numbers_only: bool = False) -> Table:
     """The features of a CSV file. Columns of a few texts are categories, unless `numbers_only`.
 
     Raises
@@ -82,11 +85,13 @@ def load_table(path: Path, selection: Selection, form: TableFormat, *, numbers_o
         when there is nothing to learn from: no numeric column, a column named in `selection` that is missing or
         holds text, or more than a fifth of the rows bad
     """
-    header, sample = read_sample(path, form)
+    header, sample = read_sample(path, layout)
     time_column = find_time_column(header, sample, selection.time_column)
-    texts = {} if numbers_only else few_texts(path, header, sample, selection, time_column, form)
-    names, notes = choose_columns(header, sample, selection, time_column, form, texts)
-    if not form.header and names != header:
+    if time_column is not None:
+        layout = replace(layout, stamps=Stamps(time_column))
+    texts = {} if numbers_only else few_texts(path, header, sample, selection, time_column, layout)
+    names, notes = choose_columns(header, sample, selection, time_column, layout, texts)
+    if not layout.format.header and names != header:
         missed = next(name for at, name in enumerate(header) if names[at : at + 1] != [name])
         raise InputError(
             f"{path}: column {missed!r} is no feature or out of order, but columns can be told apart only by a header; "
@@ -94,10 +99,10 @@ def load_table(path: Path, selection: Selection, form: TableFormat, *, numbers_o
         )
     if time_column is not None:
         notes.insert(0, f"time stamps: column {time_column!r}")
-    read = _read(path, names, texts, form, time_column)
-    names, more = _without_doubtful(read, names, texts, selection, form)
+    read = _read(path, names, texts, layout)
+    names, more = _without_doubtful(read, names, texts, selection, layout)
     if len(names) < read.values.shape[1]:  # again, since a row whose bad cell was in a column left out is a good one
-        read = _read(path, names, texts, form, time_column)
+        read = _read(path, names, texts, layout)
     notes += more
     if read.bad:
         row, why = next(iter(read.bad.items()))
@@ -112,7 +117,9 @@ def load_table(path: Path, selection: Selection, form: TableFormat, *, numbers_o
         notes.append(f"rows share time stamps, {stamp_s:g} s apart: a row counts as {period_s:.4g} s")
     values, segment = read.values[read.kept], segment[read.kept]
     texts = {name: found for name, found in texts.items() if name in names}
-    return Table(values, tuple(names), time_column, segment, period_s, notes, digest(path), texts, stamp_s)
+    return Table(
+        values, tuple(names), time_column, segment, period_s, notes, digest(path), texts, stamp_s, layout=layout
+    )
 
 
 class _Read(NamedTuple):
@@ -124,21 +131,19 @@ class _Read(NamedTuple):
     times: NDArray[np.float64] | None
 
 
-def _read(
-    path: Path, names: Sequence[str], texts: Mapping[str, tuple[str, ...]], form: TableFormat, time_column: str | None
-) -> _Read:
+def _read(path: Path, names: Sequence[str], texts: Mapping[str, tuple[str, ...]], layout: Layout) -> _Read:
     fields = [Field(name, texts.get(name, ())) for name in names]
-    chunks = list(read_rows(path, fields, form=form, time_column=time_column))
+    chunks = list(read_rows(path, fields, layout=layout))
     values = np.concatenate([chunk.values for chunk in chunks])
     bad = {chunk.first + index: cell for chunk in chunks for index, cell in chunk.bad.items()}
     kept = np.ones(len(values), np.bool_)
     kept[list(bad)] = False
-    times = np.concatenate([chunk.times for chunk in chunks if chunk.times is not None]) if time_column else None
+    times = np.concatenate([chunk.times for chunk in chunks if chunk.times is not None]) if layout.stamps else None
     return _Read(values, bad, kept, times)
 
 
 def _without_doubtful(
-    read: _Read, names: list[str], texts: Mapping[str, Sequence[str]], selection: Selection, form: TableFormat
+    read: _Read, names: list[str], texts: Mapping[str, Sequence[str]], selection: Selection, layout: Layout
 ) -> tuple[list[str], list[str]]:
     """The columns without those that nobody asked for and that say nothing of later rows, and notes."""
     if not read.kept.any():
@@ -148,7 +153,7 @@ def _without_doubtful(
     segment = None if read.times is not None else np.cumsum(~read.kept, dtype=np.int64)[read.kept]
     doubts, notes = find_doubts(values[:, free], [names[at] for at in free], texts, segment)
     left = [name for name in names if name not in doubts]
-    why = "no other column is left" if not left else "" if form.header else "the file has no header"
+    why = "no other column is left" if not left else "" if layout.format.header else "the file has no header"
     return names if why else left, [*describe_doubts(doubts, kept=why), *notes]
 
 
@@ -158,17 +163,17 @@ def few_texts(
     sample: Sequence[Sequence[str]],
     selection: Selection,
     time_column: str | None,
-    form: TableFormat,
+    layout: Layout,
 ) -> dict[str, tuple[str, ...]]:
     """By column, the texts of those that hold at most `MOST_LEVELS` different ones, each several times."""
     found = {}
     wanted = {*(selection.columns or header), *([selection.class_column] if selection.class_column else [])}
     for position, name in enumerate(header):
         cells = [row[position].strip() for row in sample if position < len(row) and row[position].strip()]
-        numeric = sum(not bad_reason(form.with_point(cell)) for cell in cells)
+        numeric = sum(not bad_reason(layout.format.with_point(cell)) for cell in cells)
         if name not in wanted or name in selection.exclude or name in ("", time_column) or 2 * numeric > len(cells):
             continue
-        filled = [cell for cell in map(str.strip, read_column(path, name, form)) if cell and is_utf8(cell)]
+        filled = [cell for cell in map(str.strip, read_column(path, name, layout)) if cell and is_utf8(cell)]
         texts = sorted(set(filled))
         if 1 < len(texts) <= MOST_LEVELS and len(filled) >= _LEAST_OF_A_TEXT * len(texts):
             found[name] = tuple(texts)
@@ -197,7 +202,7 @@ def choose_columns(
     sample: Sequence[Sequence[str]],
     selection: Selection,
     time_column: str | None,
-    form: TableFormat,
+    layout: Layout,
     texts: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[list[str], list[str]]:
     """Names of the feature columns, and notes on those left out.
@@ -218,7 +223,7 @@ def choose_columns(
             continue
         position = list(header).index(name)
         cells = [row[position] for row in sample if position < len(row) and row[position].strip()]
-        numeric = [cell for cell in cells if not bad_reason(form.with_point(cell))]
+        numeric = [cell for cell in cells if not bad_reason(layout.format.with_point(cell))]
         if len(numeric) * 2 > len(cells) or name in (texts or {}):
             chosen.append(name)
             continue

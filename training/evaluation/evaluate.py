@@ -12,8 +12,8 @@ import numpy as np
 from ...runtime.bundle import Bundle, Calibration
 from ...runtime.detector import Detector
 from ...runtime.errors import InputError
+from ...runtime.layout import Layout
 from ...runtime.output import check_suffix, text_written_aside
-from ...runtime.rows.csv_text import TableFormat
 from ...runtime.rows.times import clock_of
 from ...runtime.scoring.drift import DriftMonitor
 from ..data.split import is_ordered
@@ -40,7 +40,7 @@ def evaluate(
     detector: Detector,
     data: Path,
     labels: str | None,
-    form: TableFormat,
+    layout: Layout,
     *,
     adaptive: bool = False,
     point_adjusted: bool = False,
@@ -73,7 +73,7 @@ def evaluate(
     if report is not None:
         check_suffix(report, ".html")
     with nullcontext() if report is None else text_written_aside(report, force=force) as page:
-        labelled = score_labelled(detector, data, labels, form, adaptive=adaptive)
+        labelled = score_labelled(detector, data, labels, layout, adaptive=adaptive)
         evaluation = judge(detector, labelled, adaptive=adaptive, point_adjusted=point_adjusted)
         if page is not None:
             from .report import page as report_page

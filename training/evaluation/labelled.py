@@ -13,8 +13,8 @@ from ...runtime.bundle import Bundle
 from ...runtime.detector import Detector, Scores
 from ...runtime.errors import InputError
 from ...runtime.images.folders import find_images, read_file
+from ...runtime.layout import Layout
 from ...runtime.observation import rounding_of, treat
-from ...runtime.rows.csv_text import TableFormat
 from ...runtime.rows.tables import read_column, read_rows, read_sample
 from ...runtime.scoring.score import score_images, score_rows
 from ...runtime.scoring.state import StreamState
@@ -53,7 +53,7 @@ class Labelled:
 
 
 def score_labelled(
-    detector: Detector, data: Path, labels: str | None, form: TableFormat, *, adaptive: bool = False
+    detector: Detector, data: Path, labels: str | None, layout: Layout, *, adaptive: bool = False
 ) -> Labelled:
     """Labels and scores of a CSV, or of a folder of images; see `evaluation.evaluate` for both and for what is raised.
 
@@ -72,7 +72,7 @@ def score_labelled(
                 f"--labels {labels!r} is a column that the model scores, so that it was told the answers; train again "
                 f"with --exclude {labels}"
             )
-        found = _score_table(detector, data, labels, form, state)
+        found = _score_table(detector, data, labels, layout, state)
     if len(found.truth) != len(found.score):
         raise InputError(f"{len(found.truth)} labels for {len(found.score)} rows of {data}")
     kept = found.truth[found.scored]
@@ -94,16 +94,16 @@ def _one_sided(detector: Detector, data: Path, truth: NDArray[np.bool_]) -> str:
     return f"all {len(truth)} scored rows have the same label; an evaluation needs normal and anomalous rows"
 
 
-def read_labels(data: Path, labels: str, form: TableFormat) -> NDArray[np.bool_]:
+def read_labels(data: Path, labels: str, layout: Layout) -> NDArray[np.bool_]:
     """The labels as booleans (rows,), from a column of `data` or from a file of one column; raises like `evaluate`."""
     path, column = data, labels
-    if Path(labels).is_file() and labels not in read_sample(data, form, rows=1)[0]:  # a file cannot hijack a column
-        path, form = Path(labels), TableFormat()
-        header, _ = read_sample(path, form)
+    if Path(labels).is_file() and labels not in read_sample(data, layout, rows=1)[0]:  # a file cannot hijack a column
+        path, layout = Path(labels), Layout()
+        header, _ = read_sample(path, layout)
         if len(header) != 1:
             raise InputError(f"{path}: a file of labels has one column, this one has {len(header)}")
         column = header[0]
-    cells = read_column(path, column, form)
+    cells = read_column(path, column, layout)
     truth = np.zeros(len(cells), np.bool_)
     for row, cell in enumerate(cells):
         label = LABELS.get(cell.strip().lower())
@@ -145,20 +145,20 @@ class _Parts:
         )
 
 
-def _score_table(detector: Detector, data: Path, labels: str, form: TableFormat, state: StreamState) -> Labelled:
+def _score_table(detector: Detector, data: Path, labels: str, layout: Layout, state: StreamState) -> Labelled:
     """The rows of a CSV."""
     refuse_folder(detector, data)
     bundle = detector.bundle
     parts = _Parts(bundle)
     times: list[NDArray[np.float64]] = []
-    for rows in read_rows(data, bundle.columns, form=form, time_column=bundle.data.time_column):
+    for rows in read_rows(data, bundle.columns, layout=bundle.data.complete(layout)):
         results, framer = score_rows(detector, state.framer, rows)
         parts.add(rows.values, state.accept(results, framer).scores)
         if rows.times is not None:
             times.append(rows.times)
     if not len(parts):
         raise InputError(f"{data}: no rows after the header")
-    found = parts.with_truth(read_labels(data, labels, form))
+    found = parts.with_truth(read_labels(data, labels, layout))
     return replace(found, times=np.concatenate(times) if times else None)
 
 

@@ -102,6 +102,7 @@ def _facts_of_data(table: Table, parts: Split) -> DataFacts:
         period_s=table.period_s,
         stamp_s=table.stamp_s,
         time_column=table.time_column,
+        layout=table.layout,
         ordered=table.ordered,
     )
 

@@ -13,7 +13,7 @@ from ...runtime.batch.inputs import refuse_folder
 from ...runtime.bundle import Bundle
 from ...runtime.detector import Detector
 from ...runtime.errors import InputError
-from ...runtime.rows.csv_text import TableFormat
+from ...runtime.layout import Layout
 from ...runtime.rows.tables import read_column, read_rows
 from ...runtime.scoring.framing import Framer, fill, windows_at
 
@@ -42,9 +42,9 @@ class ScoredRows(NamedTuple):
     why: dict[int, str]
 
 
-def read_reviews(path: Path, column: str, form: TableFormat) -> NDArray[np.int64]:
+def read_reviews(path: Path, column: str, layout: Layout) -> NDArray[np.int64]:
     """The labels (rows,): `FAULT`, `NORMAL`, or `UNREVIEWED` where a cell is empty."""
-    cells = read_column(path, column, form)
+    cells = read_column(path, column, layout)
     label = np.full(len(cells), UNREVIEWED)
     for row, cell in enumerate(map(str.strip, cells)):
         known = LABELS.get(cell.lower())
@@ -62,12 +62,12 @@ def read_reviews(path: Path, column: str, form: TableFormat) -> NDArray[np.int64
     return label
 
 
-def score_recording(detector: Detector, path: Path, form: TableFormat) -> ScoredRows:
+def score_recording(detector: Detector, path: Path, layout: Layout) -> ScoredRows:
     """All rows of a CSV with their scores; bad rows and rows before a full window are not usable."""
     refuse_folder(detector, path)
     bundle, framer = detector.bundle, Framer.of(detector.bundle)
     parts, why = [], {}
-    for rows in read_rows(path, bundle.columns, form=form, time_column=bundle.data.time_column):
+    for rows in read_rows(path, bundle.columns, layout=bundle.data.complete(layout)):
         framed, framer = framer.frame(rows)
         score = fill(detector.score(framed.inputs).score, framed.full, len(rows.values))
         parts.append((rows.values, score))

@@ -21,11 +21,11 @@ from vae_detect.runtime.batch.scores import score_file
 from vae_detect.runtime.batch.summary import Summary
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError, MissingExtraError
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout
 from vae_detect.runtime.scoring.state import StreamState
 
 Floats = NDArray[np.float32]
-CSV = TableFormat()
+CSV = Layout()
 
 
 def write_rows(path: Path, detector: Detector, rows: Floats, **odd: str) -> Path:
@@ -50,7 +50,7 @@ def test_rows_get_the_code_of_the_encoder(detector: Detector, normal_rows: Float
     rows = np.tile(normal_rows, (2, 1))  # more than a chunk
     overflow = ",".join(["3.4e38"] * 8)
     data = write_rows(tmp_path / "rows.csv", detector, rows, row3="x", row1200=overflow)
-    summary = write_codes(detector, data, tmp_path / "codes.csv", form=CSV)
+    summary = write_codes(detector, data, tmp_path / "codes.csv", layout=CSV)
     assert summary == Summary("rows", "encoded", None, Counter(ok=1438, bad=1, overflow=1))
     assert summary.describe() == "1440 rows: 1438 encoded, 1 bad, 1 overflow"
     lines = read_table(tmp_path / "codes.csv")
@@ -70,7 +70,7 @@ def test_windows_get_a_code_at_their_newest_row(
     windows_detector: Detector, normal_rows: Floats, tmp_path: Path
 ) -> None:
     data = write_rows(tmp_path / "rows.csv", windows_detector, normal_rows[:12], row6="x")
-    write_codes(windows_detector, data, tmp_path / "codes.csv", form=CSV)
+    write_codes(windows_detector, data, tmp_path / "codes.csv", layout=CSV)
     lines = read_table(tmp_path / "codes.csv")
     statuses = ["warming"] * 3 + ["ok"] * 3 + ["bad"] + ["gap"] * 3 + ["ok"] * 2
     assert [line["status"] for line in lines] == statuses
@@ -84,7 +84,7 @@ def test_images_are_named(images_detector: Detector, photos: NDArray[np.uint8], 
     Pillow.fromarray(photos[0]).save(folder / "b" / "one.png")
     Pillow.fromarray(photos[1]).save(folder / "two.bmp")
     (folder / "a.png").write_bytes(b"")
-    summary = write_codes(images_detector, folder, tmp_path / "codes.csv", form=CSV)
+    summary = write_codes(images_detector, folder, tmp_path / "codes.csv", layout=CSV)
     assert summary.describe() == "3 images: 2 encoded, 1 bad"
     lines = read_table(tmp_path / "codes.csv")
     assert [(line["file"], line["status"]) for line in lines] == [
@@ -93,16 +93,16 @@ def test_images_are_named(images_detector: Detector, photos: NDArray[np.uint8], 
         ("two.bmp", "ok"),
     ]
     assert np.array_equal(latents(lines[1:], 2), images_detector.encode(photos[:2]))
-    write_codes(images_detector, folder / "two.bmp", tmp_path / "one.csv", form=CSV)
+    write_codes(images_detector, folder / "two.bmp", tmp_path / "one.csv", layout=CSV)
     assert np.array_equal(latents(read_table(tmp_path / "one.csv"), 2), images_detector.encode(photos[1:2]))
     with pytest.raises(InputError, match=r"a\.png: is empty"):
-        write_codes(images_detector, folder / "a.png", tmp_path / "none.csv", form=CSV)
+        write_codes(images_detector, folder / "a.png", tmp_path / "none.csv", layout=CSV)
 
 
 def test_parquet_holds_the_same(detector: Detector, normal_rows: Floats, tmp_path: Path) -> None:
     data = write_rows(tmp_path / "rows.csv", detector, normal_rows[:50], row3="x")
-    write_codes(detector, data, tmp_path / "codes.csv", form=CSV)
-    write_codes(detector, data, tmp_path / "codes.parquet", form=CSV)
+    write_codes(detector, data, tmp_path / "codes.csv", layout=CSV)
+    write_codes(detector, data, tmp_path / "codes.parquet", layout=CSV)
     frame = polars.read_parquet(tmp_path / "codes.parquet")
     lines = read_table(tmp_path / "codes.csv")
     assert frame.columns == list(lines[0])
@@ -115,7 +115,7 @@ def test_parquet_holds_the_same(detector: Detector, normal_rows: Floats, tmp_pat
 
 def test_parquet_of_no_rows(detector: Detector, normal_rows: Floats, tmp_path: Path) -> None:
     data = write_rows(tmp_path / "rows.csv", detector, normal_rows[:0])
-    write_codes(detector, data, tmp_path / "codes.parquet", form=CSV)
+    write_codes(detector, data, tmp_path / "codes.parquet", layout=CSV)
     assert polars.read_parquet(tmp_path / "codes.parquet").shape == (0, 2 + detector.bundle.latent)
 
 
@@ -125,7 +125,7 @@ def test_parquet_without_polars_names_the_extra(
     data = write_rows(tmp_path / "rows.csv", detector, normal_rows[:5])
     monkeypatch.setitem(sys.modules, "polars", None)
     with pytest.raises(MissingExtraError, match=r"polars: pip install 'vae-detect\[tables\]'"):
-        write_codes(detector, data, tmp_path / "codes.parquet", form=CSV)
+        write_codes(detector, data, tmp_path / "codes.parquet", layout=CSV)
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
 
 
@@ -134,7 +134,7 @@ def test_memory_does_not_grow_with_the_file(detector: Detector, normal_rows: Flo
         data = write_rows(tmp_path / "rows.csv", detector, np.resize(normal_rows, (rows, 8)))
         tracemalloc.start()
         try:
-            write_codes(detector, data, tmp_path / "codes.csv", form=CSV, force=True)
+            write_codes(detector, data, tmp_path / "codes.csv", layout=CSV, force=True)
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -157,7 +157,7 @@ class Drawing:
 def picture_of(detector: Detector, data: Path, **options: Any) -> Drawing:
     draw = Drawing()
     out = data.parent
-    write_codes(detector, data, out / "codes.csv", form=CSV, picture=out / "codes.png", draw=draw, **options)
+    write_codes(detector, data, out / "codes.csv", layout=CSV, picture=out / "codes.png", draw=draw, **options)
     return draw
 
 
@@ -216,7 +216,7 @@ def test_what_cannot_be_written_is_refused_first(
         (tmp_path / name).write_text("mine")
     with pytest.raises(InputError, match=message):
         write_codes(
-            detector, tmp_path / "absent.csv", tmp_path / out, form=CSV, picture=tmp_path / picture, draw=Drawing()
+            detector, tmp_path / "absent.csv", tmp_path / out, layout=CSV, picture=tmp_path / picture, draw=Drawing()
         )
     assert {path.read_text() for path in tmp_path.iterdir()} == {"mine"}
 
@@ -229,9 +229,9 @@ def test_force_replaces_both(detector: Detector, normal_rows: Floats, tmp_path: 
 
 def test_data_of_another_kind_is_refused(detector: Detector, images_detector: Detector, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a folder, and this model scores rows; expected a CSV file"):
-        write_codes(detector, tmp_path, tmp_path / "codes.csv", form=CSV)
+        write_codes(detector, tmp_path, tmp_path / "codes.csv", layout=CSV)
     (tmp_path / "rows.csv").write_text("a\n1\n")
     with pytest.raises(InputError, match=r"rows\.csv: is no image"):
-        write_codes(images_detector, tmp_path / "rows.csv", tmp_path / "codes.csv", form=CSV)
+        write_codes(images_detector, tmp_path / "rows.csv", tmp_path / "codes.csv", layout=CSV)
     with pytest.raises(InputError, match="holds no image"):
-        write_codes(images_detector, tmp_path, tmp_path / "codes.csv", form=CSV)
+        write_codes(images_detector, tmp_path, tmp_path / "codes.csv", layout=CSV)

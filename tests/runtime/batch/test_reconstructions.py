@@ -15,10 +15,10 @@ from vae_detect.runtime.batch.reconstructions import write_reconstructions, writ
 from vae_detect.runtime.bundle import Prior
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError, ModelError
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout
 
 Floats = NDArray[np.float32]
-CSV = TableFormat()
+CSV = Layout()
 
 
 def write_rows(path: Path, detector: Detector, rows: Floats) -> Path:
@@ -64,7 +64,7 @@ def test_rows_are_reconstructed_line_by_line(detector: Detector, normal_rows: Fl
     rows = np.tile(normal_rows, (2, 1))  # more than a chunk
     rows[1100, 2] = np.nan
     summary = write_reconstructions(
-        detector, write_rows(tmp_path / "rows.csv", detector, rows), tmp_path / "out.csv", form=CSV
+        detector, write_rows(tmp_path / "rows.csv", detector, rows), tmp_path / "out.csv", layout=CSV
     )
     assert summary.describe() == "1440 rows: 1439 reconstructed, 1 bad"
     header, lines = read_cells(tmp_path / "out.csv")
@@ -77,7 +77,7 @@ def test_rows_are_reconstructed_line_by_line(detector: Detector, normal_rows: Fl
 
 def test_a_window_gives_its_newest_row(windows_detector: Detector, normal_rows: Floats, tmp_path: Path) -> None:
     data = write_rows(tmp_path / "rows.csv", windows_detector, normal_rows[:6])
-    write_reconstructions(windows_detector, data, tmp_path / "out.csv", form=CSV)
+    write_reconstructions(windows_detector, data, tmp_path / "out.csv", layout=CSV)
     _, lines = read_cells(tmp_path / "out.csv")
     assert lines[:3] == [[""] * 8] * 3
     expected = windows_detector.reconstruct(np.stack([normal_rows[i : i + 4] for i in range(3)]))[:, -1]
@@ -89,7 +89,7 @@ def test_texts_and_classes_are_written_as_they_are_read(with_texts: Detector, tm
     names = with_texts.bundle.names
     lines = ["2,fast,7,new,1,2,3,4", "0.5,slow,,,1,2,3,4", "1,slow,4,new,1,2,3,4", "1,Slow,3,new,1,2,3,4"]
     data.write_text("\n".join([",".join(names), *lines]))
-    summary = write_reconstructions(with_texts, data, tmp_path / "out.csv", form=CSV)
+    summary = write_reconstructions(with_texts, data, tmp_path / "out.csv", layout=CSV)
     assert summary.by_status == {"ok": 2, "bad": 2}
     _, cells = read_cells(tmp_path / "out.csv")
     assert [line[2:4] for line in cells[:2]] == [["7", "new"], ["", ""]]  # classes are given, not expected
@@ -108,7 +108,7 @@ def test_images_become_pngs_of_their_names(
     Pillow.fromarray(photos[0]).save(data / "b" / "one.png")
     Pillow.fromarray(photos[1]).save(data / "two.bmp")
     (data / "a.png").write_bytes(b"x")
-    summary = write_reconstructions(images_detector, data, out, form=CSV)
+    summary = write_reconstructions(images_detector, data, out, layout=CSV)
     assert summary.describe() == "3 images: 2 reconstructed, 1 bad"
     found = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
     assert sorted(found) == ["b/one.png", "two.bmp.png"]
@@ -116,8 +116,8 @@ def test_images_become_pngs_of_their_names(
     for name, pixels in zip(sorted(found), expected, strict=True):
         assert np.array_equal(np.asarray(Pillow.open(found[name])), pixels)
     with pytest.raises(InputError, match=r"out/b/one\.png: exists already; pass --force"):
-        write_reconstructions(images_detector, data, out, form=CSV)
-    write_reconstructions(images_detector, data, out, form=CSV, force=True)
+        write_reconstructions(images_detector, data, out, layout=CSV)
+    write_reconstructions(images_detector, data, out, layout=CSV, force=True)
 
 
 def test_folders_that_cannot_take_images_are_refused(
@@ -134,22 +134,22 @@ def test_folders_that_cannot_take_images_are_refused(
         (tmp_path / "file" / "out", "cannot be made: Not a directory"),
     ]:
         with pytest.raises(InputError, match=message):
-            write_reconstructions(images_detector, data, out, form=CSV)
+            write_reconstructions(images_detector, data, out, layout=CSV)
     Pillow.fromarray(photos[0]).save(data / "a.bmp.png")
     with pytest.raises(InputError, match=r"two images would have the reconstruction a\.bmp\.png; rename one"):
-        write_reconstructions(images_detector, data, tmp_path / "out", form=CSV)
+        write_reconstructions(images_detector, data, tmp_path / "out", layout=CSV)
 
 
 def test_rows_and_images_that_are_all_bad_have_no_reconstruction(
     detector: Detector, images_detector: Detector, normal_rows: Floats, tmp_path: Path
 ) -> None:
     data = write_rows(tmp_path / "rows.csv", detector, np.full_like(normal_rows[:3], np.nan))
-    assert write_reconstructions(detector, data, tmp_path / "out.csv", form=CSV).by_status == {"bad": 3}
+    assert write_reconstructions(detector, data, tmp_path / "out.csv", layout=CSV).by_status == {"bad": 3}
     assert read_cells(tmp_path / "out.csv")[1] == [[""] * 8] * 3
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.png").write_text("no image")
     out = tmp_path / "out"
-    assert write_reconstructions(images_detector, tmp_path / "photos", out, form=CSV).by_status == {"bad": 1}
+    assert write_reconstructions(images_detector, tmp_path / "photos", out, layout=CSV).by_status == {"bad": 1}
     assert not out.exists()
 
 

@@ -23,12 +23,12 @@ from vae_detect.runtime.detector import HEAT_WHITE, Detector
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.images.folders import ImageFile, find_images
 from vae_detect.runtime.images.pictures import picture_paths
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout
 from vae_detect.runtime.rows.writers import CsvWriter
 from vae_detect.runtime.scoring.state import StreamState
 
 Floats = NDArray[np.float32]
-CSV = TableFormat()
+CSV = Layout()
 
 
 def lines_of(detector: Detector, rows: Floats) -> list[str]:

@@ -17,13 +17,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.layout import Layout, Stamps, TableFormat
 from vae_detect.runtime.rows.cells import BadCell, bad_reason
 from vae_detect.runtime.rows.chunk import Rows
-from vae_detect.runtime.rows.csv_text import TableFormat
 from vae_detect.runtime.rows.fields import Field
 from vae_detect.runtime.rows.tables import ColumnReader, read_column, read_rows, read_sample
 
-CSV = TableFormat()
+CSV = Layout()
+TIMED = Layout(stamps=Stamps("t"))
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 WANTED = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
 
@@ -32,7 +33,7 @@ def read(path: Path, content: str | bytes, columns: tuple[str | Field, ...] = ("
     """All rows of a file with this content, joined."""
     path = path / "rows.csv" if path.is_dir() else path
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    options.setdefault("form", CSV)
+    options.setdefault("layout", CSV)
     chunks = list(read_rows(path, columns, **options))
     bad = {chunk.first + index: why for chunk in chunks for index, why in chunk.bad.items()}
     values = np.concatenate([chunk.values for chunk in chunks]) if chunks else np.empty((0, len(columns)), np.float32)
@@ -116,7 +117,7 @@ def test_a_good_cell_is_the_nearest_float32(tmp_path: Path, cell: str, value: fl
 @settings(deadline=None)
 @given(st.text(max_size=12) | st.from_regex(r"\s?[-+]?\d{0,3}[._e,x]?\d{0,3}\s?", fullmatch=True))
 def test_any_cell_is_a_finite_float32_or_has_a_reason(cell: str) -> None:
-    reader = ColumnReader(["a"], ["a"], form=CSV, source="rows.csv")
+    reader = ColumnReader(["a"], ["a"], layout=CSV, source="rows.csv")
     rows = reader.parse(0, [[cell]])
     assert (bad_reason(cell) == "") == bool(np.isfinite(rows.values[0, 0])) == (not rows.bad)
     if not rows.bad:
@@ -126,7 +127,7 @@ def test_any_cell_is_a_finite_float32_or_has_a_reason(cell: str) -> None:
 @settings(deadline=None)
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_every_float32_is_read_back(value: float) -> None:
-    reader = ColumnReader(["a"], ["a"], form=CSV, source="rows.csv")
+    reader = ColumnReader(["a"], ["a"], layout=CSV, source="rows.csv")
     assert reader.parse(0, [[repr(value)]]).values.tobytes() == np.float32(value).tobytes()
 
 
@@ -174,21 +175,21 @@ def test_these_files_hold_the_same_rows(tmp_path: Path, content: str | bytes) ->
 @pytest.mark.parametrize(
     ("content", "form"),
     [
-        ("1,2\n3,4\n5,6\n", TableFormat(header=False)),
-        ("a;b\n1;2\n3;4\n5;6\n", TableFormat(";")),
-        ("a;b\n1,0;2\n3;4,\n5,0e0;6\n", TableFormat(";", ",")),
-        ("a\tb\n1\t2\n3\t4\n5\t6\n", TableFormat("\t")),
-        ("a|b\n1|2\n3|4\n5|6\n", TableFormat("|")),
-        ("\ufeff1;2\r\n3;4\r\n5;6", TableFormat(";", ",", header=False)),
+        ("1,2\n3,4\n5,6\n", Layout(TableFormat(header=False))),
+        ("a;b\n1;2\n3;4\n5;6\n", Layout(TableFormat(";"))),
+        ("a;b\n1,0;2\n3;4,\n5,0e0;6\n", Layout(TableFormat(";", ","))),
+        ("a\tb\n1\t2\n3\t4\n5\t6\n", Layout(TableFormat("\t"))),
+        ("a|b\n1|2\n3|4\n5|6\n", Layout(TableFormat("|"))),
+        ("\ufeff1;2\r\n3;4\r\n5;6", Layout(TableFormat(";", ",", header=False))),
     ],
 )
-def test_declared_formats(tmp_path: Path, content: str, form: TableFormat) -> None:
-    rows = read(tmp_path, content, form=form)
+def test_declared_formats(tmp_path: Path, content: str, form: Layout) -> None:
+    rows = read(tmp_path, content, layout=form)
     assert (rows.values.tolist(), rows.bad) == (WANTED, {})
 
 
 def test_a_decimal_comma_excludes_the_point(tmp_path: Path) -> None:
-    rows = read(tmp_path, "a;b\n1,5;2.5\n1.234,5;1\n1,5;x,y\n1,5;2,5\n", form=TableFormat(";", ","))
+    rows = read(tmp_path, "a;b\n1,5;2.5\n1.234,5;1\n1,5;x,y\n1,5;2,5\n", layout=Layout(TableFormat(";", ",")))
     assert rows.bad == {
         0: BadCell("b", "holds '2.5', expected a decimal comma"),
         1: BadCell("a", "holds '1.234,5', expected a number"),
@@ -256,7 +257,7 @@ def test_a_header_only_has_no_rows(tmp_path: Path) -> None:
 
 
 def test_without_a_header_the_first_row_is_a_row(tmp_path: Path) -> None:
-    rows = read(tmp_path, "1,2,3\n4,5\nx,y\n", form=TableFormat(header=False))
+    rows = read(tmp_path, "1,2,3\n4,5\nx,y\n", layout=Layout(TableFormat(header=False)))
     assert rows.bad[0] == BadCell("", "has 3 cells, expected 2")
     assert rows.values[1].tolist() == [4, 5]
     assert rows.bad[2] == BadCell("a", "holds 'x', expected a number")
@@ -277,7 +278,7 @@ def test_column_names_may_hold_anything(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["absent.csv", ""])
 def test_a_path_that_is_no_file_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=r": (no such file|is a folder, expected a file)$"):
-        list(read_rows(tmp_path / name, ("a",), form=CSV))
+        list(read_rows(tmp_path / name, ("a",), layout=CSV))
 
 
 def test_a_byte_that_is_no_utf8_harms_only_its_own_cell(tmp_path: Path) -> None:
@@ -297,22 +298,22 @@ def test_a_pipe_is_read_where_once_is_enough(tmp_path: Path) -> None:
     for content in (b"a,b\n1,2\n", gzip.compress(b"a,b\n1,2\n", mtime=0)):
         writer = threading.Thread(target=pipe.write_bytes, args=(content,))
         writer.start()
-        (rows,) = read_rows(pipe, ("a", "b"), form=CSV, stream=True)
+        (rows,) = read_rows(pipe, ("a", "b"), layout=CSV, stream=True)
         writer.join()
         assert rows.values.tolist() == [[1, 2]]
     with pytest.raises(InputError, match=r"pipe: is a pipe, expected a file; it is read more than once"):
         read_sample(pipe, CSV)
     with pytest.raises(InputError, match=r"^/dev/zero: is a device, expected a file$"):
-        list(read_rows(Path("/dev/zero"), ("a",), form=CSV, stream=True))
+        list(read_rows(Path("/dev/zero"), ("a",), layout=CSV, stream=True))
 
 
 def test_the_columns_that_are_not_wanted_are_told_before_the_first_chunk(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("note,t,b,a,extra\nx,0,2,1,y\n")
     told: list[list[str]] = []
-    next(read_rows(path, ("a", "b"), form=CSV, time_column="t", unused=told.append))
+    next(read_rows(path, ("a", "b"), layout=TIMED, unused=told.append))
     assert told == [["note", "extra"]]
-    list(read_rows(path, ("a", "b", "c", "d", "e"), form=TableFormat(header=False), unused=told.append))
+    list(read_rows(path, ("a", "b", "c", "d", "e"), layout=Layout(TableFormat(header=False)), unused=told.append))
     assert len(told) == 1
 
 
@@ -329,7 +330,7 @@ def test_the_columns_that_are_not_wanted_are_told_before_the_first_chunk(tmp_pat
 )
 def test_formats_that_make_no_sense_are_refused(options: dict[str, str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        TableFormat(**options)  # type: ignore[arg-type]
+        Layout(TableFormat(**options))  # type: ignore[arg-type]
 
 
 # --- text and classes ------------------------------------------------------------------------------------------------
@@ -390,13 +391,13 @@ def test_another_text_or_class_is_a_bad_cell(tmp_path: Path, line: str, column: 
 
 def test_a_decimal_comma_leaves_text_alone(tmp_path: Path) -> None:
     texts = Field("a", texts=("1,5", "1.5"))
-    rows = read(tmp_path, "a;size\n1.5;0,1\n1,5;20\n1,5;0.1\n", (texts, SIZE), form=TableFormat(";", ","))
+    rows = read(tmp_path, "a;size\n1.5;0,1\n1,5;20\n1,5;0.1\n", (texts, SIZE), layout=Layout(TableFormat(";", ",")))
     assert rows.values[:2].tolist() == [[1, np.float32(0.1)], [0, 20]]
     assert rows.bad == {2: BadCell("size", "holds '0.1', expected one of 0.1, 1, 20")}
 
 
 def test_without_a_header_a_class_has_its_place(tmp_path: Path) -> None:
-    rows = read(tmp_path, "1,fan\n2,\n3\n", ("a", KIND), form=TableFormat(header=False))
+    rows = read(tmp_path, "1,fan\n2,\n3\n", ("a", KIND), layout=Layout(TableFormat(header=False)))
     assert rows.values[:2].tolist() == [[1, 1], [2, -1]]
     assert rows.bad == {2: BadCell("", "has 1 cells, expected 2")}
 
@@ -404,7 +405,7 @@ def test_without_a_header_a_class_has_its_place(tmp_path: Path) -> None:
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(["auto", "off", "", "x", "1", " manual "]), min_size=1, max_size=8))
 def test_rows_of_text_are_read_the_same_together_and_alone(cells: list[str]) -> None:
-    reader = ColumnReader(["mode", "a"], ["a", MODE], form=CSV, source="rows.csv")
+    reader = ColumnReader(["mode", "a"], ["a", MODE], layout=CSV, source="rows.csv")
     together = reader.parse(0, [[cell, "1"] for cell in cells])
     alone = [reader.parse(0, [[cell, "1"]]) for cell in cells]
     np.testing.assert_array_equal(together.values, np.concatenate([rows.values for rows in alone]))
@@ -419,13 +420,13 @@ MIXED = "t,b,a\n0,2,1\n10,x,3\n\n20,6\nlater,8,7\n40,10,9\n50,,11\n60,14,13\n"
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(chunk_rows=st.integers(1, 10))
 def test_any_chunk_size_gives_the_same_rows(tmp_path: Path, chunk_rows: int) -> None:
-    whole = read(tmp_path, MIXED, time_column="t")
-    chunked = read(tmp_path, MIXED, time_column="t", chunk_rows=chunk_rows)
+    whole = read(tmp_path, MIXED, layout=TIMED)
+    chunked = read(tmp_path, MIXED, layout=TIMED, chunk_rows=chunk_rows)
     assert chunked.values.tobytes() == whole.values.tobytes()
     assert chunked.bad == whole.bad
     assert chunked.times is not None
     np.testing.assert_array_equal(chunked.times, [0, 10, 20, math.nan, 40, 50, 60])
-    firsts = [chunk.first for chunk in read_rows(tmp_path / "rows.csv", ("a", "b"), form=CSV, chunk_rows=chunk_rows)]
+    firsts = [chunk.first for chunk in read_rows(tmp_path / "rows.csv", ("a", "b"), layout=CSV, chunk_rows=chunk_rows)]
     assert firsts == list(range(0, 7, chunk_rows))
 
 
@@ -438,30 +439,32 @@ def test_the_default_chunks_join_without_a_seam(tmp_path: Path) -> None:
 
 
 def test_sample_and_column(tmp_path: Path) -> None:
-    read(tmp_path, MIXED, time_column="t")
+    read(tmp_path, MIXED, layout=TIMED)
     path = tmp_path / "rows.csv"
     assert read_sample(path, CSV, rows=2) == (["t", "b", "a"], [["0", "2", "1"], ["10", "x", "3"]])
     assert read_column(path, "a", CSV) == ["1", "3", "", "7", "9", "11", "13"]
     with pytest.raises(InputError, match="column 'c' is missing"):
         read_column(path, "c", CSV)
     path.write_text("1,2\n3,4\n")
-    assert read_sample(path, TableFormat(header=False)) == (["c0", "c1"], [["1", "2"], ["3", "4"]])
-    assert read_column(path, "c1", TableFormat(header=False)) == ["2", "4"]
+    assert read_sample(path, Layout(TableFormat(header=False))) == (["c0", "c1"], [["1", "2"], ["3", "4"]])
+    assert read_column(path, "c1", Layout(TableFormat(header=False))) == ["2", "4"]
     path.write_text("a,b\n")
     with pytest.raises(InputError, match="no rows after the header"):
         read_sample(path, CSV)
 
 
 def test_the_reader_finds_the_time_column() -> None:
-    reader = ColumnReader(["x", "b", "t", "a"], ["a", "b"], time_column="t", form=CSV, source="rows.csv")
-    assert (reader.time_position, reader.width) == (2, 4)
-    absent = ColumnReader(["b", "a"], ["a", "b"], time_column="t", form=CSV, source="rows.csv")
-    assert absent.time_position is None
+    reader = ColumnReader(["x", "b", "t", "a"], ["a", "b"], layout=TIMED, source="rows.csv")
+    times = reader.parse(0, [["0", "1", "90", "2"]]).times
+    assert times is not None and times.tolist() == [90]
+    assert reader.width == 4
+    absent = ColumnReader(["b", "a"], ["a", "b"], layout=TIMED, source="rows.csv")
+    assert absent.parse(0, [["1", "2"]]).times is None
 
 
 def test_a_repeated_time_column_is_refused() -> None:
     with pytest.raises(InputError, match="'t' stands in the header more than once"):
-        ColumnReader(["t", "a", "t"], ["a"], time_column="t", form=CSV, source="rows.csv")
+        ColumnReader(["t", "a", "t"], ["a"], layout=TIMED, source="rows.csv")
 
 
 def test_truth_values_of_a_flag_are_0_and_1_in_any_case(tmp_path: Path) -> None:

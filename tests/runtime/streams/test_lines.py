@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 from vae_detect.runtime.batch.scores import score_file
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.csv_text import MAX_LINE_BYTES, TableFormat
+from vae_detect.runtime.layout import Layout, TableFormat
+from vae_detect.runtime.rows.csv_text import MAX_LINE_BYTES
 from vae_detect.runtime.rows.writers import records
 from vae_detect.runtime.scoring.state import StreamState
 from vae_detect.runtime.streams.lines import InputFormat, score_lines
 
 Floats = NDArray[np.float32]
 Result = dict[str, Any]
-CSV = TableFormat()
+CSV = Layout()
 NAMES = (
     *("speed_rpm", "flow_m3h", "suction_pressure_bar", "discharge_pressure_bar"),
     *("motor_current_a", "power_kw", "bearing_temperature_c", "vibration_mm_s"),
@@ -34,7 +35,7 @@ NAMES = (
 HEADER = ",".join(NAMES).encode()
 
 
-def run(detector: Detector, content: bytes, form: TableFormat = CSV) -> list[Result]:
+def run(detector: Detector, content: bytes, form: Layout = CSV) -> list[Result]:
     found = score_lines(detector, io.BytesIO(content), form, StreamState(detector.bundle))
     results = [record for one in found for record in records(one.table("row"))]
     for result in results:
@@ -87,7 +88,7 @@ def test_lists_and_objects_may_be_mixed(detector: Detector, normal_rows: Floats)
 
 def test_json_may_be_indented_whatever_the_delimiter(detector: Detector, normal_rows: Floats) -> None:
     content = b" \t" + as_list(normal_rows[0]) + b"\t \n"
-    for form in (CSV, TableFormat("\t"), TableFormat(" ")):
+    for form in (CSV, Layout(TableFormat("\t")), Layout(TableFormat(" "))):
         assert numbers(run(detector, content * 2, form)[1]) == verdict(detector, normal_rows[0])
 
 
@@ -98,7 +99,7 @@ def test_columns_are_found_by_name(detector: Detector, normal_rows: Floats) -> N
 
 
 def test_without_a_header_the_first_line_is_a_row(detector: Detector, normal_rows: Floats) -> None:
-    results = run(detector, as_csv(normal_rows[0]) + b"\n" + as_csv(normal_rows[1]), TableFormat(header=False))
+    results = run(detector, as_csv(normal_rows[0]) + b"\n" + as_csv(normal_rows[1]), Layout(TableFormat(header=False)))
     assert [numbers(result) for result in results] == [verdict(detector, row) for row in normal_rows[:2]]
 
 
@@ -130,7 +131,7 @@ def test_no_rows_no_results(detector: Detector, content: bytes) -> None:
 
 
 def test_tabs_at_the_ends_of_a_line_are_empty_cells(detector: Detector, normal_rows: Floats) -> None:
-    form = TableFormat("\t")
+    form = Layout(TableFormat("\t"))
     row = as_csv(normal_rows[0]).replace(b",", b"\t")
     content = b"\t" + HEADER.replace(b",", b"\t") + b"\tnote\n" + b"\t" + row + b"\t\n" + b"\t" * 9 + b"\n"
     results = run(detector, content, form)

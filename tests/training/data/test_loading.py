@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout, TableFormat
 from vae_detect.runtime.rows.tables import read_sample
 from vae_detect.training.data.loading import (
     Selection,
@@ -19,7 +19,7 @@ from vae_detect.training.data.loading import (
 )
 from vae_detect.training.data.suspects import MOST_LEVELS
 
-CSV = TableFormat()
+CSV = Layout()
 ANY = Selection()
 
 
@@ -94,10 +94,10 @@ def test_the_class_column_is_taken_even_where_others_are_named() -> None:
 
 
 def texts_of(
-    path: Path, selection: Selection = ANY, *, time_column: str | None = None, form: TableFormat = CSV
+    path: Path, selection: Selection = ANY, *, time_column: str | None = None, layout: Layout = CSV
 ) -> dict[str, tuple[str, ...]]:
-    header, sample = read_sample(path, form)
-    return few_texts(path, header, sample, selection, time_column, form)
+    header, sample = read_sample(path, layout)
+    return few_texts(path, header, sample, selection, time_column, layout)
 
 
 def test_texts_that_come_up_often_are_the_levels_of_a_column(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_numbers_excluded_columns_and_time_stamps_are_no_texts(tmp_path: Path) -
 
 def test_numbers_with_a_decimal_comma_are_no_texts(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "a;b\n" + "1,5;2\n2,5;3\n" * 20)
-    assert texts_of(path, form=TableFormat(delimiter=";", decimal=",")) == {}
+    assert texts_of(path, layout=Layout(TableFormat(delimiter=";", decimal=","))) == {}
 
 
 def test_texts_are_read_as_their_places(tmp_path: Path) -> None:
@@ -266,14 +266,14 @@ def test_bad_rows_are_numbered_over_the_whole_file(tmp_path: Path) -> None:
 
 def test_a_decimal_comma_makes_a_number_where_it_is_declared(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "a;b;c\n1,5;2;1.5\n-3,25;4e2;2.5\n")
-    found = load_table(path, ANY, TableFormat(delimiter=";", decimal=","))
+    found = load_table(path, ANY, Layout(TableFormat(delimiter=";", decimal=",")))
     assert found.values.tolist() == [[1.5, 2.0], [-3.25, 400.0]]
     assert found.notes == ["column 'c' left out: holds text ('1.5')"]  # a point is no decimal mark then
 
 
 def test_a_file_without_a_header_is_read_by_position(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "1;2,5\n3;4,5\n")
-    found = load_table(path, ANY, TableFormat(delimiter=";", decimal=",", header=False))
+    found = load_table(path, ANY, Layout(TableFormat(delimiter=";", decimal=",", header=False)))
     assert found.names == ("c0", "c1")
     assert found.values.tolist() == [[1.0, 2.5], [3.0, 4.5]]
 
@@ -294,7 +294,7 @@ def test_without_a_header_every_column_must_be_a_feature(
     # Columns that are left out have no name to leave them out by when the detector scores such a file.
     path = write(tmp_path / "a.csv", f"{line}\n" * 10)
     with pytest.raises(InputError, match=rf"a\.csv: .*'{culprit}'.*header"):
-        load_table(path, selection, TableFormat(header=False))
+        load_table(path, selection, Layout(TableFormat(header=False)))
 
 
 def test_a_damaged_stamp_does_not_make_the_clock_a_feature() -> None:

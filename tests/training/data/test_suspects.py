@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout, TableFormat
 from vae_detect.training.data.loading import Selection, load_table
 from vae_detect.training.data.suspects import counts_rows, is_counter, is_label, is_passing
 
 Cells = list[str] | NDArray[np.float64]
 
-CSV = TableFormat()
+CSV = Layout()
 ROWS = 400
 
 
@@ -235,7 +235,7 @@ def test_where_nothing_else_is_left_the_columns_are_kept(tmp_path: Path) -> None
 def test_without_a_header_no_column_can_be_left_out(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", {"id": np.arange(float(ROWS))} | signals())
     path.write_text(path.read_text().partition("\n")[2])
-    found = load_table(path, Selection(), TableFormat(header=False))
+    found = load_table(path, Selection(), Layout(TableFormat(header=False)))
     assert found.names == ("c0", "c1", "c2")
     assert found.notes[0].endswith("'c0'; kept, since the file has no header")
 

@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.evaluation.evaluate import check_promise, evaluate, trace_curves
 from vae_detect.training.evaluation.events import Events
@@ -24,7 +24,7 @@ from vae_detect.training.evaluation.vus import volumes
 from vae_detect.training.settings.config import TrainConfig
 from vae_detect.training.train import train
 
-CSV = TableFormat()
+CSV = Layout()
 
 
 # --- evaluations by hand ---------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def test_windows_are_scored_from_the_first_full_one(
 def test_cardio_with_the_defaults(real_data: Path, tmp_path: Path) -> None:
     folder = real_data / "tabular" / "cardio"
     out = tmp_path / "cardio.onnx"
-    train(folder / "train.csv", out, TrainConfig(recipe="vae"), selection=Selection(), form=CSV)
+    train(folder / "train.csv", out, TrainConfig(recipe="vae"), selection=Selection(), layout=CSV)
     detector = Detector.load(out, provider="cpu")
 
     found = evaluate(detector, folder / "test.csv", str(folder / "test_labels.csv"), CSV)
@@ -294,14 +294,14 @@ def test_images_all_in_one_kind_of_folder_are_refused(
     for number, pixels in enumerate(photos[:3]):
         Pillow.fromarray(pixels).save(tmp_path / name / f"{number}.png")
     with pytest.raises(InputError, match=message):
-        evaluate(images_detector, tmp_path, None, TableFormat())
+        evaluate(images_detector, tmp_path, None, Layout())
     with pytest.raises(InputError, match="--labels is for tables; the labels of images are the names of their folders"):
-        evaluate(images_detector, tmp_path, "label", TableFormat())
+        evaluate(images_detector, tmp_path, "label", Layout())
 
 
 def test_a_detector_of_rows_is_not_evaluated_on_a_folder(detector: Detector, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a folder, and this model scores rows; expected a CSV file"):
-        evaluate(detector, tmp_path, "label", TableFormat())
+        evaluate(detector, tmp_path, "label", Layout())
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from PIL import Image as Pillow
 
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout, TableFormat
 from vae_detect.runtime.scoring.framing import windows_at
 from vae_detect.training.evaluation.labelled import read_labels, score_labelled
 
-CSV = TableFormat()
+CSV = Layout()
 
 
 def test_labels_from_a_column(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_labels_from_a_file(tmp_path: Path) -> None:
     # the data may be written otherwise: its format is not that of the labels
     data = tmp_path / "a.csv"
     data.write_text("v;label\n1,5;1\n2,5;0\n")
-    found = read_labels(data, str(labels), TableFormat(delimiter=";", decimal=","))
+    found = read_labels(data, str(labels), Layout(TableFormat(delimiter=";", decimal=",")))
     assert found.tolist() == [False, True]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout
 from vae_detect.training.evaluation.evaluate import evaluate, is_plausible
 
 
@@ -37,4 +37,4 @@ def test_out_of_the_range_only_when_a_binomial_test_says_so(
 def test_labels_that_the_model_scores_are_refused(detector: Detector, normal_csv: Path) -> None:
     name = detector.bundle.names[0]
     with pytest.raises(InputError, match=f"column that the model scores.*--exclude {name}"):
-        evaluate(detector, normal_csv, name, TableFormat())
+        evaluate(detector, normal_csv, name, Layout())

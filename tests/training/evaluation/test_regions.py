@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout
 from vae_detect.training.evaluation.labelled import Labelled, score_labelled
 from vae_detect.training.evaluation.regions import LARGEST_FALSE_RATE, judge_pixels, pixel_areas, read_masks
 
@@ -96,7 +96,7 @@ def write_mask(path: Path, mask: NDArray[np.generic]) -> None:
 
 
 def labelled(detector: Detector, folder: Path) -> Labelled:
-    return score_labelled(detector, folder, None, TableFormat())
+    return score_labelled(detector, folder, None, Layout())
 
 
 def test_masks_are_found_by_name_and_brought_to_the_size_of_images(

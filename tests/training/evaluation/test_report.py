@@ -17,7 +17,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout
 from vae_detect.runtime.simulation import Fault, csv_lines, simulate
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.evaluation.evaluate import evaluate, judge
@@ -26,7 +26,7 @@ from vae_detect.training.evaluation.report import page as page_of
 from vae_detect.training.settings.config import TrainConfig
 from vae_detect.training.train import train
 
-CSV = TableFormat()
+CSV = Layout()
 HOSTILE = "<script>alert(1)</script>"
 QUOTED = "\"><img src=http://example.org/x.png> & 'more'"
 
@@ -68,7 +68,7 @@ def table_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_hostile(data, 400, seed=1)
     out = folder / "<b>model</b>.onnx".replace("/", "")
     config = TrainConfig(recipe="vae", hidden=(8,), latent=1, epochs=4, learning_rate=0.01)
-    train(folder / "normal.csv", out, config, selection=Selection(exclude=("label",)), form=CSV, far="0.05")
+    train(folder / "normal.csv", out, config, selection=Selection(exclude=("label",)), layout=CSV, far="0.05")
     evaluate(Detector.load(out, provider="cpu"), data, "label", CSV, report=folder / "report.html")
     return folder / "report.html"
 

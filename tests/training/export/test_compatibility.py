@@ -17,7 +17,7 @@ from tiny_images import normal_images
 
 from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.settings.config import configure
 from vae_detect.training.train import train
@@ -96,5 +96,5 @@ def test_every_kind_of_graph_scores_the_same_on_1_18(
         for number, pixels in enumerate(normal_images(Image(16, 16, "grey"), 60, seed=0)):
             Pillow.fromarray(pixels[..., 0]).save(data / f"{number}.png")
     out = tmp_path / "model.onnx"
-    train(data, out, config, selection=Selection(), form=TableFormat())
+    train(data, out, config, selection=Selection(), layout=Layout())
     check(old_python, Detector.load(out, provider="cpu"))

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout
 from vae_detect.runtime.scoring.framing import windows_at
 from vae_detect.training.data.columns import plan_columns
 from vae_detect.training.data.loading import Selection
@@ -165,7 +165,7 @@ def test_one_process_speaks_and_writes(data: Path, tmp_path: Path) -> None:
     assert "arning" not in said
     alone = train(
         data, tmp_path / "alone.onnx", configure({"hidden": "8", "epochs": 2}), selection=Selection(),
-        form=TableFormat(), far="0.05", device="cpu",
+        layout=Layout(), far="0.05", device="cpu",
     )  # fmt: skip
     assert alone is not None
     together = Detector.load(out, provider="cpu").bundle.history

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout
 from vae_detect.training.data.columns import plan_columns
 from vae_detect.training.data.loading import Selection
 from vae_detect.training.data.split import Split
@@ -91,7 +91,7 @@ def test_a_detector_trained_in_bfloat16_scores_in_float32(name: str, tmp_path: P
     data, out = tmp_path / "d.csv", tmp_path / "d.onnx"
     np.savetxt(data, rows(name), delimiter=",", header="a,b,c,d", comments="", fmt="%.5f")
     config = settings_of(name, "bfloat16")
-    outcome = train(data, out, config, selection=Selection(), form=TableFormat())
+    outcome = train(data, out, config, selection=Selection(), layout=Layout())
     assert outcome is not None
     assert outcome.bundle.parity.max_relative_error < 1e-5
     assert Detector.load(out, provider="cpu").bundle.settings["precision"] == "bfloat16"

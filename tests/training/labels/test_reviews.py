@@ -7,7 +7,7 @@ import pytest
 
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout
 from vae_detect.runtime.scoring.framing import windows_at
 from vae_detect.runtime.simulation import COLUMNS
 from vae_detect.training.labels.reviews import (
@@ -19,7 +19,7 @@ from vae_detect.training.labels.reviews import (
     score_recording,
 )
 
-CSV = TableFormat()
+CSV = Layout()
 
 
 def write(path: Path, *cells: str) -> Path:

@@ -13,7 +13,7 @@ from scipy.stats import binom
 from vae_detect.runtime import graph
 from vae_detect.runtime.bundle import Calibration
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.rows.csv_text import TableFormat
+from vae_detect.runtime.layout import Layout
 from vae_detect.runtime.rows.fields import UNKNOWN
 from vae_detect.runtime.session import Session, read_model_file
 from vae_detect.training.calibration import calibrate
@@ -74,7 +74,7 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> Detector:
     (folder / "normal.csv").write_text("\n".join(["machine,pressure,flow", *lines]) + "\n")
     config = configure({"recipe": "cvae", "hidden": "16", "latent": 2, "epochs": 20, "learning_rate": 1e-2})
     selection, out = Selection(class_column="machine"), folder / "classes.onnx"
-    train(folder / "normal.csv", out, config, selection=selection, form=TableFormat(), far=str(FAR))
+    train(folder / "normal.csv", out, config, selection=selection, layout=Layout(), far=str(FAR))
     return Detector.load(out, provider="cpu")
 
 

@@ -456,7 +456,8 @@ def test_sample_and_column(tmp_path: Path) -> None:
 def test_the_reader_finds_the_time_column() -> None:
     reader = ColumnReader(["x", "b", "t", "a"], ["a", "b"], layout=TIMED, source="rows.csv")
     times = reader.parse(0, [["0", "1", "90", "2"]]).times
-    assert times is not None and times.tolist() == [90]
+    assert times is not None
+    assert times.tolist() == [90]
     assert reader.width == 4
     absent = ColumnReader(["b", "a"], ["a", "b"], layout=TIMED, source="rows.csv")
     assert absent.parse(0, [["1", "2"]]).times is None

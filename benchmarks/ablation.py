@@ -28,7 +28,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from vae_detect.runtime.images.folders import image_files, read_file
 from vae_detect.runtime.layout import Layout
 from vae_detect.training.data.images import load_images
-from vae_detect.training.data.loading import Selection, load_table
+from vae_detect.training.data.loading import load_table
+from vae_detect.training.data.selection import Selection
 from vae_detect.training.data.split import split
 from vae_detect.training.fitting.fit import fit
 from vae_detect.training.model.building import build, settle

@@ -39,7 +39,7 @@ from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.images.folders import image_files, read_file
 from vae_detect.runtime.layout import Layout
 from vae_detect.runtime.scoring.drift import DriftMonitor
-from vae_detect.training.data.loading import Selection
+from vae_detect.training.data.selection import Selection
 from vae_detect.training.evaluation.vus import vus_pr
 from vae_detect.training.settings.config import configure
 from vae_detect.training.train import train

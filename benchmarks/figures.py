@@ -27,7 +27,7 @@ from sklearn.datasets import load_digits
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.layout import Layout
 from vae_detect.runtime.simulation import csv_lines, simulate
-from vae_detect.training.data.loading import Selection
+from vae_detect.training.data.selection import Selection
 from vae_detect.training.evaluation.importance import importance_weights
 from vae_detect.training.fitting.fit import Epoch
 from vae_detect.training.settings.config import configure

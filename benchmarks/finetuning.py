@@ -26,7 +26,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.layout import Layout, TableFormat
-from vae_detect.training.data.loading import Selection
+from vae_detect.training.data.selection import Selection
 from vae_detect.training.evaluation.labelled import read_labels
 from vae_detect.training.finetune import event_rows
 from vae_detect.training.labels.feedback import Fit

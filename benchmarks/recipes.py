@@ -23,7 +23,7 @@ import torch
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.layout import Layout
-from vae_detect.training.data.loading import Selection
+from vae_detect.training.data.selection import Selection
 from vae_detect.training.evaluation.evaluate import evaluate
 from vae_detect.training.settings.config import configure
 from vae_detect.training.settings.recipes import RECIPES

@@ -27,7 +27,7 @@ from pyod.models.vae import VAE
 
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.layout import Layout
-from vae_detect.training.data.loading import Selection
+from vae_detect.training.data.selection import Selection
 from vae_detect.training.settings.config import TrainConfig
 from vae_detect.training.train import train
 

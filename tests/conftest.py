@@ -80,7 +80,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 def windows_model(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small detector of windows of 4 rows, trained on `normal_csv`."""
     from vae_detect.runtime.layout import Layout
-    from vae_detect.training.data.loading import Selection
+    from vae_detect.training.data.selection import Selection
     from vae_detect.training.settings.config import TrainConfig
     from vae_detect.training.train import train
 

@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 from vae_detect.runtime.bundle import Bundle, Kind
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.layout import Layout
-from vae_detect.training.data.loading import Selection
+from vae_detect.training.data.selection import Selection
 from vae_detect.training.settings.config import TrainConfig, configure
 from vae_detect.training.settings.recipes import RECIPES
 from vae_detect.training.train import train

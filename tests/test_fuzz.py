@@ -39,7 +39,8 @@ from vae_detect.runtime.layout import Layout, TableFormat
 from vae_detect.runtime.rows.writers import CsvWriter, JsonLinesWriter
 from vae_detect.runtime.scoring.state import StreamState
 from vae_detect.runtime.streams.lines import score_lines
-from vae_detect.training.data.loading import Selection, load_table
+from vae_detect.training.data.loading import load_table
+from vae_detect.training.data.selection import Selection
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "1"))
 

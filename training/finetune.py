@@ -20,7 +20,8 @@ from ..runtime.output import keep_existing
 from ..runtime.scoring.framing import windows_at
 from ..runtime.session import read_model_file
 from .calibration import calibrate, dependence_rows, min_calibration_rows
-from .data.loading import Selection, load_table
+from .data.loading import load_table
+from .data.selection import Selection
 from .data.split import is_ordered, split
 from .export.files import Exported, Files, export_id, finish_parts, write_detector
 from .labels.reviews import FAULT, ScoredRows, choose_labels, in_parts, read_reviews, score_recording

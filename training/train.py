@@ -19,8 +19,9 @@ from ..runtime.errors import InputError
 from ..runtime.layout import Layout
 from .calibration import USUAL_RATE, calibrate, dependence_rows, min_calibration_rows, supported_rate
 from .data.inputs import describe_sizes, load, refuse_too_few
-from .data.loading import Selection, Table
+from .data.loading import Table
 from .data.order import settle_kind
+from .data.selection import Selection
 from .data.split import Split, is_ordered, split
 from .export.files import Exported, Files, claimed
 from .settings.config import TrainConfig, configure

@@ -26,7 +26,7 @@ from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.layout import Layout
 from vae_detect.runtime.simulation import COLUMNS, Fault, csv_lines, simulate
 from vae_detect.training.calibration import calibrate
-from vae_detect.training.data.loading import Selection
+from vae_detect.training.data.selection import Selection
 from vae_detect.training.export.files import Exported
 from vae_detect.training.export.parity import PARITY_BATCHES
 from vae_detect.training.finetune import event_rows, finetune

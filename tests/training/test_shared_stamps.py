@@ -15,7 +15,7 @@ from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.layout import Layout
 from vae_detect.runtime.rows.chunk import Rows
 from vae_detect.runtime.scoring.framing import Framer
-from vae_detect.training.data.loading import Selection
+from vae_detect.training.data.selection import Selection
 from vae_detect.training.evaluation.evaluate import evaluate
 from vae_detect.training.settings.config import TrainConfig
 from vae_detect.training.train import train

@@ -22,7 +22,7 @@ from vae_detect.runtime.metadata import read_part
 from vae_detect.runtime.session import Session
 from vae_detect.runtime.simulation import COLUMNS, Fault, csv_lines, simulate
 from vae_detect.training.calibration import min_calibration_rows
-from vae_detect.training.data.loading import Selection
+from vae_detect.training.data.selection import Selection
 from vae_detect.training.export.files import Exported
 from vae_detect.training.fitting.fit import Epoch
 from vae_detect.training.settings.config import TrainConfig

@@ -132,7 +132,7 @@ def train(
     options |= {"rate_hz": parse_rate(rate) if rate else None, "layout": table_form(delimiter, decimal, no_header)}
     with needs("train"):  # after the settings: wrong ones need not wait for torch, which takes seconds to import
         from ..data.columns import parse_treatments
-        from ..data.loading import Selection
+        from ..data.selection import Selection
         from ..train import train as run
 
         selection = Selection(columns, exclude, time_column, class_column, parse_treatments(treat))

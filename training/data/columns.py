@@ -13,7 +13,8 @@ from ...runtime.errors import InputError, few
 from ...runtime.observation import rounding_of, treat
 from ...runtime.rows.fields import UNKNOWN, write_number
 from ..settings.config import TrainConfig
-from .loading import Selection, Table
+from .loading import Table
+from .selection import Selection
 from .split import Split, covered_rows
 from .suspects import MOST_LEVELS
 

@@ -9,8 +9,9 @@ from ...runtime.errors import InputError
 from ...runtime.layout import Layout
 from ..settings.config import TrainConfig
 from .images import load_images
-from .loading import Selection, Table, load_table
+from .loading import Table, load_table
 from .neighbours import is_evident
+from .selection import Selection
 from .split import Split
 
 

@@ -13,7 +13,8 @@ from ...runtime.bundle import Calibration, Column
 from ...runtime.rows.fields import UNKNOWN
 from ...runtime.scoring.framing import windows_at
 from ..data.columns import columns_of
-from ..data.loading import Selection, Table
+from ..data.loading import Table
+from ..data.selection import Selection
 from ..data.split import Split
 from ..settings.config import TrainConfig
 from .autoencoder import Autoencoder

@@ -10,13 +10,9 @@ import pytest
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.layout import Layout, TableFormat
 from vae_detect.runtime.rows.tables import read_sample
-from vae_detect.training.data.loading import (
-    Selection,
-    choose_columns,
-    few_texts,
-    find_time_column,
-    load_table,
-)
+from vae_detect.training.data.loading import load_table
+from vae_detect.training.data.selection import Selection, choose_columns, few_texts
+from vae_detect.training.data.stamps import find_time_column
 from vae_detect.training.data.suspects import MOST_LEVELS
 
 CSV = Layout()
@@ -34,26 +30,26 @@ def write(path: Path, text: str) -> Path:
 def test_columns_of_numbers_are_taken_and_the_others_are_noted() -> None:
     header = ["flow", "state", "empty", "power"]
     sample = [["1", "on", "", "2.5"], ["2", "off", "", "1e3"], ["3", "on", " ", "-4"]]
-    names, notes = choose_columns(header, sample, ANY, None, CSV)
+    names, left_out = choose_columns(header, sample, ANY, None, CSV)
     assert names == ["flow", "power"]
-    assert notes == ["column 'state' left out: holds text ('on')", "column 'empty' left out: is empty"]
+    assert left_out == {"state": "holds text ('on')", "empty": "is empty"}
 
 
 def test_a_column_that_is_mostly_numbers_is_taken() -> None:
     sample = [["1"], ["2"], ["error"], [""], [""], [""]]  # empty cells say nothing about the kind of column
-    assert choose_columns(["flow"], sample, ANY, None, CSV) == (["flow"], [])
+    assert choose_columns(["flow"], sample, ANY, None, CSV) == (["flow"], {})
     with pytest.raises(InputError):
         choose_columns(["flow"], [["1"], ["error"]], ANY, None, CSV)  # one half is not most
 
 
 def test_named_columns_keep_the_order_asked_for() -> None:
     selection = Selection(columns=("c", "a"))
-    assert choose_columns(["a", "b", "c"], [["1", "2", "3"]], selection, None, CSV) == (["c", "a"], [])
+    assert choose_columns(["a", "b", "c"], [["1", "2", "3"]], selection, None, CSV) == (["c", "a"], {})
 
 
 def test_excluded_columns_and_the_time_column_are_no_features() -> None:
-    names, notes = choose_columns(["t", "a", "b"], [["1", "2", "3"]], Selection(exclude=("a",)), "t", CSV)
-    assert (names, notes) == (["b"], [])
+    found = choose_columns(["t", "a", "b"], [["1", "2", "3"]], Selection(exclude=("a",)), "t", CSV)
+    assert found == (["b"], {})
 
 
 @pytest.mark.parametrize(
@@ -87,7 +83,7 @@ def test_a_missing_class_or_treated_column_is_refused(selection: Selection) -> N
 
 def test_the_class_column_is_taken_even_where_others_are_named() -> None:
     selection = Selection(columns=("a",), class_column="c")
-    assert choose_columns(["a", "b", "c"], [["1", "2", "3"]], selection, None, CSV) == (["a", "c"], [])
+    assert choose_columns(["a", "b", "c"], [["1", "2", "3"]], selection, None, CSV) == (["a", "c"], {})
 
 
 # --- columns of text -------------------------------------------------------------------------------------------------
@@ -305,5 +301,4 @@ def test_a_damaged_stamp_does_not_make_the_clock_a_feature() -> None:
 
 
 def test_a_column_without_a_name_is_left_out() -> None:
-    names, notes = choose_columns(["", "a"], [["0", "1.5"]], ANY, None, CSV)
-    assert (names, notes) == (["a"], ["a column without a name left out"])
+    assert choose_columns(["", "a"], [["0", "1.5"]], ANY, None, CSV) == (["a"], {"": "may number the rows"})

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.layout import Layout, TableFormat
-from vae_detect.training.data.loading import Selection, load_table
+from vae_detect.training.data.loading import load_table
+from vae_detect.training.data.selection import Selection
 from vae_detect.training.data.suspects import counts_rows, is_counter, is_label, is_passing
 
 Cells = list[str] | NDArray[np.float64]

@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.layout import Layout
-from vae_detect.training.data.loading import Selection
+from vae_detect.training.data.selection import Selection
 from vae_detect.training.evaluation.evaluate import check_promise, evaluate, trace_curves
 from vae_detect.training.evaluation.events import Events
 from vae_detect.training.evaluation.figures import Evaluation, PromiseCheck

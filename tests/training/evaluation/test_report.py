@@ -19,7 +19,7 @@ from selenium.webdriver.common.by import By
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.layout import Layout
 from vae_detect.runtime.simulation import Fault, csv_lines, simulate
-from vae_detect.training.data.loading import Selection
+from vae_detect.training.data.selection import Selection
 from vae_detect.training.evaluation.evaluate import evaluate, judge
 from vae_detect.training.evaluation.labelled import score_labelled
 from vae_detect.training.evaluation.report import page as page_of

@@ -18,7 +18,7 @@ from tiny_images import normal_images
 from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.layout import Layout
-from vae_detect.training.data.loading import Selection
+from vae_detect.training.data.selection import Selection
 from vae_detect.training.settings.config import configure
 from vae_detect.training.train import train
 

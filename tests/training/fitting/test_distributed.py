@@ -19,7 +19,7 @@ from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.layout import Layout
 from vae_detect.runtime.scoring.framing import windows_at
 from vae_detect.training.data.columns import plan_columns
-from vae_detect.training.data.loading import Selection
+from vae_detect.training.data.selection import Selection
 from vae_detect.training.data.split import Split
 from vae_detect.training.fitting.fit import Epoch, fit
 from vae_detect.training.model.autoencoder import Autoencoder

@@ -5,7 +5,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from vae_detect.training.data.loading import Selection, Table
+from vae_detect.training.data.loading import Table
+from vae_detect.training.data.selection import Selection
 from vae_detect.training.data.split import Split, covered_rows, split
 from vae_detect.training.model.autoencoder import Autoencoder
 from vae_detect.training.model.building import build, scores_along, settle

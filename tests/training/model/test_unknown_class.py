@@ -17,7 +17,7 @@ from vae_detect.runtime.layout import Layout
 from vae_detect.runtime.rows.fields import UNKNOWN
 from vae_detect.runtime.session import Session, read_model_file
 from vae_detect.training.calibration import calibrate
-from vae_detect.training.data.loading import Selection
+from vae_detect.training.data.selection import Selection
 from vae_detect.training.model.unknown_class import UnknownClass
 from vae_detect.training.settings.config import configure
 from vae_detect.training.train import train

@@ -1,0 +1,99 @@
+"""Which columns of a table are features, as asked for or as their first rows say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...runtime.bundle import Treatment
+from ...runtime.errors import InputError, few
+from ...runtime.layout import Layout
+from ...runtime.rows.cells import bad_reason, is_utf8, shown
+from ...runtime.rows.tables import read_column
+from .suspects import MOST_LEVELS
+
+_LEAST_OF_A_TEXT = 10
+"""How often each text of a category must come up, on average."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which columns of a file are features, and what is done with them; empty leaves the choice to `choose_columns`."""
+
+    columns: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    time_column: str | None = None
+    class_column: str | None = None
+    """What recipe cvae is conditioned on."""
+    treatments: Mapping[str, Treatment] = field(default_factory=dict)
+    """By column, what is done with its values; see `columns.plan_columns`."""
+
+    def asks_for(self, name: str) -> bool:
+        """Whether the user wants this very column."""
+        return name in self.columns or name in self.treatments or name == self.class_column
+
+
+def few_texts(
+    path: Path,
+    header: Sequence[str],
+    sample: Sequence[Sequence[str]],
+    selection: Selection,
+    time_column: str | None,
+    layout: Layout,
+) -> dict[str, tuple[str, ...]]:
+    """By column, the texts of those that hold at most `MOST_LEVELS` different ones, each several times."""
+    found = {}
+    wanted = {*(selection.columns or header), *([selection.class_column] if selection.class_column else [])}
+    for position, name in enumerate(header):
+        cells = [row[position].strip() for row in sample if position < len(row) and row[position].strip()]
+        numeric = sum(not bad_reason(layout.format.with_point(cell)) for cell in cells)
+        if name not in wanted or name in selection.exclude or name in ("", time_column) or 2 * numeric > len(cells):
+            continue
+        filled = [cell for cell in map(str.strip, read_column(path, name, layout)) if cell and is_utf8(cell)]
+        texts = sorted(set(filled))
+        if 1 < len(texts) <= MOST_LEVELS and len(filled) >= _LEAST_OF_A_TEXT * len(texts):
+            found[name] = tuple(texts)
+    return found
+
+
+def choose_columns(
+    header: Sequence[str],
+    sample: Sequence[Sequence[str]],
+    selection: Selection,
+    time_column: str | None,
+    layout: Layout,
+    texts: Mapping[str, Sequence[str]] | None = None,
+) -> tuple[list[str], dict[str, str]]:
+    """Names of the feature columns, and why others are none.
+
+    Columns that the user names must be numeric. Otherwise every column is taken whose filled cells in the first rows
+    are mostly numbers.
+    """
+    named = [selection.class_column] if selection.class_column else []
+    for name in (*selection.columns, *selection.exclude, *selection.treatments, *named):
+        if name not in header:
+            raise InputError(f"column {name!r} is not in the header: {few(map(shown, header), 12)}")
+    candidates = [n for n in selection.columns or header if n not in selection.exclude and n != time_column]
+    candidates += [name for name in named if name not in candidates]
+    chosen, left_out = list[str](), dict[str, str]()
+    for name in candidates:
+        if not name:  # the row numbers that pandas writes
+            left_out[name] = "may number the rows"
+            continue
+        position = list(header).index(name)
+        cells = [row[position] for row in sample if position < len(row) and row[position].strip()]
+        numeric = [cell for cell in cells if not bad_reason(layout.format.with_point(cell))]
+        if len(numeric) * 2 > len(cells) or name in (texts or {}):
+            chosen.append(name)
+            continue
+        what = f"holds text ({shown(cells[0])})" if cells else "is empty"
+        if name in (*selection.columns, *named):
+            raise InputError(
+                f"column {name!r} {what}, expected numbers, or 2 to {MOST_LEVELS} different texts that come up at "
+                f"least {_LEAST_OF_A_TEXT} times each on average"
+            )
+        left_out[name] = what
+    if not chosen:
+        raise InputError("no numeric column is left to learn from; the header has " + few(map(shown, header), 12))
+    return chosen, left_out

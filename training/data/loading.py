@@ -18,7 +18,7 @@ from ...runtime.rows.fields import Field
 from ...runtime.rows.tables import read_rows, read_sample
 from .selection import Selection, choose_columns, few_texts
 from .stamps import find_time_column, segments_of
-from .suspects import describe_doubts, find_doubts
+from .suspects import Suspects, find_suspects
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,13 +65,22 @@ class Survey(NamedTuple):
     names: list[str]
     """The columns that are features."""
     left_out: dict[str, str]
-    """By column, why it is none; the time stamps and what the user excluded are not among them."""
+    """By column, why it is none; the time stamps, suspects and what the user excluded are not among them."""
+    suspects: Suspects
+    kept: str
+    """Why columns of these are features that had better not be, "" where none is."""
     texts: Mapping[str, tuple[str, ...]]
     """By column, the texts of those that hold text."""
     read: Read
     """The features, and what could not be read of them."""
-    notes: list[str]
-    """For the user."""
+
+    def describe_columns(self) -> list[str]:
+        """A line for each column that is left out, or for several where the reason is one."""
+        lines = [
+            f"column {name!r} left out: {why}" if name else f"a column without a name left out: it {why}"
+            for name, why in self.left_out.items()
+        ]
+        return [*lines, *self.suspects.describe(kept=self.kept)]
 
 
 class Read(NamedTuple):
@@ -110,20 +119,21 @@ def survey(path: Path, selection: Selection, layout: Layout, *, numbers_only: bo
             f"{path}: column {missed!r} is no feature or out of order, but columns can be told apart only by a header; "
             "add one, or leave only the features in the file"
         )
-    notes = [f"time stamps: column {time_column!r}"] if time_column is not None else []
-    notes += [_say_left_out(name, why) for name, why in left_out.items()]
     read = _read(path, names, texts, layout)
-    doubtful, more = _find_doubtful(read, names, texts, selection, layout)
-    if doubtful:  # again, since a row whose bad cell was in a column left out is a good one
-        names = [name for name in names if name not in doubtful]
-        read = _read(path, names, texts, layout)
+    suspects = _find_suspects(read, names, texts, selection)
+    left = [name for name in names if name not in suspects.doubts]
+    kept = "no other column is left" if not left else "" if layout.format.header else "the file has no header"
+    if len(left) < len(names) and not kept:
+        names = left
+        read = _read(path, names, texts, layout)  # again: a row whose bad cell was in a column left out is a good one
     texts = {name: found for name, found in texts.items() if name in names}
-    return Survey(header, layout, names, left_out | doubtful, texts, read, [*notes, *more])
+    return Survey(header, layout, names, left_out, suspects, kept, texts, read)
 
 
 def table_of(found: Survey, path: Path) -> Table:
     """What was read of this file as a table to learn from. Raises InputError when too many of its rows are bad."""
-    read, notes = found.read, found.notes.copy()
+    read, stamps = found.read, found.layout.stamps
+    notes = [*([f"time stamps: column {stamps.column!r}"] if stamps else []), *found.describe_columns()]
     if read.bad:
         row, why = next(iter(read.bad.items()))
         rows = len(read.values)
@@ -135,7 +145,6 @@ def table_of(found: Survey, path: Path) -> Table:
     period_s, stamp_s = clock or (None, 0.0)
     if stamp_s:
         notes.append(f"rows share time stamps, {stamp_s:g} s apart: a row counts as {period_s:.4g} s")
-    stamps = found.layout.stamps
     return Table(
         read.values[read.kept],
         tuple(found.names),
@@ -150,10 +159,6 @@ def table_of(found: Survey, path: Path) -> Table:
     )
 
 
-def _say_left_out(name: str, why: str) -> str:
-    return f"column {name!r} left out: {why}" if name else f"a column without a name left out: it {why}"
-
-
 def _read(path: Path, names: Sequence[str], texts: Mapping[str, tuple[str, ...]], layout: Layout) -> Read:
     fields = [Field(name, texts.get(name, ())) for name in names]
     chunks = list(read_rows(path, fields, layout=layout))
@@ -165,17 +170,10 @@ def _read(path: Path, names: Sequence[str], texts: Mapping[str, tuple[str, ...]]
     return Read(values, bad, kept, times)
 
 
-def _find_doubtful(
-    read: Read, names: list[str], texts: Mapping[str, Sequence[str]], selection: Selection, layout: Layout
-) -> tuple[dict[str, str], list[str]]:
-    """The columns to leave out that nobody asked for and that say nothing of later rows, with why, and notes."""
-    if not read.kept.any():
-        return {}, []
+def _find_suspects(read: Read, names: list[str], texts: Mapping[str, Sequence[str]], selection: Selection) -> Suspects:
+    """Among the columns that nobody asked for."""
     free = [at for at, name in enumerate(names) if not selection.asks_for(name)]
-    values = read.values[read.kept]
+    if not free or not read.kept.any():
+        return Suspects({}, [], [])
     segment = None if read.times is not None else np.cumsum(~read.kept, dtype=np.int64)[read.kept]
-    doubts, notes = find_doubts(values[:, free], [names[at] for at in free], texts, segment)
-    is_all = len(doubts) == len(names)
-    why = "no other column is left" if is_all else "" if layout.format.header else "the file has no header"
-    lines = [*describe_doubts(doubts, kept=why), *notes]
-    return {} if why else {name: doubt.value[0] for name, doubt in doubts.items()}, lines
+    return find_suspects(read.values[read.kept][:, free], [names[at] for at in free], texts, segment)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.ndimage import median_filter
@@ -63,13 +63,48 @@ class Doubt(Enum):
     LABEL = "it is named like a label and is the same in every row", "constant"
 
 
-def find_doubts(
+class Suspects(NamedTuple):
+    """Columns that say little of later rows, or what a detector should not be told."""
+
+    doubts: dict[str, Doubt]
+    """By column, why it is to be left out."""
+    rising: list[str]
+    """Columns that only rise or fall, perhaps because the table is sorted by them."""
+    labels: list[str]
+    """Columns named like labels that vary."""
+
+    def describe(self, *, kept: str) -> list[str]:
+        """In lines for the user; `kept` says why columns to be left out are nevertheless there, "" if they are not."""
+        lines = []
+        for doubt in Doubt:
+            names = [name for name, found in self.doubts.items() if found == doubt]
+            why, treatment = doubt.value
+            if names and kept:
+                lines.append(f"better left out, since {why}: {few(map(repr, names))}; kept, since {kept}")
+            elif names:
+                lines.append(
+                    f"left out, since {why}: {few(map(repr, names))}; --treat '{names[0]}={treatment}' keeps it"
+                )
+        if self.rising:
+            lines.append(
+                f"only rising or falling, as where rows are sorted by it: {few(map(repr, self.rising))}; if it is a "
+                f"counter, --exclude {self.rising[0]}"
+            )
+        if self.labels:
+            lines.append(
+                f"named like labels: {few(map(repr, self.labels))}; if it says what is normal, --exclude "
+                f"{self.labels[0]}, or the detector is told the answers"
+            )
+        return lines
+
+
+def find_suspects(
     values: NDArray[np.float32],
     names: Sequence[str],
     texts: Mapping[str, Sequence[str]],
     segment: NDArray[np.int64] | None,
-) -> tuple[dict[str, Doubt], list[str]]:
-    """The columns of (rows, columns) to leave out, by name, and notes on others that may be wrong.
+) -> Suspects:
+    """The columns of (rows, columns) to leave out, and others that may be wrong.
 
     A column of text holds the places of its `texts`. `segment` (rows,) numbers the stretches of rows without time
     stamps, None where there are some. If neither these nor neighbouring rows say that there is an order, a column that
@@ -91,31 +126,7 @@ def find_doubts(
             doubts[name] = Doubt.COUNTER
         elif counter:
             rising.append(name)
-    notes = []
-    if rising:
-        notes.append(
-            f"only rising or falling, as where rows are sorted by it: {few(map(repr, rising))}; if it is a counter, "
-            f"--exclude {rising[0]}"
-        )
-    if labels:
-        notes.append(
-            f"named like labels: {few(map(repr, labels))}; if it says what is normal, --exclude {labels[0]}, or the "
-            "detector is told the answers"
-        )
-    return doubts, notes
-
-
-def describe_doubts(doubts: Mapping[str, Doubt], *, kept: str = "") -> list[str]:
-    """A line for each reason that there is; `kept` says why the columns are nevertheless there."""
-    lines = []
-    for doubt in Doubt:
-        names = [name for name, found in doubts.items() if found == doubt]
-        why, treatment = doubt.value
-        if names and kept:
-            lines.append(f"better left out, since {why}: {few(map(repr, names))}; kept, since {kept}")
-        elif names:
-            lines.append(f"left out, since {why}: {few(map(repr, names))}; --treat '{names[0]}={treatment}' keeps it")
-    return lines
+    return Suspects(doubts, rising, labels)
 
 
 def is_label(name: str) -> bool:

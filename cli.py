@@ -38,6 +38,7 @@ Exit codes:
 
 HEADINGS: dict[str, dict[str, str]] = {
     "On the workstation": {
+        "look": "Say what is in DATA, a CSV, and how `train` would take it, before anything is trained.",
         "recipes": "List the recipes, the families of autoencoders that `train --recipe NAME` knows.",
         "train": "Learn from DATA, a CSV of normal operation or a folder of normal images.",
         "evaluate": "Measure a detector on labelled data, beside a z-score and chance.",

@@ -85,7 +85,7 @@ def test_help_lists_the_commands_under_two_headings_in_the_order_of_a_day() -> N
     workstation, box = (part.split("Exit codes")[0] for part in re.split(r"On the (?:workstation|box):\n", text)[1:])
     listed = [re.findall(r"^  ([a-z]+) +[A-Z]", part, re.MULTILINE) for part in (workstation, box)]
     assert listed == [
-        ["recipes", "train", "evaluate", "finetune"],
+        ["look", "recipes", "train", "evaluate", "finetune"],
         ["inspect", "score", "serve", "health", "encode", "reconstruct", "sample", "simulate"],
     ]
     for name in itertools.chain(*listed):

@@ -11,17 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...runtime.commands.options import OutPath, model_files, table_form, table_options
+from ...runtime.commands.options import OutPath, model_files
 from ...runtime.commands.terminal import leads, needs, say
 from ...runtime.output import keep_inputs
+from .data_options import data_options, read_data_options
 from .made import print_made
 
 if TYPE_CHECKING:
     from ..fitting.fit import Epoch
-
-
-def column_names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in value.split(",")) if value else ()
 
 
 @click.command()
@@ -57,22 +54,7 @@ def column_names(_ctx: click.Context, _parameter: click.Parameter, value: str | 
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Settings from a TOML file; --set wins over it.",
 )
-@click.option(
-    "--columns",
-    callback=column_names,
-    metavar="A,B,...",
-    help="Columns to learn from.  [default: all of numbers or a few texts, but for counters, dates and labels]",
-)
-@click.option("--exclude", callback=column_names, metavar="A,B,...", help="Columns to leave out.")
-@click.option(
-    "--treat",
-    default="",
-    metavar="A=HOW,...",
-    help="What is done with a column: linear, log, logit, binary, category or constant.  [default: chosen from its "
-    "values]",
-)
-@click.option("--class-column", metavar="NAME", help="The class of each row, for recipe cvae.")
-@click.option("--time-column", metavar="NAME", help="The time stamps.  [default: recognised by name or content]")
+@data_options
 @click.option(
     "--far",
     help="Promised false-alarm rate: 0.001 or 0.1% of rows, or 1/day.  [default: 0.01, or what the rows support]",
@@ -94,22 +76,13 @@ def column_names(_ctx: click.Context, _parameter: click.Parameter, value: str | 
     help="Go on from the checkpoint that a stopped run left beside --out, or begin where there is none yet.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
-@table_options
 def train(
     data: Path,
     more_assignments: tuple[str, ...],
     assignments: tuple[str, ...],
     config: Path | None,
-    columns: tuple[str, ...],
-    exclude: tuple[str, ...],
-    treat: str,
-    class_column: str | None,
-    time_column: str | None,
     rate: str | None,
     as_json: bool,
-    delimiter: str,
-    decimal: str,
-    no_header: bool,
     **options: Any,
 ) -> None:
     """Learn from DATA, a CSV of normal operation or a folder of normal images, and export a detector.
@@ -129,15 +102,14 @@ def train(
     if data.is_dir():
         settings.setdefault("kind", "images")
     chosen = configure({"kind": "windows", **settings})  # for what is wrong whatever the data
-    options |= {"rate_hz": parse_rate(rate) if rate else None, "layout": table_form(delimiter, decimal, no_header)}
+    options["rate_hz"] = parse_rate(rate) if rate else None
     with needs("train"):  # after the settings: wrong ones need not wait for torch, which takes seconds to import
-        from ..data.columns import parse_treatments
-        from ..data.selection import Selection
         from ..train import train as run
 
-        selection = Selection(columns, exclude, time_column, class_column, parse_treatments(treat))
+        selection, layout = read_data_options(options)
+        out = options.pop("out")
         with _progress(chosen.epochs) as (talk, report):
-            made = run(data, options.pop("out"), settings, selection=selection, say=talk, report=report, **options)
+            made = run(data, out, settings, selection=selection, layout=layout, say=talk, report=report, **options)
     if made is not None:
         print_made(made.files, made.bundle, as_json=as_json)
 

@@ -1,0 +1,74 @@
+"""Options that say what of the data is learnt from, and what is made of them; `look` and `train` share them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from ...runtime.commands.options import table_form, table_options
+
+if TYPE_CHECKING:
+    from ...runtime.layout import Layout
+    from ..data.selection import Selection
+
+
+def column_names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in value.split(",")) if value else ()
+
+
+def data_options(command: Any) -> Any:
+    for option in reversed(
+        [
+            click.option(
+                "--columns",
+                callback=column_names,
+                metavar="A,B,...",
+                help="Columns to learn from.  [default: all of numbers or a few texts, but for counters, dates and "
+                "labels]",
+            ),
+            click.option("--exclude", callback=column_names, metavar="A,B,...", help="Columns to leave out."),
+            click.option(
+                "--treat",
+                default="",
+                metavar="A=HOW,...",
+                help="What is done with a column: linear, log, logit, binary, category or constant.  [default: chosen "
+                "from its values]",
+            ),
+            click.option("--class-column", metavar="NAME", help="The class of each row, for recipe cvae."),
+            click.option(
+                "--time-column", metavar="NAME", help="The time stamps.  [default: recognised by name or content]"
+            ),
+        ]
+    ):
+        command = option(command)
+    return table_options(command)
+
+
+def read_data_options(options: dict[str, Any]) -> tuple[Selection, Layout]:
+    """What is learnt from, and how it is written; takes its options out of all. Raises InputError for a bad --treat."""
+    from ..data.columns import parse_treatments
+    from ..data.selection import Selection
+
+    names = ("columns", "exclude", "time_column", "class_column")
+    selection = Selection(
+        **{name: options.pop(name) for name in names}, treatments=parse_treatments(options.pop("treat"))
+    )
+    form = {name: options.pop(name) for name in ("delimiter", "decimal", "no_header")}
+    return selection, table_form(**form)
+
+
+def as_typed(ctx: click.Context, *but: str) -> list[str]:
+    """The options that the user gave, in words for a command line, `but` for these."""
+    words: list[str] = []
+    for parameter in ctx.command.params:
+        name = str(parameter.name)
+        given = ctx.get_parameter_source(name) in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+        if not isinstance(parameter, click.Option) or name in but or not given:
+            continue
+        value = ctx.params[name]
+        values = value if parameter.multiple else [",".join(value) if isinstance(value, tuple) else value]
+        for each in values:
+            words += [parameter.opts[-1]] if parameter.is_flag else [parameter.opts[-1], str(each)]
+    return words

@@ -1,0 +1,254 @@
+"""What is in a recording, and what training would make of it, before anything is trained."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from ...runtime.bundle import Column
+from ...runtime.errors import few
+from ...runtime.layout import Layout
+from ...runtime.rows.times import clock_of, is_break, write_time
+from .columns import plan_columns
+from .loading import Survey, survey, table_of
+from .neighbours import is_evident
+from .order import settle_kind
+from .profile import Profile, profile_table
+from .selection import Selection
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_JITTER = 0.1
+"""Of a period, by which a step may differ from it and still be regular."""
+
+_MOSTLY = 0.99
+"""Share of regular steps from which on nothing is said of the others."""
+
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "white space"}
+
+_SHOWN_LETTERS = 40
+
+
+class Times(msgspec.Struct, frozen=True):
+    """How time goes on from row to row."""
+
+    begin: str | None
+    end: str | None
+    """ISO 8601 in UTC."""
+    period_s: float
+    regular: float
+    """Share of the steps that are one period long, up to a tenth of it."""
+    gaps: int
+    """Steps that break a window."""
+    longest_gap_s: float
+
+
+class LookedAt(msgspec.Struct, frozen=True):
+    """One column, and what training would do with it."""
+
+    name: str
+    kind: str
+    """time, numbers, text, numbers and text, or empty."""
+    unit: str
+    low: float | None
+    """The lowest number; None where there is none."""
+    median: float | None
+    high: float | None
+    texts: tuple[str, ...]
+    """The commonest ones, at most three."""
+    kinds: int
+    """Different texts."""
+    missing: float
+    """Share of the rows that have nothing here."""
+    treatment: str
+    """What is done with a feature; "" for a column that is none."""
+    why: str
+    """Why it is no feature, or why it had perhaps better be none."""
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What is in a recording, and what training would make of it."""
+
+    data: str
+    rows: int
+    layout: Layout
+    times: Times | None
+    kind: str
+    """rows or windows."""
+    window: int
+    inputs: str
+    """What a detector would look at, and why."""
+    columns: tuple[LookedAt, ...]
+    notes: tuple[str, ...]
+    """What training would say of rows and columns, before it trains."""
+    options: dict[str, str]
+    """What the user had better add, by option."""
+    command: str
+    """The command that trains on it."""
+
+    def describe(self) -> str:
+        """All of it in a screen of text."""
+        return "\n".join(
+            [
+                f"{self.data}: {self.rows} rows",
+                f"  text    {_describe_text(self.layout)}",
+                f"  time    {_describe_time(self.layout, self.times)}",
+                *([f"  key     {self.layout.key!r}: a recording for each"] if self.layout.key else []),
+                f"  inputs  {self.inputs}",
+                "",
+                *_describe_columns(self.columns),
+                "",
+                *([*self.notes, ""] if self.notes else []),
+                self.command,
+            ]
+        )
+
+
+def look(
+    data: Path, selection: Selection, layout: Layout, settings: Mapping[str, Any], *, asked: Sequence[str] = ()
+) -> tuple[Look, Survey]:
+    """Looks at a table as a training with these settings would see it; also gives what was read.
+
+    Raises InputError as `loading.survey` and `loading.table_of` do.
+
+    Parameters
+    ----------
+    asked : the options that the user gave, as they are typed; they go into the command
+    """
+    found = survey(data, selection, layout)
+    rows, profiles = profile_table(data, found.layout)
+    table = table_of(found, data)
+    table = table._replace(ordered=is_evident(table.values, table.segment))
+    config, chosen = settle_kind(settings, table)
+    # What is done with a column is settled on the training rows in the end; these are all.
+    values = table.values.astype(np.float32, copy=False)
+    columns, _ = plan_columns(values, table.names, texts=table.texts, treatments=selection.treatments)
+    planned = {column.name: column for column in columns}
+    options = {"--exclude": ",".join(found.suspects.labels)} if found.suspects.labels else {}
+    words = [*asked, *(word for option in options.items() for word in option)]
+    looked = Look(
+        data=str(data),
+        rows=rows,
+        layout=found.layout,
+        times=None if found.read.times is None else _times(found.read.times),
+        kind=config.kind,
+        window=config.window,
+        inputs=chosen or "each row on its own",
+        columns=tuple(_look_at(profile, found, planned.get(profile.name)) for profile in profiles),
+        notes=tuple(table.notes[table.time_column is not None :]),  # the first tells of the time stamps
+        options=options,
+        command=shlex.join(["vae-detect", "train", str(data), *words, "--out", f"{data.name.partition('.')[0]}.onnx"]),
+    )
+    return looked, found
+
+
+def _times(times: NDArray[np.float64]) -> Times | None:
+    clock, known = clock_of(times), times[np.isfinite(times)]
+    if clock is None:
+        return None
+    steps = np.diff(known)
+    broken = steps[is_break(steps, 1, clock)]
+    step_s = clock.stamp_s or clock.period_s
+    regular = np.abs(steps - step_s) <= _JITTER * step_s
+    return Times(
+        begin=write_time(float(known.min())),
+        end=write_time(float(known.max())),
+        period_s=clock.period_s,
+        regular=float(np.mean(regular | ((steps == 0) & (clock.stamp_s > 0)))),
+        gaps=len(broken),
+        longest_gap_s=float(broken.max(initial=0.0)),
+    )
+
+
+def _look_at(profile: Profile, found: Survey, planned: Column | None) -> LookedAt:
+    name, stamps, suspects = profile.name, found.layout.stamps, found.suspects
+    kind = "text" if profile.kinds else "empty"
+    if profile.numbers:
+        kind = "numbers and text" if profile.kinds else "numbers"
+    if stamps is not None and name in (stamps.column, stamps.clock):
+        kind = "time"
+    if name in suspects.doubts:
+        why = suspects.doubts[name].value[0]
+    elif name in suspects.labels:
+        why = "it is named like a label: exclude it if it says what is normal"
+    elif name in suspects.rising:
+        why = "it only rises or falls: exclude it if it is a counter"
+    elif planned is not None and planned.treatment == "constant":
+        why = "any other value will be an anomaly"
+    else:
+        why = found.left_out.get(name, "")
+    numbers = (profile.low, profile.median, profile.high) if kind.startswith("numbers") else (None, None, None)
+    return LookedAt(
+        name,
+        kind,
+        planned.unit if planned else "",
+        *numbers,
+        profile.texts if kind != "time" else (),
+        profile.kinds,
+        profile.missing,
+        planned.treatment if planned else "",
+        why,
+    )
+
+
+def _describe_text(layout: Layout) -> str:
+    text = layout.format
+    delimiter = _DELIMITERS.get(text.delimiter, repr(text.delimiter))
+    above = f", after {text.skip} line{'s' * (text.skip > 1)}" if text.skip else ""
+    header = f"a header{above}" if text.header else f"no header{above}"
+    decimal = "comma" if text.decimal == "," else "point"
+    return f"{text.encoding.upper()}, cells between {delimiter}, decimal {decimal}, {header}"
+
+
+def _describe_time(layout: Layout, times: Times | None) -> str:
+    stamps = layout.stamps
+    if stamps is None:
+        return "no time stamps"
+    where = f"{stamps.column!r} and {stamps.clock!r}" if stamps.clock else repr(stamps.column)
+    form = f"{where}, {stamps.pattern or 'ISO 8601 or numbers'}, {stamps.zone}"
+    if times is None:
+        return form
+    even = "" if times.regular > _MOSTLY else f" in {times.regular:.0%} of the steps"
+    gaps = (
+        f"{times.gaps} gap{'s' * (times.gaps > 1)}, the longest {span(times.longest_gap_s)}" if times.gaps else "no gap"
+    )
+    return f"{form}; {times.begin} to {times.end}, a row every {span(times.period_s)}{even}, {gaps}"
+
+
+def span(seconds: float) -> str:
+    """A time in the unit in which people say it.
+
+    >>> span(0.1), span(90), span(600), span(86400)
+    ('0.1 s', '90 s', '10 min', '1 d')
+    """
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if (seconds >= size and (seconds / size).is_integer()) or seconds >= 10 * size:
+            return f"{seconds / size:.4g} {unit}"
+    return f"{seconds:.4g} s"
+
+
+def _describe_columns(columns: Sequence[LookedAt]) -> list[str]:
+    """A heading, and a line for each."""
+    lines: list[tuple[str, ...]] = [("column", "holds", "lowest", "median", "highest", "missing", "taken as", "")]
+    for column in columns:
+        numbers = ["" if value is None else f"{value:.5g}" for value in (column.low, column.median, column.high)]
+        texts = few([repr(text[:_SHOWN_LETTERS]) for text in column.texts]) if column.texts else ""
+        more = f" and {column.kinds - len(column.texts)} more" if column.kinds > len(column.texts) and texts else ""
+        taken = column.treatment or ("time" if column.kind == "time" else "left out")
+        remark = "; ".join(part for part in (texts + more, column.why) if part)
+        missing = f"{column.missing:.1%}" if column.missing else ""
+        lines.append((column.name[:_SHOWN_LETTERS], column.kind, *numbers, missing, taken, remark))
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    return [
+        "  ".join(
+            f"{cell:>{width}}" if 2 <= place <= 5 else f"{cell:{width}}"
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]

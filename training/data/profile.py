@@ -1,0 +1,98 @@
+"""What stands in each column of a table, cell by cell, whether it is a feature or not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from ...runtime.layout import Layout
+from ...runtime.rows.cells import bad_reason, is_plain
+from ...runtime.rows.sources import open_table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_CHUNK_ROWS = 4096
+
+_TEXTS = 1000
+"""Different texts of a column that are counted; of more it is only known that there are more."""
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """One column of a table."""
+
+    name: str
+    missing: float
+    """Share of cells that are empty, or in no row."""
+    numbers: int
+    """Cells that are numbers."""
+    low: float | None
+    """The lowest number; None where there is none."""
+    median: float | None
+    high: float | None
+    texts: tuple[str, ...]
+    """The commonest texts that are no numbers, at most three."""
+    kinds: int
+    """Different texts that are no numbers."""
+
+
+class Gathered:
+    """The cells of one column so far."""
+
+    def __init__(self) -> None:
+        self.empty = 0
+        self._numbers: list[NDArray[np.float64]] = []
+        self.texts: Counter[str] = Counter()
+
+    def add(self, cells: Sequence[str], layout: Layout) -> None:
+        """More cells, as they are written."""
+        plain = [layout.format.with_point(cell) for cell in cells] if layout.format.decimal == "," else cells
+        try:
+            if is_plain("".join(plain)):
+                found = np.array(list(map(float, plain)))
+                if np.isfinite(found).all():
+                    self._numbers.append(found)
+                    return
+        except ValueError:
+            pass
+        numbers = []
+        for cell, written in zip(plain, cells, strict=True):
+            text = written.strip()
+            if not text or text in layout.format.missing:
+                self.empty += 1
+            elif not bad_reason(cell):
+                numbers.append(float(cell))
+            elif len(self.texts) < _TEXTS or text in self.texts:
+                self.texts[text] += 1
+        self._numbers.append(np.array(numbers))
+
+    def profile(self, name: str, rows: int) -> Profile:
+        """What they come to, of so many rows."""
+        numbers = np.concatenate([np.empty(0), *self._numbers])
+        low, median, high = np.quantile(numbers, (0, 0.5, 1)).tolist() if len(numbers) else (None, None, None)
+        common = tuple(text for text, _ in self.texts.most_common(3))
+        missing = 1 - (len(numbers) + self.texts.total()) / rows if len(self.texts) < _TEXTS else self.empty / rows
+        return Profile(name, missing, len(numbers), low, median, high, common, len(self.texts))
+
+
+def profile_table(path: Path, layout: Layout) -> tuple[int, list[Profile]]:
+    """How many rows a table has, and its columns in order; c0, c1, ... where it has no header.
+
+    Raises what `open_table` raises.
+    """
+    with open_table(path, layout) as (header, rows):
+        total, columns = 0, list[Gathered]()
+        while chunk := list(islice(rows, _CHUNK_ROWS)):
+            width = len(header) if header is not None else max(map(len, chunk))
+            columns += [Gathered() for _ in range(width - len(columns))]
+            total += len(chunk)
+            for place, column in enumerate(columns):
+                column.add([row[place] for row in chunk if place < len(row)], layout)
+        names = header if header is not None else [f"c{place}" for place in range(len(columns))]
+        return total, [column.profile(name, total) for column, name in zip(columns, names, strict=True)]

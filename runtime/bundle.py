@@ -146,7 +146,9 @@ class DataFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the recording was written; what is scored is asked to be written alike, unless it is declared otherwise."""
 
     def complete(self, layout: Layout) -> Layout:
-        """A layout that says nothing of time stamps, with those of the recording."""
+        """A layout with the time stamps of the recording where it names none, and its form where one is recognised."""
+        if layout.declared is not None:
+            layout = msgspec.structs.replace(layout, format=self.layout.format)
         if layout.stamps is not None or self.time_column is None:
             return layout
         return msgspec.structs.replace(layout, stamps=self.layout.stamps or Stamps(self.time_column))

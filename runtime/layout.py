@@ -8,32 +8,95 @@ import msgspec
 
 from .errors import InputError
 
+DELIMITERS = {"tab": "\t", "\\t": "\t", "space": " ", "\\s+": " "}
+"""How delimiters that cannot be seen are typed."""
+
+
+class Declared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What somebody said of how a text table is written; None is to be recognised."""
+
+    delimiter: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    header: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.delimiter is not None:
+            _check_delimiter(self.delimiter)
+        if self.encoding is not None:
+            _check_encoding(self.encoding)
+        if self.decimal == "," == self.delimiter:
+            raise InputError("the decimal comma needs another delimiter than the comma; pass --delimiter ';'")
+
 
 class TableFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a text table is written."""
 
     delimiter: str = ","
-    """One character; a space stands for any run of white space."""
+    """One character; a space stands for any run of spaces and tabs."""
     decimal: str = "."
+    """A comma beside the delimiter comma stands only in quoted cells."""
     header: bool = True
+    """Where there is none, columns are called c0, c1, ..."""
     encoding: str = "utf-8"
     """utf-8, utf-16, cp1252, ... as Python names it; a byte order mark wins over it."""
     skip: int = 0
     """Lines above the header: titles, comments, sep=."""
-    missing: tuple[str, ...] = ()
-    """Texts that stand for a missing cell, beside an empty one."""
+    below: int = 0
+    """Rows between the header and the first row of values: units."""
+    comment: str = ""
+    """What the line of the header begins with, where it is written as a comment: # or %."""
+    row_names: bool = False
+    """Whether the first column has no name in a header that is shorter for it, as R writes it."""
+    thousands: str = ""
+    """What stands between groups of three digits."""
 
     def __post_init__(self) -> None:
-        if len(self.delimiter) != 1 or self.delimiter in '"\r\n':
-            raise InputError(f"delimiter is {self.delimiter!r}, expected one character like , or ;")
+        _check_delimiter(self.delimiter)
+        _check_encoding(self.encoding)
         if self.decimal not in (".", ","):
             raise InputError(f"decimal is {self.decimal!r}, expected . or ,")
-        if self.decimal == self.delimiter:
-            raise InputError("the decimal comma needs another delimiter than the comma; pass --delimiter ';'")
+
+    def as_declared(self, declared: Declared, *, encoding: str | None = None) -> TableFormat:
+        """This format with what is declared in place of its own, and with this encoding where none is."""
+        return msgspec.structs.replace(
+            self,
+            delimiter=declared.delimiter or self.delimiter,
+            decimal=declared.decimal or self.decimal,
+            encoding=declared.encoding or encoding or self.encoding,
+            header=self.header if declared.header is None else declared.header,
+        )
+
+    @property
+    def is_pointed(self) -> bool:
+        """Whether numbers are written as float() takes them."""
+        return self.decimal == "." and not self.thousands
 
     def with_point(self, cell: str) -> str:
-        """A number as written in this format, with a decimal point; 1.234,5 stays an error."""
+        """A number as written in this format as float() takes it; others stay what float() refuses."""
+        if self.is_pointed:
+            return cell
+        if self.thousands and self.thousands in cell:
+            whole, mark, fraction = cell.strip().partition(self.decimal)
+            first, *groups = whole.split(self.thousands)
+            if not 0 < len(first.lstrip("+-")) <= 3 or any(len(group) != 3 for group in groups):
+                return cell.replace(self.thousands, "?")
+            cell = "".join([first, *groups, mark, fraction])
         return cell if self.decimal == "." else cell.replace(".", "?").replace(",", ".")
+
+
+def _check_delimiter(delimiter: str) -> None:
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise InputError(f"delimiter is {delimiter!r}, expected one character like , or ; or one of tab, space")
+
+
+def _check_encoding(encoding: str) -> None:
+    try:
+        text = b"1".decode(encoding, "replace")
+    except (LookupError, ValueError):
+        text = None
+    if not isinstance(text, str):
+        raise InputError(f"encoding is {encoding!r}, which is not known; expected one like utf-8, utf-16 or cp1252")
 
 
 class Stamps(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,6 +132,8 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the rows of a recording are found in its files."""
 
     format: TableFormat = TableFormat()
+    declared: Declared | None = None
+    """Where the format is still to be recognised, in each file: what was said of it, and `format` is only likely."""
     stamps: Stamps | None = None
     key: str | None = None
     """The column that says whose row it is, where several machines share a file: each has its windows and gaps."""

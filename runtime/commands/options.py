@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..detector import Detector
-from ..layout import Layout, TableFormat
+from ..layout import DELIMITERS, Declared, Layout
 from .terminal import say
 
 
@@ -58,10 +58,9 @@ def model_options(command: Any) -> Any:
 def cell_options(command: Any) -> Any:
     for option in reversed(
         [
-            click.option("--delimiter", default=",", show_default=True, help="What separates cells."),
-            click.option(
-                "--decimal", default=".", show_default=True, type=click.Choice([".", ","]), help="The decimal mark."
-            ),
+            click.option("--delimiter", help="What separates cells: , ; | tab or space.  [default: recognised]"),
+            click.option("--decimal", type=click.Choice([".", ","]), help="The decimal mark.  [default: recognised]"),
+            click.option("--encoding", help="Of the text, like cp1252.  [default: recognised]"),
         ]
     ):
         command = option(command)
@@ -90,13 +89,26 @@ adaptive_option = click.option(
 
 def table_options(command: Any) -> Any:
     no_header = click.option(
-        "--no-header", is_flag=True, help="The file has no header; columns stand in training order."
+        "--no-header/--header",
+        default=None,
+        help="Whether the first row names the columns; without a header they stand in training order.  [default: "
+        "recognised]",
     )
     return cell_options(no_header(command))
 
 
-def table_form(delimiter: str, decimal: str, no_header: bool = False) -> Layout:
-    return Layout(TableFormat("\t" if delimiter in ("\\t", "tab") else delimiter, decimal, not no_header))
+def table_form(
+    delimiter: str | None, decimal: str | None, encoding: str | None, no_header: bool | None = None
+) -> Layout:
+    """What was said of how a table is written; the rest is to be recognised."""
+    return Layout(
+        declared=Declared(
+            DELIMITERS.get(delimiter, delimiter) if delimiter else None,
+            decimal,
+            encoding,
+            None if no_header is None else not no_header,
+        )
+    )
 
 
 def load_detector(model: Path, provider: str, threads: int) -> Detector:

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import NamedTuple
 
 import numpy as np
 
-NOT_UTF8 = "which is not UTF-8; convert the file, like: iconv -f CP1252 -t UTF-8 OLD > NEW"
+NOT_UTF8 = "which is not UTF-8; pass --encoding, like --encoding cp1252"
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 """Beyond it there is no float32: numpy warns of the cast and makes it infinite."""
+
+MISSING = frozenset(
+    {"?", "-", "--", "---", "na", "n/a", "n.a.", "#n/a", "nan", "null", "none", "nil", "missing", "bad", "no data"}
+    | {"nodata", "bad input", "#div/0!", "#value!", "#num!", "#ref!", "#name?", "#null!"}
+)
+"""Texts, in small letters, that stand for nothing in a column of numbers."""
+
+_WITH_UNIT = re.compile(
+    r"((?>[+-]?[\d.,'’ \u00a0\u202f]*\d[.,]?(?:[eE][+-]?\d+)?))\s*"
+    r"((?:[^\W\d_]|[°%‰])(?:[^\s,;\d]|[23](?!\d)){0,11})"
+)
 
 
 class BadCell(NamedTuple):
@@ -66,3 +78,25 @@ def bad_reason(cell: str) -> str:
     if not math.isfinite(number) and any(letter in text.lower() for letter in "ni"):
         return f"holds {found}, expected a finite number"
     return "" if is_float32(number) else f"holds {found}, beyond the range of float32 (3.4e38)"
+
+
+def is_missing(cell: str) -> bool:
+    """Whether a cell of a column of numbers stands for no value: it is empty, or one of `MISSING`."""
+    text = cell.strip().lower()
+    return not text or text in MISSING
+
+
+def split_unit(cell: str) -> tuple[str, str] | None:
+    """A number, not yet looked at, and the unit that stands behind it; None for anything else.
+
+    >>> split_unit("61.9 MiB")
+    ('61.9', 'MiB')
+    """
+    found = _WITH_UNIT.fullmatch(cell.strip())
+    return (found[1].strip(), found[2]) if found else None
+
+
+def without_unit(cell: str, unit: str) -> str:
+    """The number in front of this unit; another cell as it is."""
+    parts = split_unit(cell)
+    return parts[0] if parts is not None and parts[1] == unit else cell

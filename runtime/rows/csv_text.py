@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ..errors import InputError, TooLargeError, few
 from ..layout import TableFormat
@@ -22,29 +22,31 @@ MAX_LINE_BYTES = 1 << 20
 # Python's own limit, 128 KiB a cell, would refuse a file for one cell that nobody needs.
 csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
 
-_FOREIGN = {
-    b"PK\x03\x04": "a zip or Excel file",
-    b"PAR1": "a Parquet file",
-    b"\xff\xfe": "UTF-16 text",
-    b"\xfe\xff": "UTF-16 text",
-    b"\x89PNG": "a PNG image",
+_FOREIGN = {b"PK\x03\x04": "a zip or Excel file", b"PAR1": "a Parquet file", b"\x89PNG": "a PNG image"}
+
+_MARKS = {
+    b"\xef\xbb\xbf": "utf-8-sig",
+    b"\xff\xfe\0\0": "utf-32",
+    b"\0\0\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
 }
+"""Byte order marks, and the encoding that drops them."""
+
+
+def marked_encoding(start: bytes) -> str | None:
+    """The encoding that a byte order mark at the start of a text tells of."""
+    return next((encoding for mark, encoding in _MARKS.items() if start.startswith(mark)), None)
 
 
 @contextmanager
-def open_text(path: Path, *, stream: bool = False) -> Iterator[IO[str]]:
-    """A UTF-8 file (gzip by its first bytes) opened as text; a byte order mark is dropped.
-
-    Bytes that are no UTF-8 are let through as lone surrogates: they harm only the cell that they stand in.
-
-    Parameters
-    ----------
-    stream : whether a pipe will do, which can be read only once
+def open_bytes(path: Path, *, stream: bool = False) -> Iterator[io.BufferedReader[Any]]:
+    """A file to be read as text, unpacked where it is gzip, by its first bytes; a pipe will do with `stream`.
 
     Raises
     ------
     InputError
-        for what is no text, naming what it seems to be, and for what is no file
+        for what is no text, naming what it seems to be, and for what is no file; also while it is read
     """
     try:
         file = open_file(path, stream=stream)
@@ -56,30 +58,55 @@ def open_text(path: Path, *, stream: bool = False) -> Iterator[IO[str]]:
             magic = raw.peek(4)[:4]
             for start, what in _FOREIGN.items():
                 if magic.startswith(start):
-                    raise InputError(f"{path}: this is {what}, expected CSV in UTF-8")
-            plain = gzip.GzipFile(fileobj=raw) if magic[:2] == b"\x1f\x8b" else raw
-            with io.TextIOWrapper(plain, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-                yield text
+                    raise InputError(f"{path}: this is {what}, expected CSV")
+            if magic[:2] != b"\x1f\x8b":
+                yield raw
+                return
+            with gzip.GzipFile(fileobj=raw) as packed, io.BufferedReader(packed) as plain:
+                yield plain
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise InputError(f"{path}: damaged gzip file: {error}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
+@contextmanager
+def open_text(path: Path, encoding: str = "utf-8", *, stream: bool = False) -> Iterator[IO[str]]:
+    """A file opened as text of an encoding, or of the one that its byte order mark tells of; the mark is dropped.
+
+    Bytes that are no UTF-8 are let through as lone surrogates: they harm only the cell that they stand in. What is
+    not of another encoding becomes U+FFFD. Raises like `open_bytes`.
+    """
+    with open_bytes(path, stream=stream) as raw:
+        found = marked_encoding(raw.peek(4)[:4]) or encoding
+        errors = "surrogateescape" if found.lower().replace("_", "-").startswith(("utf-8", "utf8")) else "replace"
+        with io.TextIOWrapper(raw, encoding=found, errors=errors, newline="") as text:
+            yield text
+
+
 def cells(text: IO[str], form: TableFormat, source: str) -> Iterator[list[str]]:
-    """Rows of cells, blank lines left out.
+    """Rows of cells from the header on, blank lines left out.
 
     Raises InputError, naming the line where the row began, for broken quoting and for more than `MAX_LINE_BYTES`.
     """
     lines = _Lines(text, source)
-    reader = csv.reader(iter(lines.next, ""), delimiter=form.delimiter, strict=True)
+    for _ in range(form.skip):
+        lines.next()
+        lines.end_row()
+    read = lines.next if form.delimiter != " " else lambda: as_spaced(lines.next())
+    reader = csv.reader(iter(read, ""), delimiter=form.delimiter, skipinitialspace=True, strict=True)
     try:
         for row in reader:
-            if row and not (len(row) == 1 and row[0].isspace()):
+            if len(row) > 1 or (row and not lines.is_blank):
                 yield row
             lines.end_row()
     except csv.Error as error:
         raise InputError(f"{source}, line {lines.began}: {error}{lines.describe()}") from None
+
+
+def as_spaced(line: str) -> str:
+    """A line whose cells are separated by white space, for a reader that knows spaces only."""
+    return line.replace("\t", " ").strip(" \r\n") + "\n" if line else ""
 
 
 class _Lines:
@@ -90,12 +117,15 @@ class _Lines:
         self._number = self._size = 0
         self.began = 1
         """The line where the row began that is being read."""
+        self.is_blank = False
+        """Whether the last line held nothing."""
 
     def next(self) -> str:
         """The next line, "" at the end."""
         line = self._readline(MAX_LINE_BYTES + 1)
         self._number += bool(line)
         self._size += len(line)
+        self.is_blank = line.isspace()
         if self._size > MAX_LINE_BYTES:
             what = "the line is" if self._number == self.began else "the row is"
             limit = f"longer than {MAX_LINE_BYTES >> 20} MiB"
@@ -113,12 +143,13 @@ class _Lines:
         return f"; the row goes on to line {self._number}: a quote opened on line {self.began} is not closed"
 
 
-def read_header(rows: Iterator[list[str]], source: str) -> list[str]:
-    """The first row, taken as the header. Raises InputError when it looks like data or there is none."""
+def read_header(rows: Iterator[list[str]], source: str, form: TableFormat | None = None) -> list[str]:
+    """The names of the columns, from the first row. Raises InputError when it looks like data or there is none."""
+    form = form or TableFormat()
     header = next(rows, None)
     if header is None:
         raise InputError(f"{source}: the file is empty, expected a header and rows")
-    header = [name.strip() for name in header]
+    header = header_names(header, form)
     broken = next((name for name in header if not is_utf8(name)), None)
     if broken is not None:
         raise InputError(f"{source}, line 1: the header holds {shown(broken)}, {NOT_UTF8}")
@@ -133,6 +164,15 @@ def read_header(rows: Iterator[list[str]], source: str) -> list[str]:
             f"{source}: the first row holds only numbers, expected column names; pass --no-header if there are none"
         )
     return header
+
+
+def header_names(row: Sequence[str], form: TableFormat) -> list[str]:
+    """The names of the columns in the row of the header: "" for one without a name."""
+    names = [name.strip() for name in row]
+    if form.comment:
+        names[0] = names[0].lstrip(form.comment).strip()
+        names = names[not names[0] :]
+    return ["", *names] if form.row_names else names
 
 
 def check_header(names: Sequence[str], wanted: Sequence[str], source: str) -> None:

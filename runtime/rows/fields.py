@@ -32,6 +32,7 @@ class Field:
     levels : the only numbers that it may hold; () for any
     optional : whether a cell, or the whole column, may be absent, which is read as `UNKNOWN`
     flag : whether a column of numbers is one of 0 and 1, for which false and true may stand
+    unit : what may stand behind a number; with any other the cell is a bad one
 
     >>> Field("mode", texts=("auto", "manual")).number("manual")
     1.0
@@ -42,6 +43,7 @@ class Field:
     levels: tuple[float, ...] = ()
     optional: bool = False
     flag: bool = False
+    unit: str = ""
 
     @property
     def is_number(self) -> bool:
@@ -106,7 +108,7 @@ def _as_field(column: str | Column | Field) -> Field:
     # Numbers outside the levels of a category are for the graph to judge; of a class they mean nothing.
     levels = column.levels if is_class and not column.texts else ()
     is_flag = column.treatment == "binary" and not column.texts and {*column.levels} <= {0.0, 1.0}
-    return Field(column.name, column.texts, levels, optional=is_class, flag=is_flag)
+    return Field(column.name, column.texts, levels, optional=is_class, flag=is_flag, unit=column.unit)
 
 
 def write_number(value: float) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from ..layout import Layout
+from ..layout import Layout, TableFormat
 from .csv_text import cells, open_text, read_header
+from .recognise import recognise
 
 
 class Opened(NamedTuple):
@@ -18,12 +21,30 @@ class Opened(NamedTuple):
     """None where the file has none."""
     rows: Iterator[list[str]]
     """Of cells; blank lines are left out."""
+    form: TableFormat
+    """How it is written, where that was to be recognised."""
 
 
 @contextmanager
-def open_table(path: Path, layout: Layout, *, stream: bool = False) -> Iterator[Opened]:
-    """A table of this layout; with `stream` a pipe will do. Raises as `open_text`, `read_header` and `cells` do."""
+def open_table(path: Path, layout: Layout, *, wanted: Sequence[str] = (), stream: bool = False) -> Iterator[Opened]:
+    """A table of this layout, recognised where `layout.declared` asks for it; with `stream` a pipe will do.
+
+    A pipe can be read only once, so that it is taken to be written as the layout says. Raises as `recognise`,
+    `open_text`, `read_header` and `cells` do.
+
+    Parameters
+    ----------
+    wanted : columns that a header must hold
+    """
     source = str(path)
-    with open_text(path, stream=stream) as text:
-        rows = cells(text, layout.format, source)
-        yield Opened(read_header(rows, source) if layout.format.header else None, rows)
+    form = layout.format
+    if layout.declared is not None:
+        is_file = path.is_file()  # a pipe can be read only once
+        form = (
+            recognise(path, layout.declared, like=form, wanted=wanted) if is_file else form.as_declared(layout.declared)
+        )
+    with open_text(path, form.encoding, stream=stream) as text:
+        rows = cells(text, form, source)
+        header = read_header(rows, source, form) if form.header else None
+        deque(islice(rows, form.below), maxlen=0)
+        yield Opened(header, rows, form)

@@ -9,11 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec.structs import replace
 
 from ..bundle import Column
 from ..errors import InputError
 from ..layout import Layout
-from .cells import FLOAT32_MAX, NOT_UTF8, BadCell, bad_reason, is_float32, is_plain, is_utf8, shown
+from .cells import (
+    FLOAT32_MAX,
+    NOT_UTF8,
+    BadCell,
+    bad_reason,
+    is_float32,
+    is_plain,
+    is_utf8,
+    shown,
+    split_unit,
+    without_unit,
+)
 from .chunk import Rows
 from .csv_text import check_header
 from .fields import TRUTHS, UNKNOWN, Field, as_fields
@@ -24,6 +36,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHUNK_ROWS = 1024
+
+_DECIMALS = {".": "point", ",": "comma"}
 
 
 class ColumnReader:
@@ -65,11 +79,15 @@ class ColumnReader:
         self._positions = [names.index(name) for name in wanted]
         self._coded = [(place, field) for place, field in enumerate(self._fields) if not field.is_number]
         self._flags = [(place, field) for place, field in enumerate(self._fields) if field.flag]
+        self._numeric = [(place, field) for place, field in enumerate(self._fields) if not field.texts]
+        self._named = 1 + max((at for at, name in enumerate(names) if name), default=len(names) - 1)
         self._time_positions = [names.index(name) for name in time_columns] if has_time else []
         self.used = {*self.columns, *time_columns}
 
     def parse(self, first: int, lines: Sequence[Sequence[str]]) -> Rows:
         """The wanted columns of these rows of cells."""
+        if any(len(line) != self.width for line in lines):
+            lines = [self._fitted(line) for line in lines]
         values = self._clean(lines)
         if values is not None:
             return Rows(first, self._complete(values, {}), {}, self._times(lines))
@@ -91,11 +109,21 @@ class ColumnReader:
         values = np.array(numbers, dtype=np.float64).reshape(len(lines), len(self._positions)).astype(np.float32)
         return Rows(first, self._complete(values, bad), bad, self._times(lines))
 
+    def _fitted(self, line: Sequence[str]) -> Sequence[str]:
+        """A row as wide as the header where only empty cells, or columns without a name, make a difference."""
+        if len(line) > self.width and not any(map(str.strip, line[self.width :])):
+            return line[: self.width]
+        lacking = self.width - len(line)
+        return [*line, *[""] * lacking] if 0 < lacking <= self.width - self._named else line
+
     def _clean(self, lines: Sequence[Sequence[str]]) -> NDArray[np.float32] | None:
         """All the values in one go, or None when any cell needs a closer look; three times as fast as row by row."""
-        if self.format.decimal != "." or any(len(cells) != self.width for cells in lines):
+        if any(len(cells) != self.width for cells in lines):
             return None
         flat = [cells[position] for cells in lines for position in self._positions]
+        if not self.format.is_pointed:
+            for place, _ in self._numeric:
+                flat[place :: len(self._positions)] = map(self.format.with_point, flat[place :: len(self._positions)])
         for place, field in self._coded:
             found = [_number(field, cell) for cell in flat[place :: len(self._positions)]]
             if None in found:
@@ -111,11 +139,7 @@ class ColumnReader:
 
     def _numbers(self, cells: list[str]) -> list[float] | BadCell:
         written = cells
-        if self.format.decimal == ",":
-            cells = [
-                cell if field.texts else self.format.with_point(cell)
-                for field, cell in zip(self._fields, cells, strict=True)
-            ]
+        cells = [self._numeral(field, cell) for field, cell in zip(self._fields, cells, strict=True)]
         for place, field in self._flags:
             meant = field.meant(TRUTHS.get(cells[place].strip().lower()))
             if meant is not None:
@@ -134,15 +158,31 @@ class ColumnReader:
                     return numbers
         return self._first_bad(cells, written)
 
+    def _numeral(self, field: Field, cell: str) -> str:
+        """A number as float() takes it; a text, and what is no number as it is written, as it is."""
+        if field.texts:
+            return cell
+        return self.format.with_point(without_unit(cell, field.unit) if field.unit else cell)
+
     def _first_bad(self, cells: list[str], written: list[str]) -> BadCell:
         for field, cell, as_written in zip(self._fields, cells, written, strict=True):
             if not field.is_number:
                 if _number(field, cell) is None:
                     return BadCell(field.name, _unexpected(field, as_written))
             elif bad_reason(cell):
-                why = bad_reason(as_written) or f"holds {as_written.strip()!r}, expected a decimal comma"
-                return BadCell(field.name, why)
+                return BadCell(field.name, self._why_bad(field, as_written))
         raise AssertionError("no bad cell in a row that did not parse")
+
+    def _why_bad(self, field: Field, written: str) -> str:
+        """Why a cell of a column of numbers is none."""
+        parts = split_unit(written)
+        if parts is not None and not bad_reason(self.format.with_point(parts[0])):
+            wanted = f"a number in {field.unit}" if field.unit else "a number without a unit"
+            return f"holds {shown(written.strip())}, expected {wanted}"
+        return (
+            bad_reason(written)
+            or f"holds {shown(written.strip())}, expected a decimal {_DECIMALS[self.format.decimal]}"
+        )
 
     def _complete(self, values: NDArray[np.float32], bad: dict[int, BadCell]) -> NDArray[np.float32]:
         """The values with the columns that the table lacks, which are unknown in every row."""
@@ -194,8 +234,9 @@ def read_rows(
     a row with any other text is bad.
     """
     source = str(path)
-    with open_table(path, layout, stream=stream) as (header, lines):
-        reader = ColumnReader(header, columns, layout=layout, source=source)
+    wanted = [field.name for field in as_fields(columns) if not field.optional]
+    with open_table(path, layout, wanted=wanted, stream=stream) as (header, lines, form):
+        reader = ColumnReader(header, columns, layout=replace(layout, format=form), source=source)
         others = [name for name in header or () if name not in reader.used]
         if others:
             unused(others)
@@ -207,7 +248,7 @@ def read_rows(
 
 def read_sample(path: Path, layout: Layout, rows: int = 200) -> tuple[list[str], list[list[str]]]:
     """The header (c0, c1, ... where the file has none) and the first rows of cells."""
-    with open_table(path, layout) as (header, lines):
+    with open_table(path, layout) as (header, lines, _):
         sample = list(islice(lines, rows))
     if not sample:
         raise InputError(f"{path}: no rows after the header")
@@ -216,7 +257,7 @@ def read_sample(path: Path, layout: Layout, rows: int = 200) -> tuple[list[str],
 
 def read_column(path: Path, name: str, layout: Layout) -> list[str]:
     """One column as text, a cell for every row that `read_rows` gives; "" where a row is too short."""
-    with open_table(path, layout) as (header, lines):
+    with open_table(path, layout, wanted=[name]) as (header, lines, _):
         names = header or read_sample(path, layout)[0]
         check_header(names, [name], str(path))
         position = names.index(name)

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from ..detector import Detector
 from ..errors import InputError
@@ -53,6 +54,9 @@ def score_lines(
     InputError
         when a CSV has no usable header; after that a bad line is a bad row, and the stream goes on
     """
+    layout = detector.bundle.data.complete(layout)
+    if layout.declared is not None:  # a stream is written as the recording was, or as is declared
+        layout = replace(layout, format=layout.format.as_declared(layout.declared), declared=None)
     return score_stream(detector, _read(detector, lines, layout, input_format), state)
 
 
@@ -109,7 +113,7 @@ def _lines(stream: IO[bytes], blanks: bytes) -> Iterator[bytes]:
 class _CsvLines:
     def __init__(self, detector: Detector, header: bytes | None, layout: Layout) -> None:
         facts = detector.bundle
-        self._layout = facts.data.complete(layout)
+        self._layout = layout
         names = None
         if header is not None:
             cells = self._cells(header)

@@ -55,7 +55,7 @@ def read_data_options(options: dict[str, Any]) -> tuple[Selection, Layout]:
     selection = Selection(
         **{name: options.pop(name) for name in names}, treatments=parse_treatments(options.pop("treat"))
     )
-    form = {name: options.pop(name) for name in ("delimiter", "decimal", "no_header")}
+    form = {name: options.pop(name) for name in ("delimiter", "decimal", "encoding", "no_header")}
     return selection, table_form(**form)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,12 +11,14 @@ import numpy as np
 from msgspec.structs import replace
 
 from ...runtime.bundle import Image
-from ...runtime.errors import InputError
-from ...runtime.layout import Layout, Stamps
+from ...runtime.errors import InputError, few
+from ...runtime.layout import Layout, Stamps, TableFormat
 from ...runtime.opening import digest
 from ...runtime.rows.cells import BadCell
 from ...runtime.rows.fields import Field
+from ...runtime.rows.recognise import describe_format, recognise
 from ...runtime.rows.tables import read_rows, read_sample
+from .profile import profile_table
 from .selection import Selection, choose_columns, few_texts
 from .stamps import find_time_column, segments_of
 from .suspects import Suspects, find_suspects
@@ -62,6 +65,8 @@ class Survey(NamedTuple):
     header: list[str]
     layout: Layout
     """As declared and as found out."""
+    written: str
+    """How the text is written, where that was recognised and is not the plain form."""
     names: list[str]
     """The columns that are features."""
     left_out: dict[str, str]
@@ -107,6 +112,10 @@ def load_table(path: Path, selection: Selection, layout: Layout, *, numbers_only
 
 def survey(path: Path, selection: Selection, layout: Layout, *, numbers_only: bool = False) -> Survey:
     """What is in a file, before it is asked whether that will do. Raises as `load_table`, but for bad rows."""
+    written = ""
+    if layout.declared is not None:
+        layout = replace(layout, format=recognise(path, layout.declared), declared=None)
+        written = describe_format(layout.format) if layout.format != TableFormat() else ""
     header, sample = read_sample(path, layout)
     time_column = find_time_column(header, sample, selection.time_column)
     if time_column is not None:
@@ -127,19 +136,20 @@ def survey(path: Path, selection: Selection, layout: Layout, *, numbers_only: bo
         names = left
         read = _read(path, names, texts, layout)  # again: a row whose bad cell was in a column left out is a good one
     texts = {name: found for name, found in texts.items() if name in names}
-    return Survey(header, layout, names, left_out, suspects, kept, texts, read)
+    return Survey(header, layout, written, names, left_out, suspects, kept, texts, read)
 
 
 def table_of(found: Survey, path: Path) -> Table:
     """What was read of this file as a table to learn from. Raises InputError when too many of its rows are bad."""
     read, stamps = found.read, found.layout.stamps
-    notes = [*([f"time stamps: column {stamps.column!r}"] if stamps else []), *found.describe_columns()]
+    notes = [f"text: {found.written}"] if found.written else []
+    notes += [*([f"time stamps: column {stamps.column!r}"] if stamps else []), *found.describe_columns()]
     if read.bad:
         row, why = next(iter(read.bad.items()))
         rows = len(read.values)
         text = f"{len(read.bad)} of {rows} rows left out: a missing or bad cell (first: row {row}, {why})"
         if len(read.bad) > MOST_BAD * rows:
-            raise InputError(f"{path}: {text}; more than a fifth is too much, mend the file or --exclude the column")
+            raise InputError(f"{path}: {text}; more than a fifth is too much, {_blame(found, path)}")
         notes.append(text)
     segment, clock = segments_of(read.kept, read.times)
     period_s, stamp_s = clock or (None, 0.0)
@@ -157,6 +167,19 @@ def table_of(found: Survey, path: Path) -> Table:
         stamp_s,
         layout=found.layout,
     )
+
+
+def _blame(found: Survey, path: Path) -> str:
+    """Which columns lack how many of their cells, and what to type."""
+    _, profiles = profile_table(path, found.layout)
+    rows = {profile.name: profile for profile in profiles if profile.name in found.names}
+    holes = {name: each.missing + each.strange for name, each in rows.items() if name not in found.texts}
+    worst = sorted((name for name in holes if holes[name] > 0), key=lambda name: -holes[name])
+    if not worst:
+        return "mend the file"
+    listed = few(f"{name!r} {holes[name]:.0%}" for name in worst)
+    most = [name for name in worst if holes[name] > MOST_BAD / len(worst)]
+    return f"missing or bad are {listed}; mend the file or --exclude {shlex.quote(','.join(most))}"
 
 
 def _read(path: Path, names: Sequence[str], texts: Mapping[str, tuple[str, ...]], layout: Layout) -> Read:

@@ -13,6 +13,7 @@ import numpy as np
 from ...runtime.bundle import Column
 from ...runtime.errors import few
 from ...runtime.layout import Layout
+from ...runtime.rows.recognise import describe_format
 from ...runtime.rows.times import clock_of, is_break, write_time
 from .columns import plan_columns
 from .loading import Survey, survey, table_of
@@ -29,8 +30,6 @@ _JITTER = 0.1
 
 _MOSTLY = 0.99
 """Share of regular steps from which on nothing is said of the others."""
-
-_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "white space"}
 
 _SHOWN_LETTERS = 40
 
@@ -97,7 +96,7 @@ class Look(msgspec.Struct, frozen=True):
         return "\n".join(
             [
                 f"{self.data}: {self.rows} rows",
-                f"  text    {_describe_text(self.layout)}",
+                f"  text    {describe_format(self.layout.format)}",
                 f"  time    {_describe_time(self.layout, self.times)}",
                 *([f"  key     {self.layout.key!r}: a recording for each"] if self.layout.key else []),
                 f"  inputs  {self.inputs}",
@@ -141,7 +140,7 @@ def look(
         window=config.window,
         inputs=chosen or "each row on its own",
         columns=tuple(_look_at(profile, found, planned.get(profile.name)) for profile in profiles),
-        notes=tuple(table.notes[table.time_column is not None :]),  # the first tells of the time stamps
+        notes=tuple(note for note in table.notes if not note.startswith(("text: ", "time stamps: "))),
         options=options,
         command=shlex.join(["vae-detect", "train", str(data), *words, "--out", f"{data.name.partition('.')[0]}.onnx"]),
     )
@@ -195,15 +194,6 @@ def _look_at(profile: Profile, found: Survey, planned: Column | None) -> LookedA
         planned.treatment if planned else "",
         why,
     )
-
-
-def _describe_text(layout: Layout) -> str:
-    text = layout.format
-    delimiter = _DELIMITERS.get(text.delimiter, repr(text.delimiter))
-    above = f", after {text.skip} line{'s' * (text.skip > 1)}" if text.skip else ""
-    header = f"a header{above}" if text.header else f"no header{above}"
-    decimal = "comma" if text.decimal == "," else "point"
-    return f"{text.encoding.upper()}, cells between {delimiter}, decimal {decimal}, {header}"
 
 
 def _describe_time(layout: Layout, times: Times | None) -> str:

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from ...runtime.layout import Layout
-from ...runtime.rows.cells import bad_reason, is_plain
+from ...runtime.rows.cells import bad_reason, is_missing, is_plain
 from ...runtime.rows.sources import open_table
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class Profile(msgspec.Struct, frozen=True):
     """The commonest texts that are no numbers, at most three."""
     kinds: int
     """Different texts that are no numbers."""
+    strange: float
+    """Share of cells that are such texts."""
 
 
 class Gathered:
@@ -64,7 +66,7 @@ class Gathered:
         numbers = []
         for cell, written in zip(plain, cells, strict=True):
             text = written.strip()
-            if not text or text in layout.format.missing:
+            if is_missing(text):
                 self.empty += 1
             elif not bad_reason(cell):
                 numbers.append(float(cell))
@@ -78,7 +80,8 @@ class Gathered:
         low, median, high = np.quantile(numbers, (0, 0.5, 1)).tolist() if len(numbers) else (None, None, None)
         common = tuple(text for text, _ in self.texts.most_common(3))
         missing = 1 - (len(numbers) + self.texts.total()) / rows if len(self.texts) < _TEXTS else self.empty / rows
-        return Profile(name, missing, len(numbers), low, median, high, common, len(self.texts))
+        strange = 1 - missing - len(numbers) / rows
+        return Profile(name, missing, len(numbers), low, median, high, common, len(self.texts), strange)
 
 
 def profile_table(path: Path, layout: Layout) -> tuple[int, list[Profile]]:
@@ -86,7 +89,7 @@ def profile_table(path: Path, layout: Layout) -> tuple[int, list[Profile]]:
 
     Raises what `open_table` raises.
     """
-    with open_table(path, layout) as (header, rows):
+    with open_table(path, layout) as (header, rows, _):
         total, columns = 0, list[Gathered]()
         while chunk := list(islice(rows, _CHUNK_ROWS)):
             width = len(header) if header is not None else max(map(len, chunk))

@@ -9,7 +9,7 @@ from pathlib import Path
 from ...runtime.bundle import Treatment
 from ...runtime.errors import InputError, few
 from ...runtime.layout import Layout
-from ...runtime.rows.cells import bad_reason, is_utf8, shown
+from ...runtime.rows.cells import bad_reason, is_missing, is_utf8, shown
 from ...runtime.rows.tables import read_column
 from .suspects import MOST_LEVELS
 
@@ -46,7 +46,7 @@ def few_texts(
     found = {}
     wanted = {*(selection.columns or header), *([selection.class_column] if selection.class_column else [])}
     for position, name in enumerate(header):
-        cells = [row[position].strip() for row in sample if position < len(row) and row[position].strip()]
+        cells = [row[position].strip() for row in sample if position < len(row) and not is_missing(row[position])]
         numeric = sum(not bad_reason(layout.format.with_point(cell)) for cell in cells)
         if name not in wanted or name in selection.exclude or name in ("", time_column) or 2 * numeric > len(cells):
             continue
@@ -82,7 +82,7 @@ def choose_columns(
             left_out[name] = "may number the rows"
             continue
         position = list(header).index(name)
-        cells = [row[position] for row in sample if position < len(row) and row[position].strip()]
+        cells = [row[position] for row in sample if position < len(row) and not is_missing(row[position])]
         numeric = [cell for cell in cells if not bad_reason(layout.format.with_point(cell))]
         if len(numeric) * 2 > len(cells) or name in (texts or {}):
             chosen.append(name)

@@ -19,7 +19,7 @@ METADATA_KEY = "vae_detect"
 
 Kind = Literal["rows", "windows", "images"]
 
-Treatment = Literal["linear", "log", "logit", "binary", "category", "constant", "class"]
+Treatment = Literal["linear", "log", "logit", "binary", "category", "constant", "angle", "class"]
 
 
 class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,16 +30,18 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unit: str
     """From square brackets at the end of the header, "" where there are none."""
     center: float
-    """What the graph subtracts: the mean of the training rows, in raw units for a linear column."""
+    """What the graph subtracts: the mean of the training rows, in raw units for a linear column; of an angle the mean
+    direction."""
     scale: float
-    """What the graph divides by: the standard deviation of the training rows, likewise; 0 for a constant."""
+    """What the graph divides by: the standard deviation of the training rows, likewise; 0 for a constant; of an angle
+    the circular one."""
     treatment: Treatment = "linear"
     """What the graph does with a value before it is standardised; see docs/training.md."""
     knee: float = 1.0
     """Of a log column: below this the scale is nearly linear, above it logarithmic; raw units."""
     levels: tuple[float, ...] = ()
     """The values of a binary, category or class column, ascending, the one of a constant; the two ends of a logit
-    column's range."""
+    column's range, and of an angle's, which are the same direction."""
     texts: tuple[str, ...] = ()
     """How the levels are written where the column holds text; the graph then takes the place in this list as x."""
 

@@ -88,7 +88,9 @@ def _describe_column(column: Column, width: int) -> str:
     text = f"{column.center:>12.6g} +- {column.scale:<10.4g} {column.unit}".rstrip()
     if column.treatment == "log":
         return f"{text}  log, nearly linear below {column.knee:g}"
-    return text if column.treatment == "linear" else f"{text}  logit, {column.levels[0]:g} to {column.levels[1]:g}"
+    if column.treatment == "linear":
+        return text
+    return f"{text}  {column.treatment}, {column.levels[0]:g} to {column.levels[1]:g}"
 
 
 def _describe_labels(made: Finetuning) -> str:

@@ -35,7 +35,7 @@ def observe(
     draw = generator.laplace if bundle.likelihood == "laplace" else generator.normal
     for place, column in enumerate(bundle.columns):
         mean = expected[..., place].astype(np.float64)
-        is_number = column.treatment in ("linear", "log", "logit")
+        is_number = column.treatment in ("linear", "log", "logit", "angle")
         if column.treatment == "binary" or (is_number and bundle.likelihood == "bernoulli"):
             share = (mean - column.center) / column.scale
             drawn[..., place] = column.center + column.scale * (generator.random(mean.shape) < share)
@@ -48,7 +48,9 @@ def treat(x: NDArray[Any], column: Column) -> NDArray[Any]:
     """The treatment of a number's column without the standardisation, of raw values of any shape.
 
     log: sign(x) log(1 + |x| / knee). logit: log(u / (1 - u)) of the share u of the range, going on straight beyond the
-    edges. Others stay as they are. The graph does the same (`model.transform.Transform`).
+    edges. angle: what stands for the same direction and is at most half a turn from the center; readings more than a
+    turn outside of every usual range are as far from it as can be, and further by what is beyond. Others stay as they
+    are. The graph does the same (`model.transform.Transform`).
     """
     if column.treatment == "log":
         return np.asarray(np.sign(x) * np.log(1 + np.abs(x) / column.knee))
@@ -57,7 +59,20 @@ def treat(x: NDArray[Any], column: Column) -> NDArray[Any]:
         share = (x - low) / (high - low)
         inside = np.clip(share, LOGIT_EDGE, 1 - LOGIT_EDGE)
         return np.asarray(np.log(inside / (1 - inside)) + (share - inside) / (LOGIT_EDGE * (1 - LOGIT_EDGE)))
+    if column.treatment == "angle":
+        turn = turn_of(column)
+        inside = np.clip(x, -turn, 2 * turn)
+        beyond = x - inside
+        away = inside - column.center
+        away = np.where(np.abs(beyond) > 0, np.sign(beyond) * turn / 2, away - turn * np.floor(away / turn + 0.5))
+        return np.asarray(column.center + away + beyond)
     return x
+
+
+def turn_of(column: Column) -> float:
+    """What a full turn of an angle reads: 360, or 2 pi."""
+    low, high = column.levels
+    return high - low
 
 
 def rounding_of(value: float) -> float:
@@ -75,4 +90,7 @@ def untreat(x: NDArray[Any], column: Column) -> NDArray[Any]:
         inside = np.clip(x, -edge, edge)
         share = 1 / (1 + np.exp(-inside)) + (x - inside) * LOGIT_EDGE * (1 - LOGIT_EDGE)
         return np.asarray(share * (high - low) + low)
+    if column.treatment == "angle":
+        low, turn = column.levels[0], turn_of(column)
+        return np.asarray(x - turn * np.floor((x - low) / turn))
     return x

@@ -33,8 +33,8 @@ def data_options(command: Any) -> Any:
                 "--treat",
                 default="",
                 metavar="A=HOW,...",
-                help="What is done with a column: linear, log, logit, binary, category or constant.  [default: chosen "
-                "from its values]",
+                help="What is done with a column: linear, log, logit, binary, category, constant or angle.  [default: "
+                "chosen from its name and values]",
             ),
             click.option("--class-column", metavar="NAME", help="The class of each row, for recipe cvae."),
             click.option(

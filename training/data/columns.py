@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, get_args
 
@@ -13,10 +12,12 @@ from ...runtime.errors import InputError, few
 from ...runtime.observation import rounding_of, treat
 from ...runtime.rows.fields import UNKNOWN, write_number
 from ..settings.config import TrainConfig
+from .angles import choose_ends, find_angle
 from .loading import Table
 from .selection import Selection
 from .split import Split, covered_rows
 from .suspects import MOST_LEVELS
+from .units import is_percentage, unit_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,8 +26,6 @@ _HEAVY_TAIL = 30.0
 """Kurtosis above which a column is taken on a logarithmic scale. A normal distribution has 3, an exponential 9."""
 
 _TREATMENTS: tuple[Treatment, ...] = get_args(Treatment)
-
-_UNIT = re.compile(r"\[([^\[\]]+)\]\s*$")
 
 
 def columns_of(
@@ -89,7 +88,7 @@ def plan_columns(
     Parameters
     ----------
     values : (rows, features), the training rows; a column of text holds the places of its texts
-    names : headers; a unit stands in square brackets at the end
+    names : headers, which may end in a unit; see `unit_of`
     texts : by name, the texts of columns that hold text: these are categories
     treatments : by name, what the user wants
     numeric_only : take flags as numbers, for a recipe whose likelihood is one for all
@@ -110,14 +109,16 @@ def plan_columns(
         cells = values[:, position].astype(np.float64)
         if everywhere is not None and is_constant(cells):
             cells = everywhere[:, position].astype(np.float64)
-        found = _UNIT.search(name)
-        unit = found.group(1).strip() if found else ""
+        unit = unit_of(name)
         if name in texts:
             kind = treatments.get(name, "category")
         elif not standardise:
             kind = treatments.get(name, "constant" if is_constant(cells) else "linear")
         else:
             kind = treatments.get(name) or _choose(cells, unit, numeric_only=numeric_only, logarithms=logarithms)
+            along = (values if everywhere is None else everywhere)[:, position].astype(np.float64)
+            if kind in ("linear", "log") and name not in treatments and find_angle(name, unit, along):
+                kind = "angle"
         column = _fit(name, unit, cells, kind, tuple(texts.get(name, ())), standardise=standardise)
         columns.append(column)
     return tuple(columns), _describe(columns)
@@ -157,7 +158,7 @@ def _choose(cells: NDArray[np.float64], unit: str, *, numeric_only: bool, logari
     if len(distinct) == 2:
         return "linear"
     low, high = distinct[0], distinct[-1]
-    if _is_percentage(unit) and low >= 0 and high <= 100 and (low < 1 or high > 99):
+    if is_percentage(unit) and low >= 0 and high <= 100 and (low < 1 or high > 99):
         return "logit"
     if not logarithms:
         return "linear"
@@ -185,13 +186,15 @@ def _fit(
             raise InputError(f"column {name!r} has {len(levels)} values and cannot be taken as constant")
         value = float(np.float32(np.median(cells)))
         return Column(name, unit, value, 0.0, kind, levels=(value,))
+    if kind == "angle":
+        return _fit_angle(name, unit, cells, standardise=standardise)
     knee, ends = 1.0, tuple[float, ...]()
     if kind == "log":
         size = np.abs(cells[cells != 0])
         whole = bool(np.all(cells == np.rint(cells)))  # counts: a single event is where the logarithm may begin
         knee = 1.0 if whole or not len(size) else float(np.median(size))
     if kind == "logit":
-        ends = (0.0, 1.0) if cells.max() <= 1 and not _is_percentage(unit) else (0.0, 100.0)
+        ends = (0.0, 1.0) if cells.max() <= 1 and not is_percentage(unit) else (0.0, 100.0)
         if cells.min() < 0 or cells.max() > 100:
             raise InputError(f"column {name!r} goes beyond 0 to 100 and cannot be taken as logit")
     column = Column(name, unit, 0.0, 1.0, kind, knee=knee, levels=ends)
@@ -201,6 +204,25 @@ def _fit(
     center, scale = float(treated.mean()), float(treated.std())
     center, scale = (float(np.float32(value)) for value in (center, _divisor(scale)))
     return Column(name, unit, center, scale, kind, knee=knee, levels=ends)
+
+
+def _fit_angle(name: str, unit: str, cells: NDArray[np.float64], *, standardise: bool) -> Column:
+    """Mean direction and circular standard deviation (Mardia and Jupp 2000, equations 2.2.4 and 2.3.14)."""
+    if not standardise:
+        raise InputError(f"column {name!r} cannot be taken as angle by a likelihood of values from 0 to 1")
+    low, high = choose_ends(unit, cells)
+    turn = high - low
+    if cells.min() < -turn or cells.max() > 2 * turn:
+        strange = cells.min() if cells.min() < -turn else cells.max()
+        raise InputError(
+            f"column {name!r} holds {strange:g} and cannot be taken as angle, whose readings are from 0 to {turn:g} or "
+            f"from {-turn / 2:g} to {turn / 2:g}"
+        )
+    mean = np.exp(2j * np.pi * cells / turn).mean()
+    length = min(max(float(np.abs(mean)), 1e-6), 1 - 1e-12)
+    center = low + (float(np.angle(mean)) / (2 * np.pi) * turn - low) % turn
+    scale = float(np.sqrt(-2 * np.log(length))) * turn / (2 * np.pi)
+    return Column(name, unit, float(np.float32(center)), float(np.float32(scale)), "angle", levels=(low, high))
 
 
 def _check_levels(name: str, kind: Treatment, levels: tuple[float, ...], texts: tuple[str, ...]) -> None:
@@ -221,10 +243,6 @@ def _check_levels(name: str, kind: Treatment, levels: tuple[float, ...], texts: 
 def _divisor(scale: float) -> float:
     """The scale, or 1 where it is 0 or so small that dividing by it leaves float32."""
     return scale if scale > 1e-30 else 1.0
-
-
-def _is_percentage(unit: str) -> bool:
-    return unit.lower() in ("%", "percent")
 
 
 def is_constant(cells: NDArray[np.floating]) -> bool:

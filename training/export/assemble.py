@@ -26,7 +26,7 @@ from .files import Exported, Files, export_id, finish_parts, write_detector
 from .graphs import Constants, build_graphs
 from .parity import certify, golden
 
-NUMBERS = ("linear", "log", "logit")
+NUMBERS = ("linear", "log", "logit", "angle")
 """Treatments of columns that hold any number."""
 
 
@@ -129,8 +129,8 @@ def _golden_inputs(model: Autoencoder, normal: NDArray[Any]) -> NDArray[Any]:
     numbers = [position for position, column in enumerate(model.columns) if column.treatment in NUMBERS]
     one, all_ = normal[2].copy(), normal[3].copy()
     for position in numbers:
-        step = 6 * model.columns[position].scale if model.columns[position].treatment == "linear" else 1.0
-        all_[..., position] += step
+        column = model.columns[position]
+        all_[..., position] += {"linear": 6 * column.scale, "angle": column.scale}.get(column.treatment, 1.0)
     one[..., numbers[:1]] += 8 * (all_ - normal[3])[..., numbers[:1]] / 6
     unknown = without_class(model, normal[::2]) if model.expansion.classes else normal[:0]
     return np.concatenate([normal, one[None], all_[None], unknown]).astype(np.float32)

@@ -93,12 +93,12 @@ class Autoencoder(nn.Module):
             self.likelihood = family(self.statistics.width)
         else:
             plain = self.expansion.is_plain
-            self.likelihood = family(features) if plain else Mixed(self.expansion, family(len(self.expansion.numbers)))
+            self.likelihood = family(features) if plain else Mixed(self.expansion, family(self.expansion.measured))
         self.prior = choose_prior(config, class_frequencies)
         self.noise = noise_points(config.points, config.latent) if self.is_gaussian else None
         self.register_buffer("energy_offset", torch.zeros(()))
         self.register_buffer("departure_cost", torch.ones(()))
-        if self.ingredients.training == "contrastive-divergence" and not self.expansion.is_plain:
+        if self.ingredients.training == "contrastive-divergence" and self.expansion.width > self.expansion.measured:
             raise InputError(f"recipe {config.recipe} takes numbers only; --exclude text and categories")
 
     def standardise(self, x: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ class Autoencoder(nn.Module):
         """The likelihood's scale of each feature, in the units in which it is standardised before it is scaled."""
         scale = self.likelihood.scale()
         if self.statistics is not None:
-            scale = self.expansion.collapse(self.statistics.rows(output)[1])
+            scale = self.expansion.collapse(self.statistics.rows(output)[1], scales=True)
         return scale * self.transform.scale
 
     def classes_of(self, standardised: Tensor) -> Tensor | None:
@@ -236,7 +236,8 @@ class Autoencoder(nn.Module):
         if kind == "free-energy":
             # The visible term sees the input whole, so that a far outlier keeps scoring higher.
             machine = self.machine()
-            energy = machine.free_energy(way.standardised.flatten(1), machine.drive(way.prepared.flatten(1)))
+            seen = self.expansion.expand(way.standardised)
+            energy = machine.free_energy(seen.flatten(1), machine.drive(way.prepared.flatten(1)))
             return energy - self.energy_offset
         if kind == "latent-distance":
             # The code sees the input clipped; what is not finite must not get a finite score for that.

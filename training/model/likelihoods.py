@@ -180,42 +180,43 @@ class ContinuousBernoulli(Likelihood):
 class Mixed(Likelihood):
     """Numbers by one likelihood, flags as Bernoulli, categories as categorical; a class column costs nothing.
 
-    The decoder's output, (..., expansion.width), holds the numbers, the flags' logits, then each category's logits.
+    An angle is two numbers. The decoder's output, (..., expansion.width), holds the numbers, the flags' logits, then
+    each category's logits.
     """
 
     def __init__(self, expansion: Expansion, numbers: Likelihood) -> None:
         super().__init__()
         self.expansion, self.numbers, self.flags = expansion, numbers, Bernoulli(len(expansion.flags))
-        self.widths = [len(expansion.numbers), len(expansion.flags), *map(len, expansion.levels)]
 
     def scale(self) -> Tensor:
         """The scale of the numbers, 1 for what has none."""
-        rest = self.numbers.scale().new_ones(self.expansion.features - len(self.expansion.numbers))
-        return torch.cat([self.numbers.scale(), rest]).index_select(0, self.expansion.back)
+        expansion = self.expansion
+        rest = self.numbers.scale().new_ones(expansion.features - len(expansion.numbers) - len(expansion.angles))
+        return torch.cat([expansion.read_scale(self.numbers.scale()), rest]).index_select(0, expansion.back)
 
     def log_normaliser(self) -> Tensor:
         return self.numbers.log_normaliser()
 
     def mean(self, output: Tensor) -> Tensor:
         """Of a category the most likely level; of a class column -1, unknown."""
-        numbers, flags, *categories = output.split(self.widths, -1)
-        parts = [self.numbers.mean(numbers), self.flags.mean(flags)]
+        numbers, flags, *categories = output.split(self.expansion.widths, -1)
+        parts = [self.expansion.read(self.numbers.mean(numbers)), self.flags.mean(flags)]
         for number, logits in enumerate(categories):
             parts.append(getattr(self.expansion, f"levels_{number}")[logits.argmax(-1)][..., None])
         parts += [torch.full_like(output[..., :1], -1.0) for _ in self.expansion.classes]
         return torch.cat(parts, -1).index_select(-1, self.expansion.back)
 
     def expected(self, output: Tensor) -> Tensor:
-        numbers, flags, *categories = output.split(self.widths, -1)
+        numbers, flags, *categories = output.split(self.expansion.widths, -1)
         probabilities = [torch.softmax(logits, -1) for logits in categories]
         return torch.cat([self.numbers.mean(numbers), self.flags.mean(flags), *probabilities], -1)
 
     def deviance(self, x: Tensor, output: Tensor) -> Tensor:
         """A category costs -log of the probability of its level; an unknown level the most that a known one can."""
-        numbers, flags, *categories = output.split(self.widths, -1)
         expansion = self.expansion
+        numbers, flags, *categories = output.split(expansion.widths, -1)
         parts = [
-            self.numbers.deviance(x.index_select(-1, expansion.order_of_numbers), numbers),
+            expansion.total_measured(self.numbers.deviance(expansion.measure(x), numbers)),
             self.flags.deviance(x.index_select(-1, expansion.order_of_flags), flags),
         ]
         for number, logits in enumerate(categories):

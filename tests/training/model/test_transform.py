@@ -82,7 +82,7 @@ def test_every_treatment_keeps_the_order(a: float, b: float, kind: Treatment) ->
 
 @pytest.mark.parametrize("kind", get_args(Treatment))
 def test_what_is_not_finite_stays_so(kind: Treatment) -> None:
-    column = raw(kind, levels=(0.0, 1.0) if kind == "logit" else ())
+    column = raw(kind, levels=(0.0, 1.0) if kind in ("logit", "angle") else ())
     assert math.isnan(treated(column, math.nan))
     assert treated(column, math.inf) == math.inf
     assert treated(column, -math.inf) == -math.inf

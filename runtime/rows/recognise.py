@@ -26,6 +26,9 @@ _LINES = 300
 _DELIMITERS = (",", ";", "\t", "|", " ")
 """The likelier ones first."""
 
+_PROSE = 0.1
+"""Share of cells that hold a value, up to which text between white space is taken for prose."""
+
 _COMMENTS = ("#", "%", "//")
 
 _GROUPED = re.compile(r"[+-]?\d{1,3}(?:([.,'’ ])\d{3})+(?:([.,])\d+)?")
@@ -59,7 +62,7 @@ def recognise(
     Raises
     ------
     InputError
-        as `open_bytes`, and when its numbers can be read in two ways
+        as `open_bytes`, when its numbers can be read in two ways, and when it is prose
     """
     with open_bytes(path) as file:
         head = file.read(HEAD_BYTES)
@@ -156,7 +159,11 @@ def _recognise(
     elif separator:
         delimiters = (separator[1],)
     readings = [_read(lines[first:], delimiter, declared) for delimiter in delimiters]
-    best = max(readings, key=lambda each: (each.width > 1, round(each.share, 2)))
+    # White space stands in any prose too, so that only a table with values in its rows is taken apart at it.
+    tables = [each for each in readings if each.delimiter != " " or each.share > _PROSE] or readings
+    best = max(tables, key=lambda each: (each.width > 1, round(each.share, 2)))
+    if best.width == 1 and best.share <= _PROSE and any(best.rows) and not wanted:
+        raise InputError(f"{source}: no numeric column, and nothing that looks like a table; expected rows of numbers")
     form = TableFormat(best.delimiter, encoding=encoding)
     at = _header_row(best, wanted, declared)
     data = [row for row in best.rows[at:] if row][:200]

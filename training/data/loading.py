@@ -179,6 +179,8 @@ def _blame(found: Survey, path: Path) -> str:
         return "mend the file"
     listed = few(f"{name!r} {holes[name]:.0%}" for name in worst)
     most = [name for name in worst if holes[name] > MOST_BAD / len(worst)]
+    if not all(map(str.isprintable, most)):
+        return f"missing or bad are {listed}; mend the file"
     return f"missing or bad are {listed}; mend the file or --exclude {shlex.quote(','.join(most))}"
 
 

@@ -86,6 +86,15 @@ def test_the_header_is_where_the_wanted_columns_stand(tmp_path: Path) -> None:
     assert recognise(path, NOTHING, wanted=["a", "b"]).skip == 2
 
 
+def test_prose_is_no_table(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "a.txt", 'Terms\n\n   1. What it says.\n\n      "Work" shall mean, here and there, all.\n'
+    )
+    with pytest.raises(InputError, match="no numeric column"):
+        recognise(path, NOTHING)
+    assert recognise(path, NOTHING, wanted=["a"]).delimiter == ","  # then the columns are missed, which says more
+
+
 def test_a_form_in_words() -> None:
     assert describe_format(TableFormat(";", ",", skip=2, below=1, encoding="cp1252")) == (
         "CP1252, cells between semicolons, decimal comma, a header after 2 lines, 1 line of units below it"

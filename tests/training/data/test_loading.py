@@ -251,6 +251,12 @@ def test_more_than_a_fifth_of_bad_rows_is_refused(tmp_path: Path, bad: int, refu
         load_table(path, ANY, CSV)
 
 
+def test_a_refusal_is_one_line_whatever_a_column_is_called(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", '"a\nb",c\n' + "1,2\n,3\n" * 10)
+    with pytest.raises(InputError, match=r"bad are 'a\\nb' 50%; mend the file$"):
+        load_table(path, ANY, CSV)
+
+
 def test_bad_rows_are_numbered_over_the_whole_file(tmp_path: Path) -> None:
     # more than one chunk of reading
     path = write(tmp_path / "a.csv", "a\n" + "1\n" * 1500 + "x\n" + "1\n" * 700)

@@ -44,6 +44,8 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     column's range, and of an angle's, which are the same direction."""
     texts: tuple[str, ...] = ()
     """How the levels are written where the column holds text; the graph then takes the place in this list as x."""
+    missing: tuple[float, ...] = ()
+    """Numbers that stand for a missing value where rows are read, ascending."""
 
 
 class Image(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

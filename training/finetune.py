@@ -148,7 +148,9 @@ def _of_data(detector: Detector, fit: Fit, path: Path, layout: Layout) -> Normal
 
 def _held_out(bundle: Bundle, path: Path, layout: Layout) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The training recording and the newest rows of the inputs that training kept for calibration."""
-    table = load_table(path, Selection(columns=bundle.names, time_column=bundle.data.time_column), layout)
+    missing = {column.name: column.missing for column in bundle.columns}
+    selection = Selection(columns=bundle.names, time_column=bundle.data.time_column, missing_values=missing)
+    table = load_table(path, selection, layout)
     seed, ordered = int(str(bundle.settings["seed"])), is_ordered(bundle.kind, bundle.data)
     starts = split(table, window=bundle.window, stride=bundle.stride, ordered=ordered, seed=seed).calibration
     if len(starts) != bundle.data.calibration:

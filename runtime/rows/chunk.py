@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 class Rows(NamedTuple):
     """A chunk of consecutive rows.
 
-    `values` is float32 of shape (rows, columns), in the order asked for, NaN throughout a bad row; `bad` says why, by
-    index in the chunk; `times` are seconds, NaN where unreadable, or None without a time column.
+    `values` is float32 of shape (rows, columns), in the order asked for, NaN where a cell is missing that may be, and
+    throughout a bad row; `bad` says why, by index in the chunk; `times` are seconds, NaN where unreadable, or None
+    without a time column.
     """
 
     first: int

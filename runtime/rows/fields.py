@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..bundle import Column
 from ..errors import few
-from .cells import FLOAT32_MAX
+from .cells import FLOAT32_MAX, BadCell, is_missing
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 UNKNOWN = -1.0
 """What the graph takes for a class that is not known."""
@@ -33,6 +37,7 @@ class Field:
     optional : whether a cell, or the whole column, may be absent, which is read as `UNKNOWN`
     flag : whether a column of numbers is one of 0 and 1, for which false and true may stand
     unit : what may stand behind a number; with any other the cell is a bad one
+    missing : numbers that stand for no value, like -999
 
     >>> Field("mode", texts=("auto", "manual")).number("manual")
     1.0
@@ -44,6 +49,7 @@ class Field:
     optional: bool = False
     flag: bool = False
     unit: str = ""
+    missing: tuple[float, ...] = ()
 
     @property
     def is_number(self) -> bool:
@@ -85,6 +91,10 @@ class Field:
         known: dict[bool, float | str] = {TRUTHS[text.lower()]: text for text in found}
         return known if len(known) == len(found) else {}  # True beside TRUE are two texts
 
+    def is_absent(self, cell: str) -> bool:
+        """Whether a cell holds no value, though it should; a class may be unknown."""
+        return not self.optional and is_missing(cell) and cell.strip() not in self._places
+
     @cached_property
     def _places(self) -> dict[str, float]:
         return {text: float(place) for place, text in enumerate(self.texts)}
@@ -108,7 +118,52 @@ def _as_field(column: str | Column | Field) -> Field:
     # Numbers outside the levels of a category are for the graph to judge; of a class they mean nothing.
     levels = column.levels if is_class and not column.texts else ()
     is_flag = column.treatment == "binary" and not column.texts and {*column.levels} <= {0.0, 1.0}
-    return Field(column.name, column.texts, levels, optional=is_class, flag=is_flag, unit=column.unit)
+    return Field(
+        column.name,
+        column.texts,
+        levels,
+        optional=is_class,
+        flag=is_flag,
+        unit=column.unit,
+        missing=() if column.texts else column.missing,
+    )
+
+
+class Absences:
+    """Which cells of rows hold no value, and which rows miss too many: the same rule wherever rows come from.
+
+    Parameters
+    ----------
+    fields : the columns
+    most : cells of a row that may be missing; 0 makes every row bad that misses one
+    """
+
+    def __init__(self, fields: Sequence[Field], most: int) -> None:
+        self.names, self.most = [field.name for field in fields], most
+        self._sentinels = [
+            (place, np.array(field.missing, np.float32)) for place, field in enumerate(fields) if field.missing
+        ]
+
+    def settle(self, values: NDArray[np.float32], bad: dict[int, BadCell]) -> None:
+        """Makes numbers that stand for no value NaN in (rows, columns), and adds the rows that miss too many to `bad`.
+
+        A bad row is NaN throughout.
+        """
+        for place, sentinels in self._sentinels:
+            found = np.flatnonzero(np.isin(values[:, place], sentinels))
+            if not self.most:
+                for index in found.tolist():
+                    written = write_number(float(str(values[index, place])))
+                    bad.setdefault(index, BadCell(self.names[place], f"holds {written}, which stands for no value"))
+            values[found, place] = np.nan
+        if self.most:
+            absent = np.isnan(values)
+            for index in np.flatnonzero(absent.sum(axis=1) > self.most).tolist():
+                names = [self.names[place] for place in np.flatnonzero(absent[index])]
+                text = f"misses {len(names)} of {len(self.names)} cells, at most {self.most} can be filled: "
+                bad.setdefault(index, BadCell("", text + few(map(repr, names))))
+        if bad:
+            values[list(bad)] = np.nan
 
 
 def write_number(value: float) -> str:

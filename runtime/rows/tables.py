@@ -28,7 +28,7 @@ from .cells import (
 )
 from .chunk import Rows
 from .csv_text import check_header
-from .fields import TRUTHS, UNKNOWN, Field, as_fields
+from .fields import TRUTHS, UNKNOWN, Absences, Field, as_fields
 from .sources import open_table
 from .times import parse_time
 
@@ -49,6 +49,7 @@ class ColumnReader:
     columns : what is wanted, in the order wanted: names of columns of numbers, a detector's columns, or fields
     layout : how cells are written, and where the time stamps are; a table without these has no times
     source : how to call the table in messages
+    most_missing : cells of a row that may hold no value, and are NaN then
 
     Raises
     ------
@@ -63,6 +64,7 @@ class ColumnReader:
         *,
         layout: Layout,
         source: str,
+        most_missing: int = 0,
     ) -> None:
         fields = as_fields(columns)
         self.columns = tuple(field.name for field in fields)
@@ -80,6 +82,7 @@ class ColumnReader:
         self._coded = [(place, field) for place, field in enumerate(self._fields) if not field.is_number]
         self._flags = [(place, field) for place, field in enumerate(self._fields) if field.flag]
         self._numeric = [(place, field) for place, field in enumerate(self._fields) if not field.texts]
+        self._absences = Absences(self._fields, most_missing)
         self._named = 1 + max((at for at, name in enumerate(names) if name), default=len(names) - 1)
         self._time_positions = [names.index(name) for name in time_columns] if has_time else []
         self.used = {*self.columns, *time_columns}
@@ -88,10 +91,15 @@ class ColumnReader:
         """The wanted columns of these rows of cells."""
         if any(len(line) != self.width for line in lines):
             lines = [self._fitted(line) for line in lines]
-        values = self._clean(lines)
-        if values is not None:
-            return Rows(first, self._complete(values, {}), {}, self._times(lines))
         bad: dict[int, BadCell] = {}
+        values = self._clean(lines)
+        if values is None:
+            values = self._one_by_one(lines, bad)
+        self._absences.settle(values, bad)
+        return Rows(first, self._complete(values, bad), bad, self._times(lines))
+
+    def _one_by_one(self, lines: Sequence[Sequence[str]], bad: dict[int, BadCell]) -> NDArray[np.float32]:
+        """The values, and in `bad` which rows hold anything else."""
         numbers: list[list[float]] = []
         blank = [math.nan] * len(self._positions)
         for index, line in enumerate(lines):
@@ -106,8 +114,7 @@ class ColumnReader:
                 numbers.append(blank)
             else:
                 numbers.append(parsed)
-        values = np.array(numbers, dtype=np.float64).reshape(len(lines), len(self._positions)).astype(np.float32)
-        return Rows(first, self._complete(values, bad), bad, self._times(lines))
+        return np.array(numbers, dtype=np.float64).reshape(len(lines), len(self._positions)).astype(np.float32)
 
     def _fitted(self, line: Sequence[str]) -> Sequence[str]:
         """A row as wide as the header where only empty cells, or columns without a name, make a difference."""
@@ -131,13 +138,32 @@ class ColumnReader:
             flat[place :: len(self._positions)] = map(repr, found)
         if not is_plain("".join(flat)):
             return None
+        if self._absences.most:
+            flat = [cell or "nan" for cell in flat]
         try:
             values = np.fromiter(map(float, flat), np.float64, len(flat)).reshape(len(lines), len(self._positions))
         except ValueError:
             return None
-        return values.astype(np.float32) if np.all(np.abs(values) <= FLOAT32_MAX) else None
+        sound = np.abs(values) <= FLOAT32_MAX
+        if self._absences.most:
+            sound |= np.isnan(values)
+        return values.astype(np.float32) if sound.all() else None
 
     def _numbers(self, cells: list[str]) -> list[float] | BadCell:
+        """The numbers of a row, NaN for cells that may be missing and are."""
+        absent = []
+        if self._absences.most:
+            absent = [place for place, field in enumerate(self._fields) if field.is_absent(cells[place])]
+            cells = cells.copy()
+            for place in absent:
+                cells[place] = (self._fields[place].texts or ("0",))[0]  # a good cell, so that the others are judged
+        numbers = self._parsed(cells)
+        if not isinstance(numbers, BadCell):
+            for place in absent:
+                numbers[place] = math.nan
+        return numbers
+
+    def _parsed(self, cells: list[str]) -> list[float] | BadCell:
         written = cells
         cells = [self._numeral(field, cell) for field, cell in zip(self._fields, cells, strict=True)]
         for place, field in self._flags:
@@ -224,6 +250,7 @@ def read_rows(
     chunk_rows: int = CHUNK_ROWS,
     stream: bool = False,
     unused: Callable[[list[str]], object] = lambda names: None,
+    most_missing: int = 0,
 ) -> Iterator[Rows]:
     """A CSV file in chunks; see `ColumnReader` for how columns are found and `open_text` for what is refused.
 
@@ -236,7 +263,9 @@ def read_rows(
     source = str(path)
     wanted = [field.name for field in as_fields(columns) if not field.optional]
     with open_table(path, layout, wanted=wanted, stream=stream) as (header, lines, form):
-        reader = ColumnReader(header, columns, layout=replace(layout, format=form), source=source)
+        reader = ColumnReader(
+            header, columns, layout=replace(layout, format=form), source=source, most_missing=most_missing
+        )
         others = [name for name in header or () if name not in reader.used]
         if others:
             unused(others)

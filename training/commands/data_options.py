@@ -18,6 +18,17 @@ def column_names(_ctx: click.Context, _parameter: click.Parameter, value: str | 
     return tuple(name.strip() for name in value.split(",")) if value else ()
 
 
+def missing_values(
+    _ctx: click.Context, _parameter: click.Parameter, value: tuple[str, ...]
+) -> tuple[float, ...] | None:
+    if not value or value == ("none",):
+        return () if value else None
+    try:
+        return tuple(map(float, value))
+    except ValueError:
+        raise click.BadParameter(f"{' '.join(value)} is no number, and not none alone") from None
+
+
 def data_options(command: Any) -> Any:
     for option in reversed(
         [
@@ -38,6 +49,15 @@ def data_options(command: Any) -> Any:
             ),
             click.option("--class-column", metavar="NAME", help="The class of each row, for recipe cvae."),
             click.option(
+                "--missing-value",
+                "missing_values",
+                multiple=True,
+                callback=missing_values,
+                metavar="NUMBER",
+                help="A number that stands for no value, like -999, in every column; once for each. none: all numbers "
+                "are values.  [default: found, and said]",
+            ),
+            click.option(
                 "--time-column", metavar="NAME", help="The time stamps.  [default: recognised by name or content]"
             ),
         ]
@@ -51,7 +71,7 @@ def read_data_options(options: dict[str, Any]) -> tuple[Selection, Layout]:
     from ..data.columns import parse_treatments
     from ..data.selection import Selection
 
-    names = ("columns", "exclude", "time_column", "class_column")
+    names = ("columns", "exclude", "time_column", "class_column", "missing_values")
     selection = Selection(
         **{name: options.pop(name) for name in names}, treatments=parse_treatments(options.pop("treat"))
     )

@@ -6,6 +6,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
+from msgspec.structs import replace
 
 from ...runtime.bundle import Column, Treatment
 from ...runtime.errors import InputError, few
@@ -46,7 +47,7 @@ def columns_of(
     if has_range:
         levels = {name for name, kind in treatments.items() if kind in ("category", "class")} | set(table.texts)
         _refuse_out_of_range(table, config.likelihood, but=levels)
-    return plan_columns(
+    columns, notes = plan_columns(
         table.values[covered_rows(parts.train, config.window)].astype(np.float32, copy=False),
         table.names,
         texts=table.texts,
@@ -57,6 +58,7 @@ def columns_of(
         standardise=not has_range,
         everywhere=table.values.astype(np.float32, copy=False),
     )
+    return tuple(replace(column, missing=table.missing.get(column.name, ())) for column in columns), notes
 
 
 def _refuse_out_of_range(table: Table, likelihood: str, *, but: Container[str]) -> None:

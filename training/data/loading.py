@@ -15,11 +15,12 @@ from ...runtime.errors import InputError, few
 from ...runtime.layout import Layout, Stamps, TableFormat
 from ...runtime.opening import digest
 from ...runtime.rows.cells import BadCell
-from ...runtime.rows.fields import Field
+from ...runtime.rows.fields import Absences, Field
 from ...runtime.rows.recognise import describe_format, recognise
 from ...runtime.rows.tables import read_rows, read_sample
 from .profile import profile_table
 from .selection import Selection, choose_columns, few_texts
+from .sentinels import Sentinel, declared_sentinels, describe_sentinels, find_sentinels
 from .stamps import find_time_column, segments_of
 from .suspects import Suspects, find_suspects
 
@@ -40,7 +41,8 @@ class Table(NamedTuple):
     are those of the columns that hold text; `stamp_s` is the time between stamps that several rows share, else 0;
     `classes` are the folders of the images and `class_of` each image's;
     `ordered` says that neighbouring rows are so much alike that they follow each other, time stamps or not;
-    `layout` is how the recording is written, as declared and as found out.
+    `layout` is how the recording is written, as declared and as found out; `missing` are by column the numbers that
+    stand for no value.
     """
 
     values: NDArray[np.float32] | NDArray[np.uint8]
@@ -57,6 +59,7 @@ class Table(NamedTuple):
     class_of: NDArray[np.int64] | None = None
     ordered: bool = False
     layout: Layout = Layout()
+    missing: Mapping[str, tuple[float, ...]] = {}
 
 
 class Survey(NamedTuple):
@@ -78,6 +81,8 @@ class Survey(NamedTuple):
     """By column, the texts of those that hold text."""
     read: Read
     """The features, and what could not be read of them."""
+    sentinels: Mapping[str, Sentinel]
+    """By column, the numbers that stand for no value."""
 
     def describe_columns(self) -> list[str]:
         """A line for each column that is left out, or for several where the reason is one."""
@@ -85,7 +90,7 @@ class Survey(NamedTuple):
             f"column {name!r} left out: {why}" if name else f"a column without a name left out: it {why}"
             for name, why in self.left_out.items()
         ]
-        return [*lines, *self.suspects.describe(kept=self.kept)]
+        return [*lines, *describe_sentinels(self.sentinels), *self.suspects.describe(kept=self.kept)]
 
 
 class Read(NamedTuple):
@@ -96,6 +101,13 @@ class Read(NamedTuple):
     bad: dict[int, BadCell]
     kept: NDArray[np.bool_]
     times: NDArray[np.float64] | None
+
+    def settled(self, fields: Sequence[Field]) -> Read:
+        """The same where some numbers turned out to stand for no value."""
+        values, bad = self.values.copy(), dict(self.bad)
+        Absences(fields, 0).settle(values, bad)
+        bad = dict(sorted(bad.items()))
+        return self._replace(values=values, bad=bad, kept=_but(bad, len(values)))
 
 
 def load_table(path: Path, selection: Selection, layout: Layout, *, numbers_only: bool = False) -> Table:
@@ -128,15 +140,20 @@ def survey(path: Path, selection: Selection, layout: Layout, *, numbers_only: bo
             f"{path}: column {missed!r} is no feature or out of order, but columns can be told apart only by a header; "
             "add one, or leave only the features in the file"
         )
-    read = _read(path, names, texts, layout)
+    read = _read(path, [Field(name, texts.get(name, ())) for name in names], layout)
+    sentinels = _find_sentinels(read, names, texts, selection)
+    fields = [Field(name, texts.get(name, ()), missing=_values_of(sentinels, name)) for name in names]
+    if sentinels:
+        read = read.settled(fields)
     suspects = _find_suspects(read, names, texts, selection)
     left = [name for name in names if name not in suspects.doubts]
     kept = "no other column is left" if not left else "" if layout.format.header else "the file has no header"
     if len(left) < len(names) and not kept:
-        names = left
-        read = _read(path, names, texts, layout)  # again: a row whose bad cell was in a column left out is a good one
+        names, fields = left, [field for field in fields if field.name in left]
+        read = _read(path, fields, layout)  # again: a row whose bad cell was in a column left out is a good one
     texts = {name: found for name, found in texts.items() if name in names}
-    return Survey(header, layout, written, names, left_out, suspects, kept, texts, read)
+    sentinels = {name: found for name, found in sentinels.items() if name in names}
+    return Survey(header, layout, written, names, left_out, suspects, kept, texts, read, sentinels)
 
 
 def table_of(found: Survey, path: Path) -> Table:
@@ -166,12 +183,13 @@ def table_of(found: Survey, path: Path) -> Table:
         found.texts,
         stamp_s,
         layout=found.layout,
+        missing={name: each.values for name, each in found.sentinels.items()},
     )
 
 
 def _blame(found: Survey, path: Path) -> str:
     """Which columns lack how many of their cells, and what to type."""
-    _, profiles = profile_table(path, found.layout)
+    _, profiles = profile_table(path, found.layout, found.sentinels)
     rows = {profile.name: profile for profile in profiles if profile.name in found.names}
     holes = {name: each.missing + each.strange for name, each in rows.items() if name not in found.texts}
     worst = sorted((name for name in holes if holes[name] > 0), key=lambda name: -holes[name])
@@ -184,15 +202,34 @@ def _blame(found: Survey, path: Path) -> str:
     return f"missing or bad are {listed}; mend the file or --exclude {shlex.quote(','.join(most))}"
 
 
-def _read(path: Path, names: Sequence[str], texts: Mapping[str, tuple[str, ...]], layout: Layout) -> Read:
-    fields = [Field(name, texts.get(name, ())) for name in names]
+def _read(path: Path, fields: Sequence[Field], layout: Layout) -> Read:
     chunks = list(read_rows(path, fields, layout=layout))
     values = np.concatenate([chunk.values for chunk in chunks])
     bad = {chunk.first + index: cell for chunk in chunks for index, cell in chunk.bad.items()}
-    kept = np.ones(len(values), np.bool_)
-    kept[list(bad)] = False
     times = np.concatenate([chunk.times for chunk in chunks if chunk.times is not None]) if layout.stamps else None
-    return Read(values, bad, kept, times)
+    return Read(values, bad, _but(bad, len(values)), times)
+
+
+def _but(bad: Mapping[int, BadCell], rows: int) -> NDArray[np.bool_]:
+    """Which of so many rows are not bad."""
+    kept = np.ones(rows, np.bool_)
+    kept[list(bad)] = False
+    return kept
+
+
+def _find_sentinels(
+    read: Read, names: list[str], texts: Mapping[str, Sequence[str]], selection: Selection
+) -> dict[str, Sentinel]:
+    """Among the columns of numbers, by what was declared or by what is found."""
+    places = [at for at, name in enumerate(names) if name not in texts]
+    values, numbers = read.values[:, places], [names[at] for at in places]
+    if selection.missing_values is None:
+        return find_sentinels(values, numbers)
+    return declared_sentinels(values, numbers, selection.missing_values)
+
+
+def _values_of(sentinels: Mapping[str, Sentinel], name: str) -> tuple[float, ...]:
+    return sentinels[name].values if name in sentinels else ()
 
 
 def _find_suspects(read: Read, names: list[str], texts: Mapping[str, Sequence[str]], selection: Selection) -> Suspects:

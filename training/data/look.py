@@ -121,7 +121,7 @@ def look(
     asked : the options that the user gave, as they are typed; they go into the command
     """
     found = survey(data, selection, layout)
-    rows, profiles = profile_table(data, found.layout)
+    rows, profiles = profile_table(data, found.layout, found.sentinels)
     table = table_of(found, data)
     table = table._replace(ordered=is_evident(table.values, table.segment))
     config, chosen = settle_kind(settings, table)
@@ -180,6 +180,8 @@ def _look_at(profile: Profile, found: Survey, planned: Column | None) -> LookedA
         why = "it only rises or falls: exclude it if it is a counter"
     elif planned is not None and planned.treatment == "constant":
         why = "any other value will be an anomaly"
+    elif name in found.sentinels and found.sentinels[name].share:
+        why = f"{found.sentinels[name].written} stands for missing"
     else:
         why = found.left_out.get(name, "")
     numbers = (profile.low, profile.median, profile.high) if kind.startswith("numbers") else (None, None, None)

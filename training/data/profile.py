@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,6 +15,7 @@ import numpy as np
 from ...runtime.layout import Layout
 from ...runtime.rows.cells import bad_reason, is_missing, is_plain
 from ...runtime.rows.sources import open_table
+from .sentinels import Sentinel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,9 +76,13 @@ class Gathered:
                 self.texts[text] += 1
         self._numbers.append(np.array(numbers))
 
-    def profile(self, name: str, rows: int) -> Profile:
-        """What they come to, of so many rows."""
+    def profile(self, name: str, rows: int, sentinel: Sentinel | None = None) -> Profile:
+        """What they come to, of so many rows; the numbers of a sentinel are missing."""
         numbers = np.concatenate([np.empty(0), *self._numbers])
+        if sentinel is not None:
+            absent = np.isin(numbers.astype(np.float32), np.array(sentinel.values, np.float32))
+            self.empty += int(absent.sum())
+            numbers = numbers[~absent]
         low, median, high = np.quantile(numbers, (0, 0.5, 1)).tolist() if len(numbers) else (None, None, None)
         common = tuple(text for text, _ in self.texts.most_common(3))
         missing = 1 - (len(numbers) + self.texts.total()) / rows if len(self.texts) < _TEXTS else self.empty / rows
@@ -84,8 +90,12 @@ class Gathered:
         return Profile(name, missing, len(numbers), low, median, high, common, len(self.texts), strange)
 
 
-def profile_table(path: Path, layout: Layout) -> tuple[int, list[Profile]]:
+def profile_table(
+    path: Path, layout: Layout, sentinels: Mapping[str, Sentinel] = MappingProxyType({})
+) -> tuple[int, list[Profile]]:
     """How many rows a table has, and its columns in order; c0, c1, ... where it has no header.
+
+    Numbers that stand for no value, by column in `sentinels`, are missing.
 
     Raises what `open_table` raises.
     """
@@ -98,4 +108,6 @@ def profile_table(path: Path, layout: Layout) -> tuple[int, list[Profile]]:
             for place, column in enumerate(columns):
                 column.add([row[place] for row in chunk if place < len(row)], layout)
         names = header if header is not None else [f"c{place}" for place in range(len(columns))]
-        return total, [column.profile(name, total) for column, name in zip(columns, names, strict=True)]
+        return total, [
+            column.profile(name, total, sentinels.get(name)) for column, name in zip(columns, names, strict=True)
+        ]

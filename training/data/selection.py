@@ -28,6 +28,8 @@ class Selection:
     """What recipe cvae is conditioned on."""
     treatments: Mapping[str, Treatment] = field(default_factory=dict)
     """By column, what is done with its values; see `columns.plan_columns`."""
+    missing_values: tuple[float, ...] | Mapping[str, tuple[float, ...]] | None = None
+    """Numbers that stand for no value, in every column or by column; None leaves it to `sentinels.find_sentinels`."""
 
     def asks_for(self, name: str) -> bool:
         """Whether the user wants this very column."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import NamedTuple
 
 import numpy as np
@@ -18,11 +17,6 @@ MISSING = frozenset(
     | {"nodata", "bad input", "#div/0!", "#value!", "#num!", "#ref!", "#name?", "#null!"}
 )
 """Texts, in small letters, that stand for nothing in a column of numbers."""
-
-_WITH_UNIT = re.compile(
-    r"((?>[+-]?[\d.,'’ \u00a0\u202f]*\d[.,]?(?:[eE][+-]?\d+)?))\s*"
-    r"((?:[^\W\d_]|[°%‰])(?:[^\s,;\d]|[23](?!\d)){0,11})"
-)
 
 
 class BadCell(NamedTuple):
@@ -84,19 +78,3 @@ def is_missing(cell: str) -> bool:
     """Whether a cell of a column of numbers stands for no value: it is empty, or one of `MISSING`."""
     text = cell.strip().lower()
     return not text or text in MISSING
-
-
-def split_unit(cell: str) -> tuple[str, str] | None:
-    """A number, not yet looked at, and the unit that stands behind it; None for anything else.
-
-    >>> split_unit("61.9 MiB")
-    ('61.9', 'MiB')
-    """
-    found = _WITH_UNIT.fullmatch(cell.strip())
-    return (found[1].strip(), found[2]) if found else None
-
-
-def without_unit(cell: str, unit: str) -> str:
-    """The number in front of this unit; another cell as it is."""
-    parts = split_unit(cell)
-    return parts[0] if parts is not None and parts[1] == unit else cell

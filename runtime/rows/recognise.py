@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from ..errors import InputError
 from ..layout import Declared, TableFormat
-from .cells import bad_reason, is_missing, split_unit
+from .cell_units import split_unit
+from .cells import bad_reason, is_missing
 from .csv_text import as_spaced, header_names, marked_encoding, open_bytes
 from .times import parse_time
 

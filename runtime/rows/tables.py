@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from ..bundle import Column
 from ..errors import InputError
 from ..layout import Layout
+from .cell_units import in_unit, split_unit
 from .cells import (
     FLOAT32_MAX,
     NOT_UTF8,
@@ -23,8 +24,6 @@ from .cells import (
     is_plain,
     is_utf8,
     shown,
-    split_unit,
-    without_unit,
 )
 from .chunk import Rows
 from .csv_text import check_header
@@ -188,7 +187,7 @@ class ColumnReader:
         """A number as float() takes it; a text, and what is no number as it is written, as it is."""
         if field.texts:
             return cell
-        return self.format.with_point(without_unit(cell, field.unit) if field.unit else cell)
+        return in_unit(cell, field.unit, self.format) if field.unit else self.format.with_point(cell)
 
     def _first_bad(self, cells: list[str], written: list[str]) -> BadCell:
         for field, cell, as_written in zip(self._fields, cells, written, strict=True):

@@ -51,6 +51,7 @@ def columns_of(
         table.values[covered_rows(parts.train, config.window)].astype(np.float32, copy=False),
         table.names,
         texts=table.texts,
+        units=table.units,
         treatments=treatments,
         numeric_only=config.ingredients.training == "contrastive-divergence",
         # Prototypes find far values, which a logarithm brings near; the cells of windows gain by it.
@@ -79,6 +80,7 @@ def plan_columns(
     names: Sequence[str],
     *,
     texts: Mapping[str, Sequence[str]] | None = None,
+    units: Mapping[str, str] | None = None,
     treatments: Mapping[str, Treatment] | None = None,
     numeric_only: bool = False,
     logarithms: bool = True,
@@ -92,6 +94,7 @@ def plan_columns(
     values : (rows, features), the training rows; a column of text holds the places of its texts
     names : headers, which may end in a unit; see `unit_of`
     texts : by name, the texts of columns that hold text: these are categories
+    units : by name, those that stand in the cells, which win over the header's
     treatments : by name, what the user wants
     numeric_only : take flags as numbers, for a recipe whose likelihood is one for all
     logarithms : take heavy tails as log by themselves
@@ -104,25 +107,23 @@ def plan_columns(
     InputError
         for a treatment that the column's values do not allow
     """
-    texts, treatments = texts or {}, treatments or {}
+    texts, units, treatments = texts or {}, units or {}, treatments or {}
     columns = []
+    everywhere = values if everywhere is None else everywhere
     kind: Treatment
     for position, name in enumerate(names):
-        cells = values[:, position].astype(np.float64)
-        if everywhere is not None and is_constant(cells):
-            cells = everywhere[:, position].astype(np.float64)
-        unit = unit_of(name)
+        cells, along = (part[:, position].astype(np.float64) for part in (values, everywhere))
+        cells = along if is_constant(cells) else cells
+        unit = units.get(name) or unit_of(name)
         if name in texts:
             kind = treatments.get(name, "category")
         elif not standardise:
             kind = treatments.get(name, "constant" if is_constant(cells) else "linear")
         else:
             kind = treatments.get(name) or _choose(cells, unit, numeric_only=numeric_only, logarithms=logarithms)
-            along = (values if everywhere is None else everywhere)[:, position].astype(np.float64)
             if kind in ("linear", "log") and name not in treatments and find_angle(name, unit, along):
                 kind = "angle"
-        column = _fit(name, unit, cells, kind, tuple(texts.get(name, ())), standardise=standardise)
-        columns.append(column)
+        columns.append(_fit(name, unit, cells, kind, tuple(texts.get(name, ())), standardise=standardise))
     return tuple(columns), _describe(columns)
 
 

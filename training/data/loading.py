@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from ...runtime.bundle import Image
 from ...runtime.errors import InputError, few
 from ...runtime.layout import Layout, Stamps, TableFormat
 from ...runtime.opening import digest
+from ...runtime.rows.cell_units import unit_in
 from ...runtime.rows.cells import BadCell
 from ...runtime.rows.fields import Absences, Field
 from ...runtime.rows.recognise import describe_format, recognise
@@ -38,8 +40,8 @@ class Table(NamedTuple):
     `values` is float32 (rows, features) without bad rows, or uint8 (images, height, width, channels); `segment` (rows,)
     numbers the stretches of rows that follow each other without a bad row or a jump in time; `period_s` is the time
     from row to row, None without time stamps; `notes` say what was done to the columns and rows, for the user; `texts`
-    are those of the columns that hold text; `stamp_s` is the time between stamps that several rows share, else 0;
-    `classes` are the folders of the images and `class_of` each image's;
+    are those of the columns that hold text, `units` those that stand in the cells of a column; `stamp_s` is the time
+    between stamps that several rows share, else 0; `classes` are the folders of the images and `class_of` each image's;
     `ordered` says that neighbouring rows are so much alike that they follow each other, time stamps or not;
     `layout` is how the recording is written, as declared and as found out; `missing` are by column the numbers that
     stand for no value.
@@ -53,6 +55,7 @@ class Table(NamedTuple):
     notes: list[str]
     sha256: str
     texts: Mapping[str, tuple[str, ...]] = {}
+    units: Mapping[str, str] = {}
     stamp_s: float = 0.0
     image: Image | None = None
     classes: tuple[str, ...] = ()
@@ -79,6 +82,8 @@ class Survey(NamedTuple):
     """Why columns of these are features that had better not be, "" where none is."""
     texts: Mapping[str, tuple[str, ...]]
     """By column, the texts of those that hold text."""
+    units: Mapping[str, str]
+    """By column, what stands behind the numbers in its cells."""
     read: Read
     """The features, and what could not be read of them."""
     sentinels: Mapping[str, Sentinel]
@@ -133,6 +138,7 @@ def survey(path: Path, selection: Selection, layout: Layout, *, numbers_only: bo
     if time_column is not None:
         layout = replace(layout, stamps=Stamps(time_column))
     texts = {} if numbers_only else few_texts(path, header, sample, selection, time_column, layout)
+    units = _units(header, sample, texts, layout)
     names, left_out = choose_columns(header, sample, selection, time_column, layout, texts)
     if not layout.format.header and names != header:
         missed = next(name for at, name in enumerate(header) if names[at : at + 1] != [name])
@@ -140,9 +146,10 @@ def survey(path: Path, selection: Selection, layout: Layout, *, numbers_only: bo
             f"{path}: column {missed!r} is no feature or out of order, but columns can be told apart only by a header; "
             "add one, or leave only the features in the file"
         )
-    read = _read(path, [Field(name, texts.get(name, ())) for name in names], layout)
+    fields = [Field(name, texts.get(name, ()), unit=units.get(name, "")) for name in names]
+    read = _read(path, fields, layout)
     sentinels = _find_sentinels(read, names, texts, selection)
-    fields = [Field(name, texts.get(name, ()), missing=_values_of(sentinels, name)) for name in names]
+    fields = [dataclasses.replace(field, missing=_values_of(sentinels, field.name)) for field in fields]
     if sentinels:
         read = read.settled(fields)
     suspects = _find_suspects(read, names, texts, selection)
@@ -153,7 +160,7 @@ def survey(path: Path, selection: Selection, layout: Layout, *, numbers_only: bo
         read = _read(path, fields, layout)  # again: a row whose bad cell was in a column left out is a good one
     texts = {name: found for name, found in texts.items() if name in names}
     sentinels = {name: found for name, found in sentinels.items() if name in names}
-    return Survey(header, layout, written, names, left_out, suspects, kept, texts, read, sentinels)
+    return Survey(header, layout, written, names, left_out, suspects, kept, texts, units, read, sentinels)
 
 
 def table_of(found: Survey, path: Path) -> Table:
@@ -181,6 +188,7 @@ def table_of(found: Survey, path: Path) -> Table:
         notes,
         digest(path),
         found.texts,
+        found.units,
         stamp_s,
         layout=found.layout,
         missing={name: each.values for name, each in found.sentinels.items()},
@@ -189,7 +197,7 @@ def table_of(found: Survey, path: Path) -> Table:
 
 def _blame(found: Survey, path: Path) -> str:
     """Which columns lack how many of their cells, and what to type."""
-    _, profiles = profile_table(path, found.layout, found.sentinels)
+    _, profiles = profile_table(path, found.layout, units=found.units, sentinels=found.sentinels)
     rows = {profile.name: profile for profile in profiles if profile.name in found.names}
     holes = {name: each.missing + each.strange for name, each in rows.items() if name not in found.texts}
     worst = sorted((name for name in holes if holes[name] > 0), key=lambda name: -holes[name])
@@ -200,6 +208,15 @@ def _blame(found: Survey, path: Path) -> str:
     if not all(map(str.isprintable, most)):
         return f"missing or bad are {listed}; mend the file"
     return f"missing or bad are {listed}; mend the file or --exclude {shlex.quote(','.join(most))}"
+
+
+def _units(
+    header: Sequence[str], sample: Sequence[Sequence[str]], texts: Mapping[str, object], layout: Layout
+) -> dict[str, str]:
+    """By column, the unit in its cells, where they have one."""
+    numeric = [(at, name) for at, name in enumerate(header) if name not in texts]
+    cells = {name: [row[at] for row in sample if at < len(row)] for at, name in numeric}
+    return {name: unit for name in cells if (unit := unit_in(cells[name], layout.format))}
 
 
 def _read(path: Path, fields: Sequence[Field], layout: Layout) -> Read:

@@ -121,13 +121,15 @@ def look(
     asked : the options that the user gave, as they are typed; they go into the command
     """
     found = survey(data, selection, layout)
-    rows, profiles = profile_table(data, found.layout, found.sentinels)
+    rows, profiles = profile_table(data, found.layout, units=found.units, sentinels=found.sentinels)
     table = table_of(found, data)
     table = table._replace(ordered=is_evident(table.values, table.segment))
     config, chosen = settle_kind(settings, table)
     # What is done with a column is settled on the training rows in the end; these are all.
     values = table.values.astype(np.float32, copy=False)
-    columns, _ = plan_columns(values, table.names, texts=table.texts, treatments=selection.treatments)
+    columns, _ = plan_columns(
+        values, table.names, texts=table.texts, treatments=selection.treatments, units=table.units
+    )
     planned = {column.name: column for column in columns}
     options = {"--exclude": ",".join(found.suspects.labels)} if found.suspects.labels else {}
     words = [*asked, *(word for option in options.items() for word in option)]

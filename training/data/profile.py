@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from ...runtime.layout import Layout
+from ...runtime.rows.cell_units import in_unit
 from ...runtime.rows.cells import bad_reason, is_missing, is_plain
 from ...runtime.rows.sources import open_table
 from .sentinels import Sentinel
@@ -49,14 +50,17 @@ class Profile(msgspec.Struct, frozen=True):
 class Gathered:
     """The cells of one column so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "") -> None:
         self.empty = 0
+        self._unit = unit
         self._numbers: list[NDArray[np.float64]] = []
         self.texts: Counter[str] = Counter()
 
     def add(self, cells: Sequence[str], layout: Layout) -> None:
         """More cells, as they are written."""
-        plain = [layout.format.with_point(cell) for cell in cells] if layout.format.decimal == "," else cells
+        plain = cells
+        if self._unit or not layout.format.is_pointed:
+            plain = [in_unit(cell, self._unit, layout.format) for cell in cells]
         try:
             if is_plain("".join(plain)):
                 found = np.array(list(map(float, plain)))
@@ -91,19 +95,27 @@ class Gathered:
 
 
 def profile_table(
-    path: Path, layout: Layout, sentinels: Mapping[str, Sentinel] = MappingProxyType({})
+    path: Path,
+    layout: Layout,
+    *,
+    units: Mapping[str, str] = MappingProxyType({}),
+    sentinels: Mapping[str, Sentinel] = MappingProxyType({}),
 ) -> tuple[int, list[Profile]]:
     """How many rows a table has, and its columns in order; c0, c1, ... where it has no header.
 
-    Numbers that stand for no value, by column in `sentinels`, are missing.
-
     Raises what `open_table` raises.
+
+    Parameters
+    ----------
+    units : by column, what stands behind its numbers
+    sentinels : by column, the numbers that stand for no value, which are missing
     """
     with open_table(path, layout) as (header, rows, _):
         total, columns = 0, list[Gathered]()
         while chunk := list(islice(rows, _CHUNK_ROWS)):
             width = len(header) if header is not None else max(map(len, chunk))
-            columns += [Gathered() for _ in range(width - len(columns))]
+            names = header if header is not None else [f"c{place}" for place in range(width)]
+            columns += [Gathered(units.get(name, "")) for name in names[len(columns) :]]
             total += len(chunk)
             for place, column in enumerate(columns):
                 column.add([row[place] for row in chunk if place < len(row)], layout)

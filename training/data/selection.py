@@ -9,6 +9,7 @@ from pathlib import Path
 from ...runtime.bundle import Treatment
 from ...runtime.errors import InputError, few
 from ...runtime.layout import Layout
+from ...runtime.rows.cell_units import unit_in
 from ...runtime.rows.cells import bad_reason, is_missing, is_utf8, shown
 from ...runtime.rows.tables import read_column
 from .suspects import MOST_LEVELS
@@ -36,6 +37,12 @@ class Selection:
         return name in self.columns or name in self.treatments or name == self.class_column
 
 
+def are_numbers(cells: Sequence[str], layout: Layout) -> bool:
+    """Whether most of these filled cells are numbers, with a unit behind them or without."""
+    numeric = sum(not bad_reason(layout.format.with_point(cell)) for cell in cells)
+    return 2 * numeric > len(cells) or bool(unit_in(cells, layout.format))
+
+
 def few_texts(
     path: Path,
     header: Sequence[str],
@@ -49,8 +56,7 @@ def few_texts(
     wanted = {*(selection.columns or header), *([selection.class_column] if selection.class_column else [])}
     for position, name in enumerate(header):
         cells = [row[position].strip() for row in sample if position < len(row) and not is_missing(row[position])]
-        numeric = sum(not bad_reason(layout.format.with_point(cell)) for cell in cells)
-        if name not in wanted or name in selection.exclude or name in ("", time_column) or 2 * numeric > len(cells):
+        if name not in wanted or name in selection.exclude or name in ("", time_column) or are_numbers(cells, layout):
             continue
         filled = [cell for cell in map(str.strip, read_column(path, name, layout)) if cell and is_utf8(cell)]
         texts = sorted(set(filled))
@@ -85,8 +91,7 @@ def choose_columns(
             continue
         position = list(header).index(name)
         cells = [row[position] for row in sample if position < len(row) and not is_missing(row[position])]
-        numeric = [cell for cell in cells if not bad_reason(layout.format.with_point(cell))]
-        if len(numeric) * 2 > len(cells) or name in (texts or {}):
+        if are_numbers(cells, layout) or name in (texts or {}):
             chosen.append(name)
             continue
         what = f"holds text ({shown(cells[0])})" if cells else "is empty"

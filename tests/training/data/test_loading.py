@@ -141,6 +141,15 @@ def test_texts_are_read_as_their_places(tmp_path: Path) -> None:
     assert found.notes == []
 
 
+def test_a_column_with_units_in_its_cells_is_one_of_numbers(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "cpu,mem,code\n" + "20.4%,61.5 MiB,3A\n7%,1 GiB,7B\n" * 20)
+    found = load_table(path, ANY, CSV)
+    assert found.names == ("cpu", "mem", "code")
+    assert found.units == {"cpu": "%", "mem": "MiB"}
+    assert found.texts == {"code": ("3A", "7B")}
+    assert found.values[:2].tolist() == [[np.float32(20.4), 61.5, 0.0], [7.0, 1024.0, 1.0]]
+
+
 def test_a_missing_text_is_a_bad_cell(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "a,mode\n" + "1,on\n2,off\n" * 20 + "3,\n")
     found = load_table(path, ANY, CSV)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from io import BufferedReader
 from pathlib import Path
 
@@ -55,10 +55,13 @@ def read_whole(path: Path, *, most: int) -> bytes:
     return content
 
 
-def digest(path: Path) -> str:
-    """The sha256 of a file of any size, in hexadecimal; raises like `open_file`."""
-    with open_file(path) as file:
-        return file_digest(file, "sha256").hexdigest()
+def digest(*paths: Path) -> str:
+    """The sha256 of a file of any size, in hexadecimal, or of those of several; raises like `open_file`."""
+    found = []
+    for path in paths:
+        with open_file(path) as file:
+            found.append(file_digest(file, "sha256").hexdigest())
+    return found[0] if len(found) == 1 else sha256("".join(found).encode()).hexdigest()
 
 
 def _look(facts: os.stat_result) -> tuple[str, int]:

@@ -523,7 +523,11 @@ def test_simulate_live_keeps_the_clock() -> None:
         (["score", "-", "--model", MODEL, "--provider", "tpu"], 2, ["tpu"]),
         (["score", "-", "--model", MODEL, "--delimiter", ";;"], 2, ["delimiter"]),
         (["encode", "nowhere.csv", "--model", MODEL, "--out", "x.csv"], 2, ["nowhere.csv"]),
-        (["encode", str(ROOT), "--model", MODEL, "--out", "x.csv"], 2, ["is a folder", "expected a CSV"]),
+        (
+            ["encode", str(ROOT / "runtime"), "--model", MODEL, "--out", "x.csv"],
+            2,
+            ["holds no table", "expected files"],
+        ),
         (["encode", __file__, "--model", MODEL, "--out", "x.txt"], 2, ["x.txt", ".csv or .parquet"]),
         (["encode", __file__, "--model", MODEL], 2, ["--out"]),
         (["reconstruct", __file__, "--model", MODEL, "--out", "x.parquet"], 2, ["x.parquet", ".csv"]),
@@ -609,7 +613,7 @@ def test_images_that_cannot_be_read_are_listed(photo_folder: Path, images_model:
 
 
 def test_images_and_tables_are_not_mixed_up(photo_folder: Path, images_model: Path, rows_csv: Path) -> None:
-    refused(run("score", photo_folder, "--model", MODEL), 2, "is a folder", "scores rows", "CSV")
+    refused(run("score", photo_folder, "--model", MODEL), 2, "holds no table", "expected files", ".csv")
     refused(run("score", photo_folder / "0.png", "--model", MODEL), 2, "PNG image", "CSV")
     refused(run("score", rows_csv, "--model", images_model), 2, "rows.csv: is no image")
     refused(run("score", "-", "--model", images_model, stdin=""), 2, "standard input takes rows", "images")

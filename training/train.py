@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -49,7 +49,7 @@ class Plan(NamedTuple):
 
 
 def train(
-    data: Path,
+    data: Path | Sequence[Path],
     out: Path,
     settings: TrainConfig | Mapping[str, Any],
     *,
@@ -71,7 +71,7 @@ def train(
 
     Parameters
     ----------
-    data : CSV of normal rows, or for kind "images" a folder
+    data : tables of normal rows, as `find_tables` finds them, or for kind "images" a folder
     settings : of the run; a mapping as `configure` takes it may leave kind and window to the data (`settle_kind`)
     far : promised false-alarm rate, per row ("0.01", "1%") or per time ("1/day"); None takes what `supported_rate` says
     rate_hz : rows per second, for rates per time; taken from the time stamps when None
@@ -123,7 +123,7 @@ def _silent(_: object) -> None:
 
 
 def _plan(
-    data: Path,
+    data: Path | Sequence[Path],
     settings: TrainConfig | Mapping[str, Any],
     selection: Selection,
     layout: Layout,

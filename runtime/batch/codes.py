@@ -12,7 +12,8 @@ import numpy as np
 from ..detector import Detector
 from ..errors import InputError
 from ..layout import Layout
-from ..output import check_suffix, text_written_aside, written_aside
+from ..output import check_suffix, keep_inputs, text_written_aside, written_aside
+from ..rows.table_files import find_tables, name_of
 from ..rows.writers import CsvWriter, ParquetWriter, Schema, Table, Writer
 from ..scoring.framing import fill
 from ..scoring.results import OK
@@ -41,17 +42,19 @@ class Codes(NamedTuple):
     severity: NDArray[np.float32]
     is_anomaly: NDArray[np.bool_]
     status: list[str]
+    file: str | None = None
+    """The file that rows are from, where there are several."""
 
 
-def encode(detector: Detector, data: Path, layout: Layout) -> Iterator[Codes]:
-    """Codes of every row of a CSV (of the window that ends there) or every image of a folder, in order.
+def encode(detector: Detector, data: Path | Sequence[Path], layout: Layout) -> Iterator[Codes]:
+    """Codes of every row of tables (of the window that ends there) or every image of a folder, in order.
 
     Raises
     ------
     InputError
         when `data` is not what the detector takes, or cannot be read; a bad row or image does not raise
     """
-    for names, framed in read_inputs(detector, data, layout):
+    for names, framed, file in read_inputs(detector, data, layout):
         latent, scores = detector.encode(framed.inputs), detector.score(framed.inputs)
         # Scored too, so that a row has the status that `score` gives it.
         fine = np.asarray(scores.scored & np.isfinite(latent).all(axis=1))
@@ -60,12 +63,12 @@ def encode(detector: Detector, data: Path, layout: Layout) -> Iterator[Codes]:
         latent, severity, is_anomaly = (
             fill(part, framed.full, len(framed.status)) for part in (latent, scores.severity, scores.is_anomaly & fine)
         )
-        yield Codes(names, latent, severity, is_anomaly, framed.status)
+        yield Codes(names, latent, severity, is_anomaly, framed.status, file)
 
 
 def write_codes(
     detector: Detector,
-    data: Path,
+    data: Path | Sequence[Path],
     out: Path,
     *,
     layout: Layout,
@@ -73,9 +76,10 @@ def write_codes(
     draw: CodePlot | None = None,
     force: bool = False,
 ) -> Summary:
-    """Writes the codes of a CSV or of a folder of images as a table.
+    """Writes the codes of tables, as `find_tables` finds them, or of a folder of images as a table.
 
-    Its columns are `row` (`file` for images), `status`, `z0`, `z1`, ...; the codes are empty where status is not ok.
+    Its columns are `row` (`file` for images, both for several tables), `status`, `z0`, `z1`, ...; the codes are empty
+    where status is not ok.
 
     Parameters
     ----------
@@ -92,7 +96,9 @@ def write_codes(
     check_suffix(out, ".csv", ".parquet")
     summary, cloud = Summary(detector.bundle.kind, "encoded"), _Cloud(detector.bundle.latent)
     with ExitStack() as stack:
-        writer = _writer(detector, out, stack, force)
+        files = [] if detector.bundle.kind == "images" else find_tables(data).files
+        keep_inputs([out, picture], files)
+        writer = _writer(detector, out, stack, several=len(files) > 1, force=force)
         plot = None
         if picture is not None:
             check_suffix(picture, ".png")
@@ -105,14 +111,16 @@ def write_codes(
         writer.close()
         if plot is not None and draw is not None:
             if not summary.by_status[OK]:
-                raise InputError(f"{data}: there is no code to draw in {summary.describe()}")
+                raise InputError(f"{name_of(data)}: there is no code to draw in {summary.describe()}")
             plot.write(draw(*cloud.points()))
     return summary
 
 
-def _writer(detector: Detector, out: Path, stack: ExitStack, force: bool) -> Writer:
+def _writer(detector: Detector, out: Path, stack: ExitStack, *, several: bool, force: bool) -> Writer:
+    is_images = detector.bundle.kind == "images"
     schema: Schema = {
-        **({"file": str} if detector.bundle.kind == "images" else {"row": int}),
+        **({"file": str} if is_images or several else {}),
+        **({} if is_images else {"row": int}),
         "status": str,
         **{f"z{place}": float for place in range(detector.bundle.latent)},
     }
@@ -125,7 +133,8 @@ def _table(codes: Codes, detector: Detector) -> Table:
     label = "file" if detector.bundle.kind == "images" else "row"
     is_absent = np.array([status != OK for status in codes.status], np.bool_)
     latent = np.ma.array(codes.latent, mask=np.broadcast_to(is_absent[:, None], codes.latent.shape))
-    return {label: codes.names, "status": codes.status} | {f"z{place}": z for place, z in enumerate(latent.T)}
+    file = {} if codes.file is None else {"file": [codes.file] * len(codes.status)}
+    return {**file, label: codes.names, "status": codes.status} | {f"z{place}": z for place, z in enumerate(latent.T)}
 
 
 class _Cloud:

@@ -1,11 +1,11 @@
-"""A CSV or a folder of images as the detector's inputs, and what those who write files from them share."""
+"""Tables or a folder of images as the detector's inputs, and what those who write files from them share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ..detector import Detector
 from ..errors import InputError
 from ..images.folders import find_images, read_file
 from ..layout import Layout
+from ..rows.table_files import find_tables
 from ..rows.tables import read_rows
 from ..scoring.framing import Framed, Framer
 from ..scoring.results import BAD, OK, OVERFLOW
@@ -25,8 +26,18 @@ IMAGES_AT_ONCE = 64
 """Images in one batch, at most; `Detector.chunk` makes it fewer where they are large."""
 
 
-def read_inputs(detector: Detector, data: Path, layout: Layout) -> Iterator[tuple[Sequence[int | str], Framed]]:
-    """Inputs of consecutive rows or images, and the numbers or names of these.
+class Inputs(NamedTuple):
+    """Inputs of consecutive rows or images."""
+
+    names: Sequence[int | str]
+    """Numbers of the rows, or names of the images."""
+    framed: Framed
+    file: str | None = None
+    """The file that the rows are from, where there are several."""
+
+
+def read_inputs(detector: Detector, data: Path | Sequence[Path], layout: Layout) -> Iterator[Inputs]:
+    """Inputs of all rows of tables, each file a recording of its own, or of the images of a folder, in order.
 
     Raises
     ------
@@ -35,16 +46,26 @@ def read_inputs(detector: Detector, data: Path, layout: Layout) -> Iterator[tupl
     """
     bundle = detector.bundle
     if bundle.image is not None:
-        yield from _read_images(detector, data, bundle.image)
+        yield from _read_images(detector, one_of_images(data), bundle.image)
         return
-    refuse_folder(detector, data)
-    framer = Framer.of(bundle)
-    for rows in read_rows(data, bundle.columns, layout=bundle.data.complete(layout), stream=True):
-        framed, framer = framer.frame(rows)
-        yield range(rows.first, rows.first + len(rows.values)), framed
+    files = find_tables(data).files
+    for path in files:
+        framer = Framer.of(bundle)
+        for rows in read_rows(path, bundle.columns, layout=bundle.data.complete(layout), stream=True):
+            framed, framer = framer.frame(rows)
+            numbers = range(rows.first, rows.first + len(rows.values))
+            yield Inputs(numbers, framed, str(path) if len(files) > 1 else None)
 
 
-def _read_images(detector: Detector, data: Path, image: Image) -> Iterator[tuple[Sequence[int | str], Framed]]:
+def one_of_images(data: Path | Sequence[Path]) -> Path:
+    """The folder, or the image, that is named. Raises InputError when there are more."""
+    named = [data] if isinstance(data, Path) else data
+    if len(named) > 1:
+        raise InputError(f"{named[1]}: is one too many, expected one folder or one image")
+    return named[0]
+
+
+def _read_images(detector: Detector, data: Path, image: Image) -> Iterator[Inputs]:
     files = iter(find_images(data).files)
     first = 0
     while chunk := list(islice(files, min(IMAGES_AT_ONCE, detector.chunk))):
@@ -57,7 +78,7 @@ def _read_images(detector: Detector, data: Path, image: Image) -> Iterator[tuple
                 if not data.is_dir():  # one image that cannot be read is a mistake to be told, in many it is a result
                     raise InputError(f"{data}: {error}") from None
                 full[index], status[index], reason[index] = False, BAD, str(error)
-        yield [file.name for file in chunk], Framed(first, inputs[full], full, status, reason)
+        yield Inputs([file.name for file in chunk], Framed(first, inputs[full], full, status, reason))
         first += len(chunk)
 
 

@@ -38,7 +38,7 @@ def reconstruct(detector: Detector, data: Path, layout: Layout) -> Iterator[tupl
         when `data` is not what the detector takes, or cannot be read; a bad row or image does not raise
     """
     classes = [place for place, column in enumerate(detector.bundle.columns) if column.treatment == "class"]
-    for _, framed in read_inputs(detector, data, layout):
+    for _, framed, _ in read_inputs(detector, data, layout):
         values, inputs = detector.reconstruct(framed.inputs), framed.inputs
         if detector.bundle.kind == "windows":
             values, inputs = values[:, -1], inputs[:, -1]

@@ -1,4 +1,4 @@
-"""A CSV file, or a folder of images, to a CSV of scores, in memory that does not grow with it."""
+"""Tables, or a folder of images, to a CSV of scores, in memory that does not grow with it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +66,23 @@ def score_file(
             yield rows
 
     return score_stream(detector, chunks(), state)
+
+
+def score_tables(
+    detector: Detector,
+    paths: Sequence[Path],
+    layout: Layout,
+    state: StreamState,
+    *,
+    stop_on_bad: bool = False,
+    unused: Callable[[Path, list[str]], object] = lambda path, names: None,
+) -> Iterator[Results]:
+    """Results of files one after the other, each a recording of its own; see `score_file`."""
+    for path in paths:
+        state.begin()
+        tell = partial(unused, path)
+        for results in score_file(detector, path, layout, state, stop_on_bad=stop_on_bad, unused=tell):
+            yield results._replace(file=str(path)) if len(paths) > 1 else results
 
 
 def score_files(
@@ -150,8 +168,8 @@ def write_scores(scored: Iterable[Results], writer: Writer, files: Sequence[Imag
     return summary
 
 
-def schema_of(bundle: Bundle) -> Schema:
-    """What `score_file` or `score_files` tells of every row or image."""
+def schema_of(bundle: Bundle, *, several: bool = False) -> Schema:
+    """What `score_tables`, of one or of several, or `score_files` tells of every row or image."""
     if bundle.kind == "images":
         return schema("file")
-    return schema("row", timed=bundle.data.time_column is not None, blamed=True)
+    return schema("row", filed=several, timed=bundle.data.time_column is not None, blamed=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..output import keep_inputs
-from .options import OutPath, load_detector, model_files, model_options, table_form, table_options
+from .options import DataPath, OutPath, load_detector, model_files, model_options, table_form, table_options
 from .terminal import end
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ from ..batch.codes import write_codes
 
 
 @click.command()
-@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@click.argument("data", nargs=-1, required=True, type=DataPath())
 @model_options
 @click.option(
     "--out",
@@ -33,7 +33,7 @@ from ..batch.codes import write_codes
 def encode(
     code_plot: Callable[[], CodePlot],
     /,
-    data: Path,
+    data: tuple[Path, ...],
     model: Path,
     provider: str,
     threads: int,
@@ -42,12 +42,12 @@ def encode(
     force: bool,
     **form: Any,
 ) -> None:
-    """Write the code of every row of DATA, a CSV, or of every image of DATA, a folder.
+    """Write the code of every row of DATA, tables, or of every image of DATA, a folder.
 
     \b
     vae-detect encode recording.csv --model exported/vae.onnx --out codes.csv --picture codes.png
     """
-    keep_inputs([out, picture], [data, *model_files(model)])
+    keep_inputs([out, picture], [*data, *model_files(model)])
     draw = None if picture is None else code_plot()
     detector = load_detector(model, provider, threads)
     summary = write_codes(detector, data, out, layout=table_form(**form), picture=picture, draw=draw, force=force)

@@ -9,6 +9,7 @@ import click
 
 from ..detector import Detector
 from ..layout import DELIMITERS, Declared, Layout
+from ..rows.table_files import is_pattern
 from .terminal import say
 
 
@@ -22,6 +23,16 @@ class OutPath(click.Path):
         if not str(value):
             self.fail("is empty; name a file", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class DataPath(click.Path):
+    """A file or a folder that exists, or a pattern of files."""
+
+    def __init__(self, *, dash: bool = False) -> None:
+        super().__init__(exists=True, allow_dash=dash, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return Path(value) if is_pattern(Path(value)) else super().convert(value, param, ctx)
 
 
 def model_files(model: Path) -> list[Path]:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import click
 
-from ..batch.inputs import refuse_folder
-from ..batch.scores import schema_of, score_file, score_files, write_scores
+from ..batch.inputs import one_of_images
+from ..batch.scores import schema_of, score_files, score_tables, write_scores
 from ..batch.summary import Summary
 from ..detector import Detector
 from ..errors import EXIT_ANOMALY, EXIT_REFUSED, InputError, RefusedError, few
@@ -18,16 +18,26 @@ from ..images.folders import ImageFile, find_images
 from ..images.pictures import picture_paths
 from ..layout import Layout
 from ..output import keep_inputs, text_written_aside
+from ..rows.table_files import find_tables
 from ..rows.writers import CsvWriter, JsonLinesWriter
 from ..scoring.results import BAD, Results
 from ..scoring.state import StreamState
 from ..streams.lines import InputFormat, score_lines
-from .options import OutPath, adaptive_option, load_detector, model_files, model_options, table_form, table_options
+from .options import (
+    DataPath,
+    OutPath,
+    adaptive_option,
+    load_detector,
+    model_files,
+    model_options,
+    table_form,
+    table_options,
+)
 from .terminal import say
 
 
 @click.command()
-@click.argument("data", type=click.Path(exists=True, allow_dash=True, path_type=Path))
+@click.argument("data", nargs=-1, required=True, type=DataPath(dash=True))
 @model_options
 @click.option("--out", type=OutPath(), help="CSV to write.  [default: standard output]")
 @click.option(
@@ -55,7 +65,7 @@ from .terminal import say
 @adaptive_option
 @table_options
 def score(
-    data: Path,
+    data: tuple[Path, ...],
     model: Path,
     provider: str,
     threads: int,
@@ -68,32 +78,32 @@ def score(
     adaptive: bool,
     **form: Any,
 ) -> None:
-    """Score DATA: a CSV or a folder of images to a CSV, or - to score standard input line by line.
+    """Score DATA: tables or a folder of images to a CSV, or - to score standard input line by line.
 
-    A CSV gives row,time,score,severity,p_value,is_anomaly,status,reason,column with a line for every row, in order:
-    time where the model knows time stamps, column the one to blame for an alarm. A folder, or one image, gives the same
-    with file in place of row, and neither time nor column. Standard input takes a CSV or JSON lines and answers each
-    line with a JSON line, at once.
+    Tables are files, folders of them and patterns like 'logs/*.csv', each file a recording of its own. They give
+    row,time,score,severity,p_value,is_anomaly,status,reason,column with a line for every row, in order: time where the
+    model knows time stamps, column the one to blame for an alarm; several have file before row. A folder of images, or
+    one image, gives the same with file in place of row, and neither time nor column. Standard input takes a CSV or JSON
+    lines and answers each line with a JSON line, at once.
 
     \b
     vae-detect score recording.csv --model exported/vae.onnx --out scores.csv
     vae-detect score photos/ --model tiles.onnx --out scores.csv --heat-maps heat/
     tail -n +1 -f live.csv | vae-detect score - --model exported/vae.onnx
     """
-    if str(data) == "-" and out is not None:
-        raise click.UsageError("--out is for files; standard input is answered on standard output")
-    if str(data) != "-" and input_format == "json":
-        raise click.UsageError("--input-format json is for standard input, -; a file is read as CSV")
-    keep_inputs([out], [data, *model_files(model)])
+    is_stream = Path("-") in data
+    _check_usage(data, is_stream=is_stream, out=out, input_format=input_format)
+    keep_inputs([out], [*data, *model_files(model)])
     detector = load_detector(model, provider, threads)
     is_images = detector.bundle.kind == "images"
     if heat_maps is not None and not is_images:
         raise click.UsageError("--heat-maps is for models of images")
     run = _Run(detector, StreamState(detector.bundle, adaptive=adaptive), on_bad_row == "fail", out, force)
-    if str(data) == "-":
+    if is_stream:
         found, refused = _score_lines(run, table_form(**form), input_format)
     else:
-        summary = _score_images(run, data, heat_maps) if is_images else _score_csv(run, data, table_form(**form))
+        layout = table_form(**form)
+        summary = _score_images(run, one_of_images(data), heat_maps) if is_images else _score_tables(run, data, layout)
         say(summary.describe())
         if run.state.watch.monitor.first_report is not None:
             say(run.state.watch.monitor.describe())
@@ -102,6 +112,15 @@ def score(
         sys.exit(EXIT_ANOMALY)
     if refused:
         sys.exit(EXIT_REFUSED)
+
+
+def _check_usage(data: Sequence[Path], *, is_stream: bool, out: Path | None, input_format: InputFormat) -> None:
+    if is_stream and len(data) > 1:
+        raise click.UsageError("standard input, -, is scored alone")
+    if is_stream and out is not None:
+        raise click.UsageError("--out is for files; standard input is answered on standard output")
+    if not is_stream and input_format == "json":
+        raise click.UsageError("--input-format json is for standard input, -; a file is read as CSV")
 
 
 class _Run(NamedTuple):
@@ -124,20 +143,25 @@ def _score_images(run: _Run, data: Path, heat_maps: Path | None) -> Summary:
     return _write(run, score_files(run.detector, files, run.state, stop_on_bad=stop_on_bad, heat_maps=paths), files)
 
 
-def _score_csv(run: _Run, data: Path, layout: Layout) -> Summary:
-    refuse_folder(run.detector, data)
+def _score_tables(run: _Run, data: Sequence[Path], layout: Layout) -> Summary:
+    tables = find_tables(data)
+    keep_inputs([run.out], tables.files)
+    if told := tables.describe():
+        say(told)
 
-    def tell(unused: list[str]) -> None:
-        say(f"columns of {data} that the model does not use: {few(unused)}")
+    def tell(path: Path, unused: list[str]) -> None:
+        say(f"columns of {path} that the model does not use: {few(unused)}")
 
-    return _write(run, score_file(run.detector, data, layout, run.state, stop_on_bad=run.stop_on_bad, unused=tell))
+    scored = score_tables(run.detector, tables.files, layout, run.state, stop_on_bad=run.stop_on_bad, unused=tell)
+    return _write(run, scored, several=len(tables.files) > 1)
 
 
-def _write(run: _Run, results: Iterator[Results], files: Sequence[ImageFile] = ()) -> Summary:
+def _write(run: _Run, results: Iterator[Results], files: Sequence[ImageFile] = (), *, several: bool = False) -> Summary:
+    columns = schema_of(run.detector.bundle, several=several)
     if run.out is None:
-        return write_scores(results, CsvWriter(sys.stdout, schema_of(run.detector.bundle)), files)
+        return write_scores(results, CsvWriter(sys.stdout, columns), files)
     with text_written_aside(run.out, force=run.force) as file:
-        return write_scores(results, CsvWriter(file, schema_of(run.detector.bundle)), files)
+        return write_scores(results, CsvWriter(file, columns), files)
 
 
 def _score_lines(run: _Run, layout: Layout, input_format: InputFormat) -> tuple[bool, bool]:

@@ -37,9 +37,11 @@ class Results(NamedTuple):
     """Seconds, NaN where unknown; None where the rows have no times to tell."""
     blamed: list[str] | None = None
     """The column that contributes most, of rows that alarm, "" of others; None where it was not asked for."""
+    file: str | None = None
+    """The file that the rows are from; None where there is only one."""
 
     def table(self, label: str, names: Sequence[int | str] | None = None) -> Table:
-        """A column `label` with the number or the name of each row, `time`, `COLUMNS` and `column`, as in `schema`.
+        """`file`, a column `label` with the number or name of each row, `time`, `COLUMNS`, `column`; as in `schema`.
 
         What does not exist is absent.
         """
@@ -48,7 +50,8 @@ class Results(NamedTuple):
             numbers = [np.ma.array(values, mask=~self.scores.scored) for values in numbers]
         first = range(self.first, self.first + len(self.status)) if names is None else names
         reasons = [text or None for text in self.reason]
-        found: dict[str, Any] = {label: first}
+        found: dict[str, Any] = {} if self.file is None else {"file": [self.file] * len(self.status)}
+        found[label] = first
         if self.times is not None:
             found["time"] = list(map(write_time, self.times.tolist()))
         found |= dict(zip(COLUMNS, (*numbers, self.status, reasons), strict=True))
@@ -57,7 +60,12 @@ class Results(NamedTuple):
         return found
 
 
-def schema(label: str, *, timed: bool = False, blamed: bool = False) -> dict[str, type]:
-    """The columns of `Results.table` and their types; `timed` and `blamed` where the results have these."""
-    number = str if label == "file" else int
-    return {label: number, **({"time": str} if timed else {}), **COLUMNS, **({"column": str} if blamed else {})}
+def schema(label: str, *, filed: bool = False, timed: bool = False, blamed: bool = False) -> dict[str, type]:
+    """The columns of `Results.table` and their types; `filed`, `timed` and `blamed` where the results have these."""
+    return {
+        **({"file": str} if filed else {}),
+        label: str if label == "file" else int,
+        **({"time": str} if timed else {}),
+        **COLUMNS,
+        **({"column": str} if blamed else {}),
+    }

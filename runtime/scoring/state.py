@@ -42,6 +42,10 @@ class StreamState:
         self.framer = framer
         return self.watch.accept(results)
 
+    def begin(self) -> None:
+        """Another recording of the same machine follows: windows fill anew, the watch goes on."""
+        self.framer = Framer.of(self._bundle)
+
     def save(self) -> bytes:
         """The state, for `restore`."""
         memory = self.framer.memory

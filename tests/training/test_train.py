@@ -411,11 +411,12 @@ def test_a_recipe_without_classes_has_no_use_for_one(labelled_csv: Path, tmp_pat
 
 
 def test_kinds_and_folders(labelled_csv: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
     images = replace(CONFIG, kind="images")
     assert "is no folder, expected one with images for kind images" in refused(
         labelled_csv, tmp_path / "a.onnx", images
     )
-    assert "is a folder, expected a CSV file for kind rows" in refused(tmp_path, tmp_path / "a.onnx")
+    assert "holds no table; expected files that end in .csv" in refused(tmp_path / "empty", tmp_path / "a.onnx")
 
 
 def test_too_few_images_are_told_as_images(tmp_path: Path) -> None:

@@ -7,21 +7,25 @@ from typing import Any
 
 import click
 
-from ...runtime.commands.options import OutPath
+from ...runtime.commands.options import DataPath, OutPath
 from ...runtime.commands.terminal import needs
 from ...runtime.output import keep_existing, keep_inputs, written_aside
 from .data_options import as_typed, data_options, read_data_options
 
 
 @click.command()
-@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@click.argument("data", nargs=-1, required=True, type=DataPath())
 @data_options
 @click.option("--picture", type=OutPath(), metavar="FILE.png", help="Draw the columns over time.")
 @click.option("--force", is_flag=True, help="Replace --picture when it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
 @click.pass_context
-def look(ctx: click.Context, /, data: Path, picture: Path | None, force: bool, as_json: bool, **options: Any) -> None:
+def look(
+    ctx: click.Context, /, data: tuple[Path, ...], picture: Path | None, force: bool, as_json: bool, **options: Any
+) -> None:
     """Say what is in DATA, and what `train` would make of it. Nothing is trained.
+
+    DATA are tables, folders of tables and patterns like 'logs/*.csv'; each file is a recording of its own.
 
     How the text is written, the time stamps and their gaps, and a line for each column: its range, what is missing, how
     it would be treated and why. The last line is the command that trains on it.
@@ -29,8 +33,9 @@ def look(ctx: click.Context, /, data: Path, picture: Path | None, force: bool, a
     \b
     vae-detect look normal.csv
     vae-detect look normal.csv --picture normal.png
+    vae-detect look january.csv february.csv
     """
-    keep_inputs([picture], [data])
+    keep_inputs([picture], data)
     keep_existing([picture] if picture else [], force=force)
     with needs("train"):
         import msgspec

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...runtime.commands.options import OutPath, model_files
+from ...runtime.commands.options import DataPath, OutPath, model_files
 from ...runtime.commands.terminal import leads, needs, say
 from ...runtime.output import keep_inputs
 from .data_options import data_options, read_data_options
@@ -21,9 +21,17 @@ if TYPE_CHECKING:
     from ..fitting.fit import Epoch
 
 
+def split_words(ctx: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> tuple[list[Path], list[str]]:
+    """What is learnt from, and settings: words with = that are no files."""
+    settings = [word for word in words if "=" in word and not Path(word).exists()]
+    data = [DataPath().convert(word, parameter, ctx) for word in words if word not in settings]
+    if not data:
+        raise click.MissingParameter(ctx=ctx, param=parameter)
+    return data, settings
+
+
 @click.command()
-@click.argument("data", type=click.Path(exists=True, path_type=Path))
-@click.argument("more_assignments", nargs=-1, metavar="[NAME=VALUE]...")
+@click.argument("words", nargs=-1, required=True, metavar="DATA... [NAME=VALUE]...", callback=split_words)
 @click.option(
     "--out",
     required=True,
@@ -34,7 +42,7 @@ if TYPE_CHECKING:
     "--kind",
     type=click.Choice(["rows", "windows", "images"]),
     help="Rows on their own, windows of successive rows scored at the newest, or images.  [default: windows where rows "
-    "follow each other in time, else rows; images when DATA is a folder]",
+    "follow each other in time, else rows; images when DATA is a folder of them]",
 )
 @click.option("--window", type=click.IntRange(2), help="Rows in a window.  [default: from the data]")
 @click.option("--stride", type=click.IntRange(1), help="Rows between the starts of training windows.  [default: 1]")
@@ -77,29 +85,31 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
 def train(
-    data: Path,
-    more_assignments: tuple[str, ...],
+    words: tuple[list[Path], list[str]],
     assignments: tuple[str, ...],
     config: Path | None,
     rate: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Learn from DATA, a CSV of normal operation or a folder of normal images, and export a detector.
+    """Learn from DATA, tables of normal operation or a folder of normal images, and export a detector.
+
+    Tables are files, folders of them and patterns like 'logs/*.csv'; each file is a recording of its own.
 
     \b
     vae-detect train normal.csv --out exported/vae.onnx
     vae-detect train normal.csv --kind windows --window 32 --far 1/day --out pump.onnx
     vae-detect train boards/train/good --recipe conv --size 64 --out boards.onnx
     """
-    keep_inputs(model_files(options["out"]), [data, config])
+    data, more_assignments = words
+    keep_inputs(model_files(options["out"]), [*data, config])
     from ..settings.config import configure, read_settings
     from ..settings.rates import parse_rate
 
     settings = read_settings(config, (*assignments, *more_assignments))
     flags = {name: options.pop(name) for name in ("kind", "window", "stride", "recipe", "size")}
     settings.update({name: value for name, value in flags.items() if value is not None})
-    if data.is_dir():
+    if len(data) == 1 and _is_of_images(data[0]):
         settings.setdefault("kind", "images")
     chosen = configure({"kind": "windows", **settings})  # for what is wrong whatever the data
     options["rate_hz"] = parse_rate(rate) if rate else None
@@ -112,6 +122,14 @@ def train(
             made = run(data, out, settings, selection=selection, layout=layout, say=talk, report=report, **options)
     if made is not None:
         print_made(made.files, made.bundle, as_json=as_json)
+
+
+def _is_of_images(data: Path) -> bool:
+    if not data.is_dir():
+        return False
+    from ..data.inputs import holds_images
+
+    return holds_images(data)
 
 
 @contextmanager

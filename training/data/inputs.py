@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...runtime.errors import InputError
+from ...runtime.images.folders import image_files
 from ...runtime.layout import Layout
+from ...runtime.rows.table_files import is_table
 from ..settings.config import TrainConfig
 from .images import load_images
 from .loading import Table, load_table
@@ -15,7 +18,7 @@ from .selection import Selection
 from .split import Split
 
 
-def load(data: Path, config: TrainConfig, selection: Selection, layout: Layout) -> Table:
+def load(data: Path | Sequence[Path], config: TrainConfig, selection: Selection, layout: Layout) -> Table:
     """The table or the images of a run.
 
     Raises
@@ -26,22 +29,33 @@ def load(data: Path, config: TrainConfig, selection: Selection, layout: Layout) 
     """
     recipe = config.ingredients
     wants_class = recipe.prior == "classes"
+    named = [data] if isinstance(data, Path) else data
     if config.kind == "images":
-        if not data.is_dir():
-            raise InputError(f"{data}: is no folder, expected one with images for kind images")
+        folder = next((path for path in named if not path.is_dir()), named[0])
+        if not folder.is_dir():
+            raise InputError(f"{folder}: is no folder, expected one with images for kind images")
+        if len(named) > 1:
+            raise InputError(f"{named[1]}: is one folder too many, expected one with all images for kind images")
         _refuse_selection(selection)
-        return load_images(data, config.size, config.colour, by_class=wants_class)
-    if data.is_dir():
-        raise InputError(f"{data}: is a folder, expected a CSV file for kind {config.kind}")
+        return load_images(folder, config.size, config.colour, by_class=wants_class)
     for name in ("size", "colour"):
         if getattr(config, name) != getattr(TrainConfig, name):
-            raise InputError(f"setting {name} is for images, and {data} is a table")
+            raise InputError(f"setting {name} is for images, and {named[0]} is a table")
     if wants_class and selection.class_column is None:
         raise InputError(f"recipe {config.recipe} needs the class of each row: name its column with --class-column")
     if not wants_class and selection.class_column is not None:
         raise InputError(f"--class-column is for recipe cvae, this is {config.recipe}")
     table = load_table(data, selection, layout, numbers_only=config.ingredients.training == "contrastive-divergence")
     return table._replace(ordered=is_evident(table.values, table.segment))
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether a folder is one of images: it holds more of them, below it too, than tables."""
+    try:
+        images = len(image_files(folder).files)
+    except InputError:
+        return False
+    return images > sum(map(is_table, folder.iterdir()))
 
 
 def _refuse_selection(selection: Selection) -> None:

@@ -1,4 +1,4 @@
-"""From a CSV to a table of numbers: which of its columns are features, which hold texts, which the time."""
+"""From files to a table of numbers: which of its columns are features, which hold texts, which the time."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ...runtime.errors import InputError, few
 from ...runtime.layout import Layout, Stamps, TableFormat
 from ...runtime.opening import digest
 from ...runtime.rows.cell_units import unit_in
-from ...runtime.rows.cells import BadCell
-from ...runtime.rows.fields import Absences, Field
-from ...runtime.rows.recognise import describe_format, recognise
-from ...runtime.rows.tables import read_rows, read_sample
+from ...runtime.rows.fields import Field
+from ...runtime.rows.recognise import describe_format
+from ...runtime.rows.table_files import Tables, find_tables
 from .profile import profile_table
 from .selection import Selection, choose_columns, few_texts
 from .sentinels import Sentinel, declared_sentinels, describe_sentinels, find_sentinels
+from .sources import Read, Source, read_features, sample_of, sources_of
 from .stamps import find_time_column, segments_of
 from .suspects import Suspects, find_suspects
 
@@ -44,7 +44,7 @@ class Table(NamedTuple):
     between stamps that several rows share, else 0; `classes` are the folders of the images and `class_of` each image's;
     `ordered` says that neighbouring rows are so much alike that they follow each other, time stamps or not;
     `layout` is how the recording is written, as declared and as found out; `missing` are by column the numbers that
-    stand for no value.
+    stand for no value; `recording` (rows,) numbers the files that the rows are from, None for one.
     """
 
     values: NDArray[np.float32] | NDArray[np.uint8]
@@ -63,14 +63,14 @@ class Table(NamedTuple):
     ordered: bool = False
     layout: Layout = Layout()
     missing: Mapping[str, tuple[float, ...]] = {}
+    recording: NDArray[np.int64] | None = None
 
 
 class Survey(NamedTuple):
     """A recording as it was read, and what was understood of it."""
 
-    header: list[str]
-    layout: Layout
-    """As declared and as found out."""
+    tables: Tables
+    sources: list[Source]
     written: str
     """How the text is written, where that was recognised and is not the plain form."""
     names: list[str]
@@ -89,6 +89,11 @@ class Survey(NamedTuple):
     sentinels: Mapping[str, Sentinel]
     """By column, the numbers that stand for no value."""
 
+    @property
+    def layout(self) -> Layout:
+        """As declared and as found out, of the first file: the others may be of another format."""
+        return self.sources[0].layout
+
     def describe_columns(self) -> list[str]:
         """A line for each column that is left out, or for several where the reason is one."""
         lines = [
@@ -98,25 +103,11 @@ class Survey(NamedTuple):
         return [*lines, *describe_sentinels(self.sentinels), *self.suspects.describe(kept=self.kept)]
 
 
-class Read(NamedTuple):
-    """All rows of some columns; those that are not `kept` are bad."""
-
-    values: NDArray[np.float32]
-    """(rows, columns)"""
-    bad: dict[int, BadCell]
-    kept: NDArray[np.bool_]
-    times: NDArray[np.float64] | None
-
-    def settled(self, fields: Sequence[Field]) -> Read:
-        """The same where some numbers turned out to stand for no value."""
-        values, bad = self.values.copy(), dict(self.bad)
-        Absences(fields, 0).settle(values, bad)
-        bad = dict(sorted(bad.items()))
-        return self._replace(values=values, bad=bad, kept=_but(bad, len(values)))
-
-
-def load_table(path: Path, selection: Selection, layout: Layout, *, numbers_only: bool = False) -> Table:
-    """The features of a CSV file. Columns of a few texts are categories, unless `numbers_only`.
+def load_table(
+    data: Path | Sequence[Path], selection: Selection, layout: Layout, *, numbers_only: bool = False
+) -> Table:
+    """The features of a table, or of several files as `find_tables` finds them. Columns of a few texts are categories,
+    unless `numbers_only`.
 
     Raises
     ------
@@ -124,30 +115,26 @@ def load_table(path: Path, selection: Selection, layout: Layout, *, numbers_only
         when there is nothing to learn from: no numeric column, a column named in `selection` that is missing or
         holds text, or more than a fifth of the rows bad
     """
-    return table_of(survey(path, selection, layout, numbers_only=numbers_only), path)
+    return table_of(survey(data, selection, layout, numbers_only=numbers_only))
 
 
-def survey(path: Path, selection: Selection, layout: Layout, *, numbers_only: bool = False) -> Survey:
-    """What is in a file, before it is asked whether that will do. Raises as `load_table`, but for bad rows."""
-    written = ""
-    if layout.declared is not None:
-        layout = replace(layout, format=recognise(path, layout.declared), declared=None)
-        written = describe_format(layout.format) if layout.format != TableFormat() else ""
-    header, sample = read_sample(path, layout)
+def survey(data: Path | Sequence[Path], selection: Selection, layout: Layout, *, numbers_only: bool = False) -> Survey:
+    """What is in the files, before it is asked whether that will do. Raises as `load_table`, but for bad rows."""
+    tables = find_tables(data)
+    sources = sources_of(tables, layout)
+    written = _describe_text(sources) if layout.declared is not None else ""
+    header, sample, left_out = sample_of(sources)
     time_column = find_time_column(header, sample, selection.time_column)
     if time_column is not None:
-        layout = replace(layout, stamps=Stamps(time_column))
-    texts = {} if numbers_only else few_texts(path, header, sample, selection, time_column, layout)
+        stamps = Stamps(time_column)
+        sources = [source._replace(layout=replace(source.layout, stamps=stamps)) for source in sources]
+    layout = sources[0].layout
+    texts = {} if numbers_only else few_texts(sources, header, sample, selection, time_column, layout)
+    names, others = choose_columns(header, sample, selection, time_column, layout, texts)
+    _refuse_headless(sources, header, names)
     units = _units(header, sample, texts, layout)
-    names, left_out = choose_columns(header, sample, selection, time_column, layout, texts)
-    if not layout.format.header and names != header:
-        missed = next(name for at, name in enumerate(header) if names[at : at + 1] != [name])
-        raise InputError(
-            f"{path}: column {missed!r} is no feature or out of order, but columns can be told apart only by a header; "
-            "add one, or leave only the features in the file"
-        )
     fields = [Field(name, texts.get(name, ()), unit=units.get(name, "")) for name in names]
-    read = _read(path, fields, layout)
+    read = read_features(sources, fields)
     sentinels = _find_sentinels(read, names, texts, selection)
     fields = [dataclasses.replace(field, missing=_values_of(sentinels, field.name)) for field in fields]
     if sentinels:
@@ -157,25 +144,43 @@ def survey(path: Path, selection: Selection, layout: Layout, *, numbers_only: bo
     kept = "no other column is left" if not left else "" if layout.format.header else "the file has no header"
     if len(left) < len(names) and not kept:
         names, fields = left, [field for field in fields if field.name in left]
-        read = _read(path, fields, layout)  # again: a row whose bad cell was in a column left out is a good one
+        read = read_features(sources, fields)  # again: a row whose bad cell was in a column left out is a good one
     texts = {name: found for name, found in texts.items() if name in names}
     sentinels = {name: found for name, found in sentinels.items() if name in names}
-    return Survey(header, layout, written, names, left_out, suspects, kept, texts, units, read, sentinels)
+    return Survey(tables, sources, written, names, left_out | others, suspects, kept, texts, units, read, sentinels)
 
 
-def table_of(found: Survey, path: Path) -> Table:
-    """What was read of this file as a table to learn from. Raises InputError when too many of its rows are bad."""
+def _describe_text(sources: Sequence[Source]) -> str:
+    """How the files are written, "" where that is the plain form."""
+    forms = dict.fromkeys(source.layout.format for source in sources)
+    return "; or ".join(map(describe_format, forms)) if {*forms} != {TableFormat()} else ""
+
+
+def _refuse_headless(sources: Sequence[Source], header: Sequence[str], names: Sequence[str]) -> None:
+    """Refuses a file without a header when its columns are not just the features."""
+    path = next((path for path, layout in sources if not layout.format.header), None)
+    if path is not None and [*names] != [*header]:
+        missed = next(name for at, name in enumerate(header) if names[at : at + 1] != [name])
+        raise InputError(
+            f"{path}: column {missed!r} is no feature or out of order, but columns can be told apart only by a header; "
+            "add one, or leave only the features in the file"
+        )
+
+
+def table_of(found: Survey) -> Table:
+    """What was read as a table to learn from. Raises InputError when too many of the rows are bad."""
     read, stamps = found.read, found.layout.stamps
-    notes = [f"text: {found.written}"] if found.written else []
+    notes = [told] if (told := found.tables.describe()) else []
+    notes += [f"text: {found.written}"] if found.written else []
     notes += [*([f"time stamps: column {stamps.column!r}"] if stamps else []), *found.describe_columns()]
     if read.bad:
         row, why = next(iter(read.bad.items()))
         rows = len(read.values)
-        text = f"{len(read.bad)} of {rows} rows left out: a missing or bad cell (first: row {row}, {why})"
+        text = f"{len(read.bad)} of {rows} rows left out: a missing or bad cell (first: {read.place(row)}, {why})"
         if len(read.bad) > MOST_BAD * rows:
-            raise InputError(f"{path}: {text}; more than a fifth is too much, {_blame(found, path)}")
+            raise InputError(f"{found.tables.name}: {text}; more than a fifth is too much, {_blame(found)}")
         notes.append(text)
-    segment, clock = segments_of(read.kept, read.times)
+    segment, clock = segments_of(read.kept, read.times, read.recording)
     period_s, stamp_s = clock or (None, 0.0)
     if stamp_s:
         notes.append(f"rows share time stamps, {stamp_s:g} s apart: a row counts as {period_s:.4g} s")
@@ -186,18 +191,19 @@ def table_of(found: Survey, path: Path) -> Table:
         segment[read.kept],
         period_s,
         notes,
-        digest(path),
+        digest(*found.tables.files),
         found.texts,
         found.units,
         stamp_s,
         layout=found.layout,
         missing={name: each.values for name, each in found.sentinels.items()},
+        recording=read.recording[read.kept],
     )
 
 
-def _blame(found: Survey, path: Path) -> str:
+def _blame(found: Survey) -> str:
     """Which columns lack how many of their cells, and what to type."""
-    _, profiles = profile_table(path, found.layout, units=found.units, sentinels=found.sentinels)
+    _, profiles = profile_table(found.sources, units=found.units, sentinels=found.sentinels)
     rows = {profile.name: profile for profile in profiles if profile.name in found.names}
     holes = {name: each.missing + each.strange for name, each in rows.items() if name not in found.texts}
     worst = sorted((name for name in holes if holes[name] > 0), key=lambda name: -holes[name])
@@ -217,21 +223,6 @@ def _units(
     numeric = [(at, name) for at, name in enumerate(header) if name not in texts]
     cells = {name: [row[at] for row in sample if at < len(row)] for at, name in numeric}
     return {name: unit for name in cells if (unit := unit_in(cells[name], layout.format))}
-
-
-def _read(path: Path, fields: Sequence[Field], layout: Layout) -> Read:
-    chunks = list(read_rows(path, fields, layout=layout))
-    values = np.concatenate([chunk.values for chunk in chunks])
-    bad = {chunk.first + index: cell for chunk in chunks for index, cell in chunk.bad.items()}
-    times = np.concatenate([chunk.times for chunk in chunks if chunk.times is not None]) if layout.stamps else None
-    return Read(values, bad, _but(bad, len(values)), times)
-
-
-def _but(bad: Mapping[int, BadCell], rows: int) -> NDArray[np.bool_]:
-    """Which of so many rows are not bad."""
-    kept = np.ones(rows, np.bool_)
-    kept[list(bad)] = False
-    return kept
 
 
 def _find_sentinels(

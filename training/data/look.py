@@ -21,9 +21,11 @@ from .neighbours import is_evident
 from .order import settle_kind
 from .profile import Profile, profile_table
 from .selection import Selection
+from .sources import Read
+from .stamps import longest
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 _JITTER = 0.1
 """Of a period, by which a step may differ from it and still be regular."""
@@ -75,6 +77,9 @@ class Look(msgspec.Struct, frozen=True):
     """What is in a recording, and what training would make of it."""
 
     data: str
+    """The names that were given."""
+    files: tuple[str, ...]
+    """Each a recording of its own."""
     rows: int
     layout: Layout
     times: Times | None
@@ -110,9 +115,14 @@ class Look(msgspec.Struct, frozen=True):
 
 
 def look(
-    data: Path, selection: Selection, layout: Layout, settings: Mapping[str, Any], *, asked: Sequence[str] = ()
+    data: Path | Sequence[Path],
+    selection: Selection,
+    layout: Layout,
+    settings: Mapping[str, Any],
+    *,
+    asked: Sequence[str] = (),
 ) -> tuple[Look, Survey]:
-    """Looks at a table as a training with these settings would see it; also gives what was read.
+    """Looks at tables as a training with these settings would see it; also gives what was read.
 
     Raises InputError as `loading.survey` and `loading.table_of` do.
 
@@ -121,8 +131,8 @@ def look(
     asked : the options that the user gave, as they are typed; they go into the command
     """
     found = survey(data, selection, layout)
-    rows, profiles = profile_table(data, found.layout, units=found.units, sentinels=found.sentinels)
-    table = table_of(found, data)
+    rows, profiles = profile_table(found.sources, units=found.units, sentinels=found.sentinels)
+    table = table_of(found)
     table = table._replace(ordered=is_evident(table.values, table.segment))
     config, chosen = settle_kind(settings, table)
     # What is done with a column is settled on the training rows in the end; these are all.
@@ -133,27 +143,34 @@ def look(
     planned = {column.name: column for column in columns}
     options = {"--exclude": ",".join(found.suspects.labels)} if found.suspects.labels else {}
     words = [*asked, *(word for option in options.items() for word in option)]
+    named = [data] if isinstance(data, Path) else data
+    name = (named[0] if named[0].exists() else found.tables.files[0]).resolve().name.partition(".")[0]
     looked = Look(
-        data=str(data),
+        data=" ".join(map(str, named)),
+        files=tuple(map(str, found.tables.files)),
         rows=rows,
         layout=found.layout,
-        times=None if found.read.times is None else _times(found.read.times),
+        times=_times(found.read),
         kind=config.kind,
         window=config.window,
         inputs=chosen or "each row on its own",
         columns=tuple(_look_at(profile, found, planned.get(profile.name)) for profile in profiles),
         notes=tuple(note for note in table.notes if not note.startswith(("text: ", "time stamps: "))),
         options=options,
-        command=shlex.join(["vae-detect", "train", str(data), *words, "--out", f"{data.name.partition('.')[0]}.onnx"]),
+        command=shlex.join(["vae-detect", "train", *map(str, named), *words, "--out", f"{name}.onnx"]),
     )
     return looked, found
 
 
-def _times(times: NDArray[np.float64]) -> Times | None:
-    clock, known = clock_of(times), times[np.isfinite(times)]
+def _times(read: Read) -> Times | None:
+    if read.times is None:
+        return None
+    times, recording = read.times, read.recording
+    clock, readable = clock_of(longest(times, recording)), np.isfinite(times)
     if clock is None:
         return None
-    steps = np.diff(known)
+    known = times[readable]
+    steps = np.diff(known)[np.diff(recording[readable]) == 0]
     broken = steps[is_break(steps, 1, clock)]
     step_s = clock.stamp_s or clock.period_s
     regular = np.abs(steps - step_s) <= _JITTER * step_s

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from ...runtime.rows.times import clock_of, is_break
 from .loading import Survey
+from .stamps import longest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,15 +36,18 @@ def draw(found: Survey) -> bytes:
     """
     names, values, times = found.names[:_MOST], found.read.values, found.read.times
     known = np.ones(len(values), np.bool_) if times is None else np.isfinite(times)
+    recording = found.read.recording[known] if times is not None else np.zeros(len(values), np.int64)
     x: NDArray[Any] = np.arange(len(values)) if times is None else times[known]
-    gaps = np.empty(0, np.int64) if times is None else _gaps(x)
+    gaps = np.empty(0, np.int64) if times is None else _gaps(x, recording)
+    parts = np.split(np.arange(len(x)), np.flatnonzero(np.diff(recording)) + 1)
     dated = times is not None and len(x) > 0 and float(x.min()) > _FIRST_DATE_S
     if dated:
         x = (x * 1e3).astype("datetime64[ms]")
     figure = Figure(figsize=(12, 0.7 + 0.9 * len(names)), dpi=100, layout="constrained")
     strips = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
     for place, (name, axes) in enumerate(zip(names, strips, strict=True)):
-        _draw_strip(axes, x, values[known, place])
+        for part in parts:
+            _draw_strip(axes, x[part], values[known, place][part])
         for before in gaps:
             axes.axvspan(x[before], x[before + 1], color=_GAP, lw=0)
         axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9, parse_math=False)
@@ -63,13 +67,13 @@ def draw(found: Survey) -> bytes:
     return content.getvalue()
 
 
-def _gaps(times: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The rows before a gap."""
-    clock = clock_of(times)
+def _gaps(times: NDArray[np.float64], recording: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rows before a gap within a recording."""
+    clock = clock_of(longest(times, recording)) if len(times) else None
     if clock is None:
         return np.empty(0, np.int64)
     steps = np.diff(times)
-    return np.flatnonzero(is_break(steps, 1, clock) & (steps > 0))
+    return np.flatnonzero(is_break(steps, 1, clock) & (steps > 0) & (np.diff(recording) == 0))
 
 
 def _draw_strip(axes: Axes, x: NDArray[Any], cells: NDArray[np.float32]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from ...runtime.rows.cell_units import in_unit
 from ...runtime.rows.cells import bad_reason, is_missing, is_plain
 from ...runtime.rows.sources import open_table
 from .sentinels import Sentinel
+from .sources import Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,13 +51,14 @@ class Gathered:
     """The cells of one column so far."""
 
     def __init__(self, unit: str = "") -> None:
-        self.empty = 0
+        self.cells = self.empty = 0
         self._unit = unit
         self._numbers: list[NDArray[np.float64]] = []
         self.texts: Counter[str] = Counter()
 
     def add(self, cells: Sequence[str], layout: Layout) -> None:
         """More cells, as they are written."""
+        self.cells += len(cells)
         plain = cells
         if self._unit or not layout.format.is_pointed:
             plain = [in_unit(cell, self._unit, layout.format) for cell in cells]
@@ -89,37 +90,39 @@ class Gathered:
             numbers = numbers[~absent]
         low, median, high = np.quantile(numbers, (0, 0.5, 1)).tolist() if len(numbers) else (None, None, None)
         common = tuple(text for text, _ in self.texts.most_common(3))
-        missing = 1 - (len(numbers) + self.texts.total()) / rows if len(self.texts) < _TEXTS else self.empty / rows
+        empty = self.empty + rows - self.cells
+        missing = 1 - (len(numbers) + self.texts.total()) / rows if len(self.texts) < _TEXTS else empty / rows
         strange = 1 - missing - len(numbers) / rows
         return Profile(name, missing, len(numbers), low, median, high, common, len(self.texts), strange)
 
 
 def profile_table(
-    path: Path,
-    layout: Layout,
+    sources: Sequence[Source],
     *,
     units: Mapping[str, str] = MappingProxyType({}),
     sentinels: Mapping[str, Sentinel] = MappingProxyType({}),
 ) -> tuple[int, list[Profile]]:
-    """How many rows a table has, and its columns in order; c0, c1, ... where it has no header.
+    """How many rows the files have, and their columns in order; c0, c1, ... where there is no header.
 
-    Raises what `open_table` raises.
+    A column that is not in all files is missing in the others. Raises what `open_table` raises.
 
     Parameters
     ----------
     units : by column, what stands behind its numbers
     sentinels : by column, the numbers that stand for no value, which are missing
     """
-    with open_table(path, layout) as (header, rows, _):
-        total, columns = 0, list[Gathered]()
-        while chunk := list(islice(rows, _CHUNK_ROWS)):
-            width = len(header) if header is not None else max(map(len, chunk))
-            names = header if header is not None else [f"c{place}" for place in range(width)]
-            columns += [Gathered(units.get(name, "")) for name in names[len(columns) :]]
-            total += len(chunk)
-            for place, column in enumerate(columns):
-                column.add([row[place] for row in chunk if place < len(row)], layout)
-        names = header if header is not None else [f"c{place}" for place in range(len(columns))]
-        return total, [
-            column.profile(name, total, sentinels.get(name)) for column, name in zip(columns, names, strict=True)
-        ]
+    total, gathered = 0, dict[tuple[str, int], Gathered]()
+    for path, layout in sources:
+        with open_table(path, layout) as (header, rows, _):
+            names, columns = list(header or ()), list[Gathered]()
+            while chunk := list(islice(rows, _CHUNK_ROWS)):
+                if header is None:
+                    names += [f"c{place}" for place in range(len(names), max(map(len, chunk)))]
+                for place, name in enumerate(names[len(columns) :], len(columns)):
+                    # A name that stands twice in a header is that of two columns.
+                    which = name, names[:place].count(name)
+                    columns.append(gathered.setdefault(which, Gathered(units.get(name, ""))))
+                total += len(chunk)
+                for place, column in enumerate(columns):
+                    column.add([row[place] for row in chunk if place < len(row)], layout)
+    return total, [column.profile(name, total, sentinels.get(name)) for (name, _), column in gathered.items()]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ...runtime.bundle import Treatment
 from ...runtime.errors import InputError, few
 from ...runtime.layout import Layout
 from ...runtime.rows.cell_units import unit_in
 from ...runtime.rows.cells import bad_reason, is_missing, is_utf8, shown
-from ...runtime.rows.tables import read_column
+from .sources import Source, read_texts
 from .suspects import MOST_LEVELS
 
 _LEAST_OF_A_TEXT = 10
@@ -44,7 +43,7 @@ def are_numbers(cells: Sequence[str], layout: Layout) -> bool:
 
 
 def few_texts(
-    path: Path,
+    sources: Sequence[Source],
     header: Sequence[str],
     sample: Sequence[Sequence[str]],
     selection: Selection,
@@ -58,7 +57,7 @@ def few_texts(
         cells = [row[position].strip() for row in sample if position < len(row) and not is_missing(row[position])]
         if name not in wanted or name in selection.exclude or name in ("", time_column) or are_numbers(cells, layout):
             continue
-        filled = [cell for cell in map(str.strip, read_column(path, name, layout)) if cell and is_utf8(cell)]
+        filled = [cell for cell in map(str.strip, read_texts(sources, name)) if cell and is_utf8(cell)]
         texts = sorted(set(filled))
         if 1 < len(texts) <= MOST_LEVELS and len(filled) >= _LEAST_OF_A_TEXT * len(texts):
             found[name] = tuple(texts)

@@ -44,21 +44,22 @@ def split(table: Table, *, window: int, stride: int, ordered: bool, seed: int) -
     neighbours are alike and would make validation and calibration too easy. Calibration keeps further off, by the rows
     over which the columns stay alike (`memory_rows`) up to `_FURTHER` of its rows in the block. The last block ends in
     its training part, since what will be scored is most like what was recorded last, and every other block is turned
-    round: blocks of whole days would else be calibrated by the same hours of each. Other rows are shuffled.
+    round: blocks of whole days would else be calibrated by the same hours of each. A block lies within a recording, or
+    holds several whole ones that are too short for their own. Other rows are shuffled.
     """
     rows = len(table.values)
     if not ordered:
         order = np.random.default_rng(seed).permutation(rows)
         first, second = (round(share * rows) for share in (SHARES["train"], SHARES["train"] + SHARES["validation"]))
         return Split(*(np.sort(part) for part in np.split(order, [first, second])))
-    blocks = max(1, min(_BLOCKS, rows // (20 * window)))
-    edges = np.linspace(0, rows, blocks + 1).astype(int)
+    blocks = _blocks(np.zeros(rows, np.int64) if table.recording is None else table.recording, window)
     cuts = np.cumsum([0.0, *SHARES.values()])
-    gap = window if SHARES["validation"] * rows / blocks >= _LEAST_WITH_GAP * window else 0
-    further = min(memory_rows(table.values) - 1, int(_FURTHER * SHARES["calibration"] * rows / blocks))
+    memory = memory_rows(table.values)
     parts: dict[str, list[NDArray[np.int64]]] = {name: [] for name in SHARES}
-    for number, (low, high) in enumerate(pairwise(edges), start=1):
-        turned = (blocks - number) % 2 == 1
+    for number, (low, high, length) in enumerate(blocks, start=1):
+        gap = window if SHARES["validation"] * length >= _LEAST_WITH_GAP * window else 0
+        further = min(memory - 1, int(_FURTHER * SHARES["calibration"] * length))
+        turned = (len(blocks) - number) % 2 == 1
         places = low + np.rint((1 - cuts[::-1] if turned else cuts) * (high - low)).astype(int)
         for name, (begin, end) in zip(reversed(SHARES) if turned else SHARES, pairwise(places), strict=True):
             # An input ends a gap before its part does. Where there is none, validation reaches into the training rows:
@@ -69,6 +70,24 @@ def split(table: Table, *, window: int, stride: int, ordered: bool, seed: int) -
             parts[name].append(np.arange(first + off * turned, last - window - gap + 1 - off * (not turned)))
     found = {name: _unbroken(np.concatenate(part), table.segment, window) for name, part in parts.items()}
     return Split(found["train"][::stride], found["validation"], found["calibration"])
+
+
+def _blocks(recording: NDArray[np.int64], window: int) -> list[tuple[int, int, float]]:
+    """The first row of each block, the one after its last, and how long those of its recording are on average."""
+    rows, least = len(recording), 20 * window
+    blocks = list[tuple[int, int, float]]()
+    low = 0
+    for high in [*(np.flatnonzero(np.diff(recording)) + 1).tolist(), rows]:
+        length = high - low
+        if length < least and high < rows:
+            continue  # too short for a block of its own: it goes with the next
+        if length < least and blocks:
+            low, length = blocks[-1][0], high - blocks.pop()[0]
+        number = max(1, min(round(_BLOCKS * length / rows), length // least))
+        edges = np.linspace(low, high, number + 1).astype(int).tolist()
+        blocks += [(begin, end, length / number) for begin, end in pairwise(edges)]
+        low = high
+    return blocks
 
 
 def _unbroken(starts: NDArray[np.int64], segment: NDArray[np.int64], window: int) -> NDArray[np.int64]:

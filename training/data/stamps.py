@@ -32,14 +32,22 @@ def find_time_column(header: Sequence[str], sample: Sequence[Sequence[str]], nam
     return None
 
 
-def segments_of(kept: NDArray[np.bool_], times: NDArray[np.float64] | None) -> tuple[NDArray[np.int64], Clock | None]:
-    """Number of each row's unbroken stretch, and how time goes on."""
+def segments_of(
+    kept: NDArray[np.bool_], times: NDArray[np.float64] | None, recording: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], Clock | None]:
+    """Number of each row's unbroken stretch, which lies within a recording, and how time goes on in the longest one."""
     breaks = np.zeros(len(kept), np.int64)
-    breaks[1:] |= ~kept[:-1]
+    breaks[1:] |= ~kept[:-1] | (np.diff(recording) != 0)
     if times is None or len(times) == 1:
         return np.cumsum(breaks), None
-    clock = clock_of(times)
+    clock = clock_of(longest(times, recording))
     if clock is None:
         raise InputError("the time stamps never go forward; name the right column with --time-column")
     breaks[1:] |= is_break(np.diff(times), 1, clock)
     return np.cumsum(breaks), clock
+
+
+def longest(times: NDArray[np.float64], recording: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The times of the recording with the most rows."""
+    found: NDArray[np.float64] = times[recording == np.bincount(recording).argmax()]
+    return found

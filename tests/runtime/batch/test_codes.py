@@ -228,7 +228,7 @@ def test_force_replaces_both(detector: Detector, normal_rows: Floats, tmp_path: 
 
 
 def test_data_of_another_kind_is_refused(detector: Detector, images_detector: Detector, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is a folder, and this model scores rows; expected a CSV file"):
+    with pytest.raises(InputError, match="holds no table; expected files that end in"):
         write_codes(detector, tmp_path, tmp_path / "codes.csv", layout=CSV)
     (tmp_path / "rows.csv").write_text("a\n1\n")
     with pytest.raises(InputError, match=r"rows\.csv: is no image"):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from vae_detect.runtime.batch import scores as batch
-from vae_detect.runtime.batch.scores import schema_of, score_file, score_files, write_scores
+from vae_detect.runtime.batch.scores import schema_of, score_file, score_files, score_tables, write_scores
 from vae_detect.runtime.batch.summary import Summary
 from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.detector import HEAT_WHITE, Detector
@@ -128,6 +128,24 @@ def test_a_gap_in_the_time_column_of_a_file(windows_detector: Detector, normal_r
     statuses = [line["status"] for line in csv.DictReader(found)]
     assert statuses == ["warming"] * 3 + ["ok"] * 2 + ["gap"] * 3 + ["ok"] * 2
     assert "time jumps by 21120 s before row 5" in found[6]  # 6 h less the 8 min of the first five rows
+
+
+def test_several_files_are_recordings_of_their_own(
+    windows_detector: Detector, normal_rows: Floats, tmp_path: Path
+) -> None:
+    lines = lines_of(windows_detector, normal_rows[:40])
+    files = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    for path in files:
+        path.write_text("\n".join(lines))
+    out = io.StringIO()
+    scored = score_tables(windows_detector, files, CSV, StreamState(windows_detector.bundle))
+    write_scores(scored, CsvWriter(out, schema_of(windows_detector.bundle, several=True)))
+    rows = list(csv.DictReader(io.StringIO(out.getvalue())))
+    assert list(rows[0])[:3] == ["file", "row", "time"]
+    first, second = rows[:40], rows[40:]
+    assert [{**row, "file": ""} for row in first] == [{**row, "file": ""} for row in second]
+    assert {row["file"] for row in second} == {str(files[1])}
+    assert second[0]["status"] == "warming"
 
 
 def test_stop_on_bad_names_the_row(detector: Detector, normal_rows: Floats, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from vae_detect.runtime.layout import Layout, TableFormat
 from vae_detect.runtime.rows.tables import read_sample
 from vae_detect.training.data.loading import load_table
 from vae_detect.training.data.selection import Selection, choose_columns, few_texts
+from vae_detect.training.data.sources import Source
 from vae_detect.training.data.stamps import find_time_column
 from vae_detect.training.data.suspects import MOST_LEVELS
 
@@ -93,7 +94,7 @@ def texts_of(
     path: Path, selection: Selection = ANY, *, time_column: str | None = None, layout: Layout = CSV
 ) -> dict[str, tuple[str, ...]]:
     header, sample = read_sample(path, layout)
-    return few_texts(path, header, sample, selection, time_column, layout)
+    return few_texts([Source(path, layout)], header, sample, selection, time_column, layout)
 
 
 def test_texts_that_come_up_often_are_the_levels_of_a_column(tmp_path: Path) -> None:

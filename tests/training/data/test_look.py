@@ -13,6 +13,7 @@ from vae_detect.training.data.look import LookedAt, look, span
 from vae_detect.training.data.look_picture import draw
 from vae_detect.training.data.profile import Profile, profile_table
 from vae_detect.training.data.selection import Selection
+from vae_detect.training.data.sources import Source
 
 
 def recording(path: Path, rows: int = 400) -> Path:
@@ -101,7 +102,7 @@ def test_a_span_is_told_in_the_unit_in_which_people_say_it(seconds: float, text:
 def test_a_profile_counts_what_cells_hold(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("a;b;c\n1,5 kW;x;\n2500 W;;\nodd;y;\n3,5\n")
-    rows, (a, b, c) = profile_table(path, Layout(TableFormat(";", ",")), units={"a": "kW"})
+    rows, (a, b, c) = profile_table([Source(path, Layout(TableFormat(";", ",")))], units={"a": "kW"})
     assert rows == 4
     assert a == Profile("a", 0.0, 3, 1.5, 2.5, 3.5, ("odd",), 1, 0.25)
     assert (b.missing, b.numbers, b.kinds, set(b.texts)) == (0.5, 0, 2, {"x", "y"})

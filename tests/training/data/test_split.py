@@ -167,3 +167,32 @@ def test_windows_and_rows_with_time_stamps_have_an_order() -> None:
     assert [is_ordered("rows", plain), is_ordered("images", plain)] == [False, False]
     stamped, alike = plain._replace(time_column="time"), plain._replace(ordered=True)
     assert [is_ordered("rows", stamped), is_ordered("rows", alike), is_ordered("windows", plain)] == [True] * 3
+
+
+# --- several recordings ----------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=8), st.integers(1, 16))
+def test_no_input_crosses_recordings_and_each_long_one_is_in_every_part(lengths: list[int], window: int) -> None:
+    recording = np.repeat(np.arange(len(lengths)), lengths)
+    several = numbered(sum(lengths), recording)._replace(recording=recording)
+    parts = split(several, window=window, stride=1, ordered=True, seed=0)
+    for part in parts:
+        assert (recording[part] == recording[part + window - 1]).all()
+    for number, length in enumerate(lengths):
+        if length >= 40 * window and min(lengths[max(0, number - 1) : number + 2]) >= 20 * window:
+            assert all((recording[part] == number).any() for part in parts)
+    if len(parts.train) and len(parts.calibration):
+        train, calibration = (covered_rows(part, window) for part in (parts.train, parts.calibration))
+        assert not np.intersect1d(train, calibration).size
+
+
+def test_recordings_that_are_too_short_for_blocks_share_one() -> None:
+    lengths = [60] * 20
+    recording = np.repeat(np.arange(20), lengths)
+    several = numbered(1200, recording)._replace(recording=recording)
+    parts = split(several, window=8, stride=1, ordered=True, seed=0)
+    # Blocks of three recordings, 180 rows, but for the last, which takes the two that are left.
+    assert {*np.minimum(parts.calibration // 180, 5).tolist()} == {*range(6)}
+    assert {*np.minimum(parts.train // 180, 5).tolist()} == {*range(6)}

@@ -1,0 +1,141 @@
+"""The files to learn from: how each is written, which columns they share, and what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from msgspec.structs import replace
+
+from ...runtime.errors import InputError, few
+from ...runtime.layout import Layout
+from ...runtime.rows.cells import BadCell
+from ...runtime.rows.fields import Absences, Field
+from ...runtime.rows.recognise import recognise
+from ...runtime.rows.table_files import Tables
+from ...runtime.rows.tables import read_column, read_rows, read_sample
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Source(NamedTuple):
+    """One of the files."""
+
+    path: Path
+    layout: Layout
+    """Of which no part is still to be recognised."""
+
+
+class Sample(NamedTuple):
+    """The first rows of all files."""
+
+    header: list[str]
+    """The columns that all files have, in the order of the first file."""
+    rows: list[list[str]]
+    """Of these columns, of the files that write numbers like the first."""
+    absent: dict[str, str]
+    """By column, why it is not among them."""
+
+
+def sources_of(tables: Tables, layout: Layout) -> list[Source]:
+    """The files, each written as the layout says or as is recognised."""
+    return [Source(path, _recognised(path, layout)) for path in tables.files]
+
+
+def _recognised(path: Path, layout: Layout) -> Layout:
+    if layout.declared is None:
+        return layout
+    return replace(layout, format=recognise(path, layout.declared), declared=None)
+
+
+def sample_of(sources: Sequence[Source]) -> Sample:
+    """What the files begin with. Raises InputError when they have no column in common."""
+    samples = [read_sample(path, layout) for path, layout in sources]
+    first, first_rows = samples[0]
+    if len(sources) == 1:
+        return Sample(first, first_rows, {})
+    headers = [header for header, _ in samples]
+    shared = [name for name in first if all(name in header for header in headers)]
+    if not shared:
+        told = [f"{path.name} has {few(map(repr, header))}" for (path, _), header in zip(sources, headers, strict=True)]
+        listed = "; ".join(told[:4]) + ("; ..." if len(told) > 4 else "")
+        raise InputError(f"the files have no column in common: {listed}")
+    lacking = {
+        name: [path.name for (path, _), header in zip(sources, headers, strict=True) if name not in header]
+        for name in dict.fromkeys(name for header in headers for name in header if name and name not in shared)
+    }
+    marks = _marks(sources[0])
+    alike = [sample for source, sample in zip(sources, samples, strict=True) if _marks(source) == marks]
+    cells = [
+        [row[place] if place < len(row) else "" for place in map(header.index, shared)]
+        for header, rows in alike
+        for row in rows
+    ]
+    return Sample(shared, cells, {name: f"is not in {few(files, 3)}" for name, files in lacking.items()})
+
+
+def _marks(source: Source) -> tuple[str, str]:
+    """How a file writes numbers."""
+    return source.layout.format.decimal, source.layout.format.thousands
+
+
+def read_texts(sources: Sequence[Source], name: str) -> list[str]:
+    """One column as text, of all rows of all files."""
+    return [cell for path, layout in sources for cell in read_column(path, name, layout)]
+
+
+class Read(NamedTuple):
+    """All rows of some columns; those that are not `kept` are bad."""
+
+    values: NDArray[np.float32]
+    """(rows, columns)"""
+    bad: dict[int, BadCell]
+    kept: NDArray[np.bool_]
+    times: NDArray[np.float64] | None
+    recording: NDArray[np.int64]
+    """(rows,), the number of the file of each."""
+    files: tuple[str, ...]
+    """Their names."""
+
+    def place(self, row: int) -> str:
+        """Where a row is, for people."""
+        if len(self.files) == 1:
+            return f"row {row}"
+        file = int(self.recording[row])
+        return f"{self.files[file]}, row {row - int(np.searchsorted(self.recording, file))}"
+
+    def settled(self, fields: Sequence[Field]) -> Read:
+        """The same where some numbers turned out to stand for no value."""
+        values, bad = self.values.copy(), dict(self.bad)
+        Absences(fields, 0).settle(values, bad)
+        bad = dict(sorted(bad.items()))
+        return self._replace(values=values, bad=bad, kept=_but(bad, len(values)))
+
+
+def read_features(sources: Sequence[Source], fields: Sequence[Field]) -> Read:
+    """All rows of all files."""
+    parts = [list(read_rows(path, fields, layout=layout)) for path, layout in sources]
+    chunks = [chunk for part in parts for chunk in part]
+    lengths = [sum(len(chunk.values) for chunk in part) for part in parts]
+    bad = {
+        begin + chunk.first + index: cell
+        for begin, part in zip(accumulate(lengths, initial=0), parts, strict=False)
+        for chunk in part
+        for index, cell in chunk.bad.items()
+    }
+    values = np.concatenate([chunk.values for chunk in chunks])
+    timed = sources[0].layout.stamps is not None
+    times = np.concatenate([chunk.times for chunk in chunks if chunk.times is not None]) if timed else None
+    recording = np.repeat(np.arange(len(sources)), lengths)
+    return Read(values, bad, _but(bad, len(values)), times, recording, tuple(path.name for path, _ in sources))
+
+
+def _but(bad: Mapping[int, BadCell], rows: int) -> NDArray[np.bool_]:
+    """Which of so many rows are not bad."""
+    kept = np.ones(rows, np.bool_)
+    kept[list(bad)] = False
+    return kept

@@ -27,10 +27,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.layout import Layout, TableFormat
 from vae_detect.training.data.selection import Selection
-from vae_detect.training.evaluation.labelled import read_labels
 from vae_detect.training.finetune import event_rows
 from vae_detect.training.labels.feedback import Fit
+from vae_detect.training.labels.origin import read_labels
 from vae_detect.training.labels.reviews import ScoredRows, score_recording
+from vae_detect.training.labels.words import FAULT
 from vae_detect.training.settings.config import configure
 from vae_detect.training.train import train
 
@@ -83,7 +84,10 @@ def tasks(data: Path) -> Iterator[Task]:
 def read(task: Task, detector: Detector) -> Reviewed:
     """The test rows of a task; in windows, a gap keeps each file's from the next one's."""
     recordings = [score_recording(detector, path, task.form) for path in task.tests]
-    truths = [read_labels(path, task.labels, task.form) for path in task.tests]
+    truths = [
+        read_labels(path, task.labels, task.form)(len(recording.score), recording.times) == FAULT
+        for path, recording in zip(task.tests, recordings, strict=True)
+    ]
     truth = np.concatenate(truths)
     if len(task.tests) > 1:
         part = np.repeat(np.arange(len(truths)), [len(each) for each in truths])

@@ -25,6 +25,7 @@ from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.layout import Layout
 from vae_detect.training.data.selection import Selection
 from vae_detect.training.evaluation.evaluate import evaluate
+from vae_detect.training.evaluation.figures import Evaluation
 from vae_detect.training.settings.config import configure
 from vae_detect.training.settings.recipes import RECIPES
 from vae_detect.training.train import train
@@ -72,6 +73,7 @@ def measure(task: Task, settings: Mapping[str, Any], seed: int, out: Path) -> li
     train(task.train, out, config, selection=selection, layout=Layout(), far="0.05")
     seconds = time.perf_counter() - started
     found = evaluate(Detector.load(out, provider="cpu"), task.test, task.labels, Layout())
+    assert isinstance(found, Evaluation)
     return [f"{seconds:.0f}", f"{found.detector.roc_auc:.3f}", f"{found.detector.average_precision:.3f}"]
 
 

@@ -330,6 +330,25 @@ def test_evaluate_prints_figures(rows_csv: Path) -> None:
     refused(run("evaluate", rows_csv, "--labels", "truth", "--model", MODEL), 2, "'truth'", "missing")
 
 
+def test_evaluate_takes_labels_as_people_write_them(rows_csv: Path, tmp_path: Path) -> None:
+    expected = run("evaluate", rows_csv, "--labels", "label", "--model", MODEL)
+    written = {"sign": {"0": "1", "1": "-1"}, "kinds": {"0": "1", "1": "2"}, "words": {"0": "", "1": "leak"}}
+    for name, words in written.items():
+        header, *lines = rows_csv.read_text().splitlines()
+        text = [f"{line.rpartition(',')[0]},{words[line.rpartition(',')[2]]}" for line in lines]
+        (tmp_path / f"{name}.csv").write_text("\n".join([header, *text]) + "\n")
+    for name, options in (("sign", []), ("kinds", ["--anomaly-label", "2"]), ("words", [])):
+        found = run("evaluate", tmp_path / f"{name}.csv", "--labels", "label", "--model", MODEL, *options)
+        assert found.stdout == expected.stdout
+        assert "column 'label': normal is " in found.stderr
+    tried = run("evaluate", tmp_path / "kinds.csv", "--labels", "label", "--model", MODEL)
+    refused(tried, 2, "does not say what is normal", "--anomaly-label 2")
+    shown = run("evaluate", rows_csv, "--labels", "none", "--model", MODEL)
+    assert "all of them normal" in shown.stdout
+    figures = json.loads(run("evaluate", rows_csv, "--labels", "none", "--model", MODEL, "--json").stdout)
+    assert figures["false_alarm_rate"] == figures["alarms"] / figures["scored"]
+
+
 @pytest.fixture(scope="module")
 def drifted_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Fourteen hours after a sensor was replaced by one that shows half as much again."""

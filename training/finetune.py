@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtime.batch.inputs import refuse_folder
 from ..runtime.bundle import SCHEMA_VERSION, Bundle, Calibration, Finetuning
 from ..runtime.describe import describe_calibration
 from ..runtime.detector import Detector
@@ -24,7 +25,9 @@ from .data.loading import load_table
 from .data.selection import Selection
 from .data.split import is_ordered, split
 from .export.files import Exported, Files, export_id, finish_parts, write_detector
-from .labels.reviews import FAULT, ScoredRows, choose_labels, in_parts, read_reviews, score_recording
+from .labels.origin import read_labels
+from .labels.reviews import ScoredRows, choose_labels, in_parts, score_recording
+from .labels.words import FAULT
 
 if TYPE_CHECKING:
     from .labels.feedback import Fit
@@ -53,6 +56,7 @@ def finetune(
     out: Path,
     *,
     label_column: str = "label",
+    anomalous: Sequence[str] = (),
     data: Path | None = None,
     layout: Layout,
     force: bool = False,
@@ -64,8 +68,10 @@ def finetune(
     Parameters
     ----------
     model : the scorer to start from; its encoder and decoder stand beside it
-    labels : CSV with the model's columns and `label_column`: 1 a confirmed fault, 0 a confirmed false alarm or normal,
-        empty not reviewed
+    labels : CSV with the model's columns
+    label_column : its labels, as `labels.origin.read_labels` takes them: 1 a confirmed fault, 0 a confirmed false
+        alarm or normal, empty not reviewed
+    anomalous : labels that are confirmed faults, all others being normal; empty to go by what they mean
     out : the new scorer's path, NAME.onnx
     data : recording of normal operation for the new threshold; of the one that the model was trained on, only the rows
         that were held out are used. None takes the rows of `labels` that are no confirmed faults
@@ -83,8 +89,7 @@ def finetune(
     keep_existing(files, force=force)
     detector = Detector.load(model, provider="cpu")
     _refuse_unfit(detector, label_column)
-    label = read_reviews(labels, label_column, layout)
-    recording = score_recording(detector, labels, layout)
+    recording, label = _review(detector, labels, label_column, layout, anomalous, say)
     labelled = choose_labels(detector.bundle, labels, recording, label, say)
     fit = _learn(detector.bundle, recording, labelled, label)
     say(fit.describe())
@@ -94,6 +99,22 @@ def finetune(
     made = _export(detector, fit, recording, normal, calibration, files=files, labels=labels, overridable=overridable)
     say(f"parity with ONNX Runtime: scores within {made.bundle.parity.max_relative_error:.1e}, no verdict flips")
     return made
+
+
+def _review(
+    detector: Detector,
+    path: Path,
+    label_column: str,
+    layout: Layout,
+    anomalous: Sequence[str],
+    say: Callable[[str], None],
+) -> tuple[ScoredRows, NDArray[np.int64]]:
+    """The rows of a recording and what people say of them, (rows,)."""
+    refuse_folder(detector, path)
+    form = detector.bundle.data.complete(layout)
+    labels = read_labels(path, label_column, form, anomalous=anomalous, partly=True, say=say)
+    recording = score_recording(detector, path, layout)
+    return recording, labels(len(recording.score), recording.times)
 
 
 def _learn(bundle: Bundle, recording: ScoredRows, labelled: NDArray[np.int64], label: NDArray[np.int64]) -> Fit:

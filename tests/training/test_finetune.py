@@ -432,6 +432,29 @@ def test_images_are_refused(images_model: Path, labels_csv: Path, tmp_path: Path
         run(images_model, labels_csv, tmp_path / "a.onnx")
 
 
+def test_words_and_a_maintenance_log_are_labels_too(
+    tuned: Tuned, model: Path, faulty: Day, labels_csv: Path, two_weeks_csv: Path, tmp_path: Path
+) -> None:
+    words = tmp_path / "words.csv"
+    text = re.sub(r",0$", ",False Alarm", labels_csv.read_text(), flags=re.MULTILINE)
+    words.write_text(re.sub(r",1$", ",leak", text, flags=re.MULTILINE))
+    out, said = tmp_path / "words.onnx", list[str]()
+    finetune(model, words, out, anomalous=["leak"], data=two_weeks_csv, layout=CSV, say=said.append)
+    assert "anomalous is leak" in said[0]
+    x = faulty.values[::50]
+    np.testing.assert_array_equal(Detector.load(out, provider="cpu").score(x).score, tuned.after.score(x).score)
+    recording = tmp_path / "recording.csv"
+    recording.write_text("".join(faulty.lines))
+    log = tmp_path / "log.csv"
+    log.write_text("start,end\n2026-01-05 05:30,2026-01-05 05:40\n2026-01-05 16:30,2026-01-05 16:40\n")
+    out = tmp_path / "log.onnx"
+    finetune(model, recording, out, label_column=str(log), data=two_weeks_csv, layout=CSV, say=said.append)
+    assert f"labels in {log}: 12 of 720 rows lie in 2 ranges of time" in said
+    made = Detector.load(out, provider="cpu")
+    assert made.bundle.finetuning is not None
+    assert (made.bundle.finetuning.faults, made.bundle.finetuning.false_alarms) == (12, 0)
+
+
 def test_wrong_columns_are_named(model: Path, labels_csv: Path, two_weeks_csv: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"--label-column '{COLUMNS[0]}' is a column that the model scores"):
         finetune(model, labels_csv, tmp_path / "a.onnx", label_column=COLUMNS[0], layout=CSV)

@@ -17,6 +17,7 @@ from vae_detect.runtime.rows.chunk import Rows
 from vae_detect.runtime.scoring.framing import Framer
 from vae_detect.training.data.selection import Selection
 from vae_detect.training.evaluation.evaluate import evaluate
+from vae_detect.training.evaluation.figures import Evaluation
 from vae_detect.training.settings.config import TrainConfig
 from vae_detect.training.train import train
 
@@ -68,7 +69,9 @@ def test_no_row_is_a_gap_but_after_one(model: Detector, size: int) -> None:
 
 
 def test_false_events_are_counted_by_the_day_of_the_rows(model: Detector, recording: Path) -> None:
-    events = evaluate(model, recording, "label", CSV).events
+    found = evaluate(model, recording, "label", CSV)
+    assert isinstance(found, Evaluation)
+    events = found.events
     assert events is not None
     assert events.false_events
     assert events.false_events_per_day == pytest.approx(events.false_events / (493 * 0.1 / 86400))

@@ -16,8 +16,9 @@ from ...runtime.commands.options import (
     table_form,
     table_options,
 )
-from ...runtime.commands.terminal import needs
+from ...runtime.commands.terminal import needs, say
 from ...runtime.output import keep_inputs
+from .label_options import anomaly_label_option
 
 
 @click.command()
@@ -25,9 +26,10 @@ from ...runtime.output import keep_inputs
 @model_options
 @click.option(
     "--labels",
-    help="Column of DATA with 0 and 1, or a CSV file with one such column (./NAME where a column has that name); not "
-    "for images.",
+    help="Column of DATA with 0 and 1, normal and fault, or the like; a CSV file with one such column, or with ranges "
+    "of time in columns start and end (./NAME where a column has that name); or none: all of it is normal.",
 )
+@anomaly_label_option
 @adaptive_option
 @click.option(
     "--report",
@@ -47,6 +49,7 @@ def evaluate(
     provider: str,
     threads: int,
     labels: str | None,
+    anomaly_label: tuple[str, ...],
     adaptive: bool,
     report: Path | None,
     force: bool,
@@ -74,9 +77,11 @@ def evaluate(
             data,
             labels,
             table_form(**form),
+            anomalous=anomaly_label,
             adaptive=adaptive,
             point_adjusted=point_adjust,
             report=report,
             force=force,
+            say=say,
         )
     click.echo(msgspec.json.encode(evaluation) if as_json else evaluation.describe())

@@ -10,6 +10,7 @@ import click
 from ...runtime.commands.options import OutPath, cell_options, model_files, table_form
 from ...runtime.commands.terminal import needs, say
 from ...runtime.output import keep_inputs
+from .label_options import anomaly_label_option
 from .made import print_made
 
 
@@ -24,7 +25,15 @@ from .made import print_made
     help="CSV with the model's columns and one with labels: 1 a confirmed fault, 0 a confirmed false alarm or a normal "
     "row, empty where nobody has looked.",
 )
-@click.option("--label-column", default="label", show_default=True, metavar="NAME", help="The column with the labels.")
+@click.option(
+    "--label-column",
+    default="label",
+    show_default=True,
+    metavar="NAME",
+    help="The column with the labels; or a CSV file with one such column, or with ranges of time in columns start and "
+    "end, which are confirmed faults.",
+)
+@anomaly_label_option
 @click.option(
     "--data",
     type=click.Path(exists=True, path_type=Path),
@@ -48,6 +57,7 @@ def finetune(
     model: Path,
     labels: Path,
     label_column: str,
+    anomaly_label: tuple[str, ...],
     data: Path | None,
     out: Path | None,
     force: bool,
@@ -75,6 +85,7 @@ def finetune(
             labels,
             out,
             label_column=label_column,
+            anomalous=anomaly_label,
             data=data,
             layout=table_form(**form),
             force=force,

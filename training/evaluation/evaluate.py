@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...runtime.bundle import Bundle, Calibration
+from ...runtime.bundle import Bundle
 from ...runtime.detector import Detector
 from ...runtime.errors import InputError
 from ...runtime.layout import Layout
 from ...runtime.output import check_suffix, text_written_aside
 from ...runtime.rows.times import clock_of
-from ...runtime.scoring.drift import DriftMonitor
 from ..data.split import is_ordered
 from .events import Events, PointAdjusted, count_events, point_adjust
-from .figures import CURVE_POINTS, AtThreshold, Curve, Curves, Evaluation, PromiseCheck, Ranking
+from .figures import CURVE_POINTS, AtThreshold, Curve, Curves, Evaluation, Ranking
 from .labelled import Labelled, score_labelled
+from .promise import NormalOnly, check_promise, judge_normal
 from .regions import judge_pixels
 from .vus import default_buffer, volumes
 
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 
 # What takes seconds to import is imported where the data has been scored: a wrong file need not wait for it.
-
-_SIGNIFICANT = 0.05
-"""Probability below which a count of false alarms does not come of a rate that was promised."""
 
 _COINS = 20
 """Draws over which the figures of a coin are averaged."""
@@ -42,19 +39,23 @@ def evaluate(
     labels: str | None,
     layout: Layout,
     *,
+    anomalous: Sequence[str] = (),
     adaptive: bool = False,
     point_adjusted: bool = False,
     report: Path | None = None,
     force: bool = False,
-) -> Evaluation:
+    say: Callable[[str], None] = lambda text: None,
+) -> Evaluation | NormalOnly:
     """Score labelled data and compare. No threshold is chosen here: the one in the model file is judged.
+
+    Of data that is all normal there is nothing to compare, but whether the promised rate was kept.
 
     Parameters
     ----------
     data : a CSV, or for a detector of images a folder in which the images of the folder "good" are normal; of one laid
         out like MVTec its folder "test" is taken, and the masks in "ground_truth"
-    labels : name of a column of `data` with 0 for normal and 1 for anomalous rows, or the path of a CSV with one
-        such column and a row for each row of `data`; None for images
+    labels : which rows are anomalous, as `labels.origin.read_labels` takes it; of images None, or "none" for none
+    anomalous : labels that are anomalies, all others being normal; empty to go by what they mean
     adaptive : measure the verdicts of a threshold that follows the data, not those of the one that was shipped
     point_adjusted : also the flattering figures that papers compare, for ordered data
     report : an HTML page to write, NAME.html, replaced only with `force`
@@ -62,24 +63,33 @@ def evaluate(
     Raises
     ------
     InputError
-        when the labels are missing, not 0 and 1, of another length, or all the same; when `point_adjusted` is asked of
-        data without an order, or the report cannot be written
+        when the labels are missing, cannot be understood, of another length, or all anomalous; when `point_adjusted` is
+        asked of data without an order, it or the report of data that is all normal, or the report cannot be written
     """
-    if point_adjusted and not is_ordered(detector.bundle.kind, detector.bundle.data):
-        raise InputError(
-            f"point-adjusted figures are for events of ordered data, and this model scores {detector.bundle.kind} "
-            "without an order: windows, or rows trained with time stamps, have one"
-        )
+    if point_adjusted:
+        _refuse_unordered(detector.bundle)
     if report is not None:
         check_suffix(report, ".html")
     with nullcontext() if report is None else text_written_aside(report, force=force) as page:
-        labelled = score_labelled(detector, data, labels, layout, adaptive=adaptive)
+        labelled = score_labelled(detector, data, labels, layout, anomalous=anomalous, adaptive=adaptive, say=say)
+        if not labelled.truth[labelled.scored].any():
+            if page is not None or point_adjusted:
+                raise InputError(f"{data}: all of it is normal; --report and --point-adjust need anomalies")
+            return judge_normal(detector.bundle, labelled, _events(detector, labelled), adaptive=adaptive)
         evaluation = judge(detector, labelled, adaptive=adaptive, point_adjusted=point_adjusted)
         if page is not None:
             from .report import page as report_page
 
             page.write(report_page(detector, labelled, evaluation, data_name=data.name))
     return evaluation
+
+
+def _refuse_unordered(bundle: Bundle) -> None:
+    if not is_ordered(bundle.kind, bundle.data):
+        raise InputError(
+            f"point-adjusted figures are for events of ordered data, and this model scores {bundle.kind} without an "
+            "order: windows, or rows trained with time stamps, have one"
+        )
 
 
 def judge(
@@ -104,7 +114,7 @@ def judge(
         **rankings,
         at_threshold=_at_threshold(truth, alarm),
         promise=check_promise(bundle, truth, labelled.score[kept], alarm),
-        events=_events(labelled) if ordered else None,
+        events=_events(detector, labelled),
         log_likelihood=log_likelihood(detector, labelled),
         kind=bundle.kind,
         adaptive=adaptive,
@@ -152,35 +162,6 @@ def _at_threshold(truth: NDArray[np.bool_], alarm: NDArray[np.bool_]) -> AtThres
     )
 
 
-def check_promise(
-    bundle: Bundle, truth: NDArray[np.bool_], score: NDArray[np.float32], alarm: NDArray[np.bool_]
-) -> PromiseCheck:
-    """The promise on scored inputs in their order: their labels, scores and alarms, all (inputs,)."""
-    calibration = bundle.calibration
-    whole, normal = (DriftMonitor(calibration, bundle.data.period_s) for _ in range(2))
-    over = score > calibration.threshold
-    whole.push(over)
-    normal.push(over[~truth])
-    in_range = is_plausible(int(alarm[~truth].sum()), int((~truth).sum()), calibration)
-    return PromiseCheck(in_range, whole.first_report, normal.first_report is not None)
-
-
-def is_plausible(alarms: int, normal: int, calibration: Calibration) -> bool:
-    """Whether so many false alarms among normal inputs may come of a rate in the promised range.
-
-    An exact binomial test against each end of the range, one-sided, at `_SIGNIFICANT`. Inputs of ordered data count as
-    many independent ones as those of the calibration did, in proportion, with the same share of alarms.
-    """
-    from scipy.special import bdtr, bdtrc
-
-    independent = min(1.0, calibration.effective_n / calibration.n)
-    rows = max(1, round(normal * independent))
-    found = alarms * rows / normal
-    too_many = found > 0 and bdtrc(math.ceil(found) - 1, rows, calibration.far_high) < _SIGNIFICANT
-    too_few = bdtr(math.floor(found), rows, calibration.far_low) < _SIGNIFICANT
-    return not bool(too_many or too_few)
-
-
 def _point_adjusted(labelled: Labelled) -> PointAdjusted:
     def adjusted(alarm: NDArray[np.bool_]) -> AtThreshold:
         return _at_threshold(truth, point_adjust(labelled.truth, alarm)[labelled.scored])
@@ -196,7 +177,10 @@ def _point_adjusted(labelled: Labelled) -> PointAdjusted:
     return PointAdjusted(found.precision, found.recall, found.f1, float(np.mean(coins)))
 
 
-def _events(labelled: Labelled) -> Events:
+def _events(detector: Detector, labelled: Labelled) -> Events | None:
+    """None for rows without an order."""
+    if not is_ordered(detector.bundle.kind, detector.bundle.data):
+        return None
     return count_events(labelled.truth, labelled.alarm, labelled.times, normal_days=_normal_days(labelled))
 
 

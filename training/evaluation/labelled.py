@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,11 @@ from ...runtime.errors import InputError
 from ...runtime.images.folders import find_images, read_file
 from ...runtime.layout import Layout
 from ...runtime.observation import rounding_of, treat
-from ...runtime.rows.tables import read_column, read_rows, read_sample
+from ...runtime.rows.tables import read_rows
 from ...runtime.scoring.score import score_images, score_rows
 from ...runtime.scoring.state import StreamState
-from ..labels.reviews import LABELS
+from ..labels.origin import ALL_NORMAL, read_labels
+from ..labels.words import FAULT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,64 +55,60 @@ class Labelled:
 
 
 def score_labelled(
-    detector: Detector, data: Path, labels: str | None, layout: Layout, *, adaptive: bool = False
+    detector: Detector,
+    data: Path,
+    labels: str | None,
+    layout: Layout,
+    *,
+    anomalous: Sequence[str] = (),
+    adaptive: bool = False,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Labelled:
     """Labels and scores of a CSV, or of a folder of images; see `evaluation.evaluate` for both and for what is raised.
 
-    There are normal and anomalous ones among those with a score.
+    There are normal ones among those with a score.
     """
     state = StreamState(detector.bundle, adaptive=adaptive)
     if detector.bundle.kind == "images":
-        if labels is not None:
+        if labels not in (None, ALL_NORMAL) or anomalous:
             raise InputError("--labels is for tables; the labels of images are the names of their folders")
         found = _score_folder(detector, data, state)
+        if labels == ALL_NORMAL:
+            found = replace(found, truth=np.zeros_like(found.truth))
     else:
         if labels is None:
-            raise InputError(f"{data}: needs --labels, a column of 0 and 1 or a CSV file with one")
+            raise InputError(
+                f"{data}: needs --labels: a column of 0 and 1, a CSV file with one or with ranges of time, or none "
+                "where all rows are normal"
+            )
         if labels in detector.bundle.names:
             raise InputError(
                 f"--labels {labels!r} is a column that the model scores, so that it was told the answers; train again "
                 f"with --exclude {labels}"
             )
-        found = _score_table(detector, data, labels, layout, state)
-    if len(found.truth) != len(found.score):
-        raise InputError(f"{len(found.truth)} labels for {len(found.score)} rows of {data}")
-    kept = found.truth[found.scored]
-    if kept.all() or not kept.any():
-        raise InputError(_one_sided(detector, data, kept))
+        refuse_folder(detector, data)
+        form = detector.bundle.data.complete(layout)
+        truth = read_labels(data, labels, form, anomalous=anomalous, say=say)
+        found = _score_table(detector, data, form, state)
+        found = replace(found, truth=truth(len(found.score), found.times) == FAULT)
+    if found.truth[found.scored].all():
+        raise InputError(_one_sided(detector, data, int(found.scored.sum())))
     return found
 
 
-def _one_sided(detector: Detector, data: Path, truth: NDArray[np.bool_]) -> str:
-    """What is wrong with labels that are all the same, or none."""
-    if not len(truth):
+def _one_sided(detector: Detector, data: Path, scored: int) -> str:
+    """What is wrong with so many labels that are all of anomalies, or none."""
+    if not scored:
         return f"{data}: none of the rows could be scored"
     if detector.bundle.kind == "images":
-        lie = "none" if truth.all() else "all"
         return (
-            f"{data}: {lie} of the {len(truth)} images lie in a folder {NORMAL_FOLDER!r}; an evaluation needs normal "
-            "images in it, and anomalous ones in another"
+            f"{data}: none of the {scored} images lie in a folder {NORMAL_FOLDER!r}; an evaluation needs normal "
+            "images in it; --labels none says that all are normal"
         )
-    return f"all {len(truth)} scored rows have the same label; an evaluation needs normal and anomalous rows"
-
-
-def read_labels(data: Path, labels: str, layout: Layout) -> NDArray[np.bool_]:
-    """The labels as booleans (rows,), from a column of `data` or from a file of one column; raises like `evaluate`."""
-    path, column = data, labels
-    if Path(labels).is_file() and labels not in read_sample(data, layout, rows=1)[0]:  # a file cannot hijack a column
-        path, layout = Path(labels), Layout()
-        header, _ = read_sample(path, layout)
-        if len(header) != 1:
-            raise InputError(f"{path}: a file of labels has one column, this one has {len(header)}")
-        column = header[0]
-    cells = read_column(path, column, layout)
-    truth = np.zeros(len(cells), np.bool_)
-    for row, cell in enumerate(cells):
-        label = LABELS.get(cell.strip().lower())
-        if label is None:
-            raise InputError(f"{path}: row {row}, column {column!r}: holds {cell[:40]!r}, expected 0 or 1", row=row)
-        truth[row] = label
-    return truth
+    return (
+        f"all {scored} scored rows are labelled as anomalies; an evaluation needs normal rows. If they are normal, say "
+        "--labels none, or what is anomalous with --anomaly-label"
+    )
 
 
 class _Parts:
@@ -131,11 +129,11 @@ class _Parts:
     def __len__(self) -> int:
         return len(self._values)
 
-    def with_truth(self, truth: NDArray[np.bool_]) -> Labelled:
-        """All of them, and which are anomalous; there is at least one part."""
+    def joined(self) -> Labelled:
+        """All of them, none anomalous yet; there is at least one part."""
         found = Scores(*(np.concatenate(each) for each in zip(*self._found, strict=True)))
         return Labelled(
-            truth=truth,
+            truth=np.zeros(len(found.score), np.bool_),
             score=found.score,
             p_value=found.p_value,
             alarm=found.is_anomaly,
@@ -145,21 +143,19 @@ class _Parts:
         )
 
 
-def _score_table(detector: Detector, data: Path, labels: str, layout: Layout, state: StreamState) -> Labelled:
-    """The rows of a CSV."""
-    refuse_folder(detector, data)
+def _score_table(detector: Detector, data: Path, layout: Layout, state: StreamState) -> Labelled:
+    """The rows of a CSV, none of them anomalous yet."""
     bundle = detector.bundle
     parts = _Parts(bundle)
     times: list[NDArray[np.float64]] = []
-    for rows in read_rows(data, bundle.columns, layout=bundle.data.complete(layout)):
+    for rows in read_rows(data, bundle.columns, layout=layout):
         results, framer = score_rows(detector, state.framer, rows)
         parts.add(rows.values, state.accept(results, framer).scores)
         if rows.times is not None:
             times.append(rows.times)
     if not len(parts):
         raise InputError(f"{data}: no rows after the header")
-    found = parts.with_truth(read_labels(data, labels, layout))
-    return replace(found, times=np.concatenate(times) if times else None)
+    return replace(parts.joined(), times=np.concatenate(times) if times else None)
 
 
 def _score_folder(detector: Detector, folder: Path, state: StreamState) -> Labelled:
@@ -179,7 +175,7 @@ def _score_folder(detector: Detector, folder: Path, state: StreamState) -> Label
     beside = root.resolve()
     masks = beside.with_name("ground_truth") if beside.name == "test" else None
     names = tuple(file.name for file in files)
-    return replace(parts.with_truth(truth), names=names, masks=masks if masks and masks.is_dir() else None)
+    return replace(parts.joined(), truth=truth, names=names, masks=masks if masks and masks.is_dir() else None)
 
 
 def _z_score(values: NDArray[Any], bundle: Bundle) -> NDArray[np.float64]:

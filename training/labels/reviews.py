@@ -14,13 +14,9 @@ from ...runtime.bundle import Bundle
 from ...runtime.detector import Detector
 from ...runtime.errors import InputError
 from ...runtime.layout import Layout
-from ...runtime.rows.tables import read_column, read_rows
+from ...runtime.rows.tables import read_rows
 from ...runtime.scoring.framing import Framer, fill, windows_at
-
-LABELS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
-"""By text, whether it says that a row is anomalous."""
-
-FAULT, NORMAL, UNREVIEWED = 1, 0, -1
+from .words import FAULT, NORMAL, UNREVIEWED
 
 MOST_LABELS = 200
 """Confirmed faults that are learnt from, and as many confirmed false alarms: each costs time at every row scored."""
@@ -33,49 +29,32 @@ class ScoredRows(NamedTuple):
     """Rows in order, raw units, with the detector's own scores.
 
     `values` is (rows, features); `usable` (rows,) says which rows have a full input and a finite score, `score` (rows,)
-    is NaN elsewhere; `why` says, by row, what is wrong with one that has no input.
+    is NaN elsewhere; `why` says, by row, what is wrong with one that has no input; `times` are seconds, NaN where
+    unreadable, or None without a time column.
     """
 
     values: NDArray[np.float32]
     score: NDArray[np.float32]
     usable: NDArray[np.bool_]
     why: dict[int, str]
-
-
-def read_reviews(path: Path, column: str, layout: Layout) -> NDArray[np.int64]:
-    """The labels (rows,): `FAULT`, `NORMAL`, or `UNREVIEWED` where a cell is empty."""
-    cells = read_column(path, column, layout)
-    label = np.full(len(cells), UNREVIEWED)
-    for row, cell in enumerate(map(str.strip, cells)):
-        known = LABELS.get(cell.lower())
-        if known is None and cell:
-            raise InputError(
-                f"{path}: row {row}, column {column!r}: holds {cell[:40]!r}, expected 1 for a confirmed fault, 0 for a "
-                "confirmed false alarm, or nothing where nobody has looked",
-                row=row,
-                column=column,
-            )
-        if known is not None:
-            label[row] = FAULT if known else NORMAL
-    if not (label != UNREVIEWED).any():
-        raise InputError(f"{path}: column {column!r} is empty, expected 1 or 0 in at least one row")
-    return label
+    times: NDArray[np.float64] | None = None
 
 
 def score_recording(detector: Detector, path: Path, layout: Layout) -> ScoredRows:
     """All rows of a CSV with their scores; bad rows and rows before a full window are not usable."""
     refuse_folder(detector, path)
     bundle, framer = detector.bundle, Framer.of(detector.bundle)
-    parts, why = [], {}
+    parts, why, times = [], {}, []
     for rows in read_rows(path, bundle.columns, layout=bundle.data.complete(layout)):
         framed, framer = framer.frame(rows)
         score = fill(detector.score(framed.inputs).score, framed.full, len(rows.values))
         parts.append((rows.values, score))
+        times += [] if rows.times is None else [rows.times]
         why.update({rows.first + index: reason for index, reason in enumerate(framed.reason) if reason})
     if not parts:
         raise InputError(f"{path}: no rows after the header")
     values, score = (np.concatenate(each) for each in zip(*parts, strict=True))
-    return ScoredRows(values, score, np.isfinite(score), why)
+    return ScoredRows(values, score, np.isfinite(score), why, np.concatenate(times) if times else None)
 
 
 def in_parts(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,14 +18,23 @@ from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.layout import Layout
 from vae_detect.training.data.selection import Selection
-from vae_detect.training.evaluation.evaluate import check_promise, evaluate, trace_curves
+from vae_detect.training.evaluation.evaluate import evaluate as evaluate_any
+from vae_detect.training.evaluation.evaluate import trace_curves
 from vae_detect.training.evaluation.events import Events
 from vae_detect.training.evaluation.figures import Evaluation, PromiseCheck
+from vae_detect.training.evaluation.promise import NormalOnly, check_promise
 from vae_detect.training.evaluation.vus import volumes
 from vae_detect.training.settings.config import TrainConfig
 from vae_detect.training.train import train
 
 CSV = Layout()
+
+
+def evaluate(detector: Detector, data: Path, labels: str | None, layout: Layout, **options: Any) -> Evaluation:
+    """Of data with anomalies."""
+    found = evaluate_any(detector, data, labels, layout, **options)
+    assert isinstance(found, Evaluation)
+    return found
 
 
 # --- evaluations by hand ---------------------------------------------------------------------------------------------
@@ -137,27 +147,48 @@ def test_labels_of_another_length_are_refused(detector: Detector, quiet: NDArray
     path = write(detector, tmp_path / "a.csv", list(quiet[:3]), "010")
     labels = tmp_path / "labels.csv"
     labels.write_text("label\n0\n1\n")
-    with pytest.raises(InputError, match="2 labels for 3 rows of"):
+    with pytest.raises(InputError, match=r"2 labels in .* for 3 rows"):
         evaluate(detector, path, str(labels), CSV)
 
 
-@pytest.mark.parametrize("labels", ["000", "111"])
-def test_one_class_alone_is_refused(
-    detector: Detector, quiet: NDArray[np.float64], tmp_path: Path, labels: str
-) -> None:
-    path = write(detector, tmp_path / "a.csv", list(quiet[:3]), labels)
-    with pytest.raises(InputError, match="all 3 scored rows have the same label"):
+def test_anomalies_alone_are_refused(detector: Detector, quiet: NDArray[np.float64], tmp_path: Path) -> None:
+    path = write(detector, tmp_path / "a.csv", list(quiet[:3]), "111")
+    with pytest.raises(InputError, match=r"all 3 scored rows are labelled as anomalies.* --labels none"):
         evaluate(detector, path, "label", CSV)
-
-
-def test_one_class_among_the_scored_rows_is_refused(
-    detector: Detector, quiet: NDArray[np.float64], tmp_path: Path
-) -> None:
     bad = quiet[1].copy()
     bad[0] = np.nan
-    path = write(detector, tmp_path / "a.csv", [quiet[0], bad], "01")
-    with pytest.raises(InputError, match="all 1 scored rows have the same label"):
-        evaluate(detector, path, "label", CSV)
+    with pytest.raises(InputError, match="all 1 scored rows are labelled as anomalies"):
+        evaluate(detector, write(detector, tmp_path / "b.csv", [quiet[0], bad], "10"), "label", CSV)
+
+
+def test_normal_rows_alone_give_the_realised_rate(
+    detector: Detector, quiet: NDArray[np.float64], tmp_path: Path
+) -> None:
+    rows = list(quiet[:40])
+    for at in (5, 6, 20):
+        rows[at] = pushed(detector, rows[at], 40)
+    path = write(detector, tmp_path / "a.csv", rows, "0" * 40, times=True)
+    found = evaluate_any(detector, path, "label", CSV)
+    assert found == evaluate_any(detector, path, "none", CSV)
+    assert isinstance(found, NormalOnly)
+    assert (found.rows, found.scored, found.alarms, found.false_alarm_rate) == (40, 40, 3, 3 / 40)
+    assert found.events is not None
+    assert found.events.false_events == 2
+    assert found.events.false_events_per_day == pytest.approx(2 / (40 * 30 / 86400))
+    text = found.describe()
+    assert "40 rows, 40 scored, all of them normal" in text
+    assert "  false alarms      3\n  false-alarm rate  0.0750   between " in text
+    assert "  false             2, 144 a day" in text
+    with pytest.raises(InputError, match="all of it is normal; --report and --point-adjust need anomalies"):
+        evaluate(detector, path, "none", CSV, report=tmp_path / "a.html")
+    assert not (tmp_path / "a.html").exists()
+
+
+def test_ranges_of_time_are_labels(detector: Detector, quiet: NDArray[np.float64], tmp_path: Path) -> None:
+    path = write(detector, tmp_path / "a.csv", [quiet[0], quiet[1], quiet[2], quiet[3]], "0110", times=True)
+    log = tmp_path / "log.csv"
+    log.write_text("start,end,what\n2026-01-05 00:00:30,2026-01-05 00:01:00,leak\n")
+    assert evaluate(detector, path, str(log), CSV) == evaluate(detector, path, "label", CSV)
 
 
 def test_a_recording_without_rows_is_refused(detector: Detector, tmp_path: Path) -> None:
@@ -284,17 +315,19 @@ def test_an_evaluation_holds_the_curves_of_detector_and_z_score(
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "message"), [("good", "all of the 3 images lie in a folder 'good'"), ("bolt", "none of the 3 images lie")]
-)
-def test_images_all_in_one_kind_of_folder_are_refused(
-    images_detector: Detector, photos: NDArray[np.uint8], tmp_path: Path, name: str, message: str
+def test_images_without_normal_ones_are_refused(
+    images_detector: Detector, photos: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    (tmp_path / name).mkdir()
+    (tmp_path / "bolt").mkdir()
     for number, pixels in enumerate(photos[:3]):
-        Pillow.fromarray(pixels).save(tmp_path / name / f"{number}.png")
-    with pytest.raises(InputError, match=message):
+        Pillow.fromarray(pixels).save(tmp_path / "bolt" / f"{number}.png")
+    with pytest.raises(InputError, match="none of the 3 images lie in a folder 'good'"):
         evaluate(images_detector, tmp_path, None, Layout())
+    found = evaluate_any(images_detector, tmp_path, "none", Layout())
+    assert isinstance(found, NormalOnly)
+    assert "3 images, 3 scored, all of them normal" in found.describe()
+    (tmp_path / "bolt").rename(tmp_path / "good")
+    assert evaluate_any(images_detector, tmp_path, None, Layout()) == found
     with pytest.raises(InputError, match="--labels is for tables; the labels of images are the names of their folders"):
         evaluate(images_detector, tmp_path, "label", Layout())
 

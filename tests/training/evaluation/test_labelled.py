@@ -8,60 +8,11 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.layout import Layout, TableFormat
+from vae_detect.runtime.layout import Layout
 from vae_detect.runtime.scoring.framing import windows_at
-from vae_detect.training.evaluation.labelled import read_labels, score_labelled
+from vae_detect.training.evaluation.labelled import score_labelled
 
 CSV = Layout()
-
-
-def test_labels_from_a_column(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text("v,label\n1,0\n2,1\n3, 1.0 \n4,0.0\n5,TRUE\n6,false\n")
-    assert read_labels(path, "label", CSV).tolist() == [False, True, True, False, True, False]
-
-
-def test_labels_from_a_file(tmp_path: Path) -> None:
-    labels = tmp_path / "labels.csv"
-    labels.write_text("is_bad\n0\n1\n")
-    # the data may be written otherwise: its format is not that of the labels
-    data = tmp_path / "a.csv"
-    data.write_text("v;label\n1,5;1\n2,5;0\n")
-    found = read_labels(data, str(labels), Layout(TableFormat(delimiter=";", decimal=",")))
-    assert found.tolist() == [False, True]
-
-
-def test_a_column_of_the_data_wins_over_a_file_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("label").write_text("is_bad\n0\n1\n")
-    Path("a.csv").write_text("v,label\n1,1\n2,0\n")
-    assert read_labels(Path("a.csv"), "label", CSV).tolist() == [True, False]
-    assert read_labels(Path("a.csv"), "./label", CSV).tolist() == [False, True]
-
-
-@pytest.mark.parametrize("cell", ["2", "", "yes", "nan", "-1", "normal"])
-def test_wrong_labels_are_refused_with_their_row(tmp_path: Path, cell: str) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text(f"v,label\n1,0\n2,{cell}\n")
-    with pytest.raises(InputError, match=rf"a\.csv: row 1, column 'label': holds '{cell}', expected 0 or 1") as refused:
-        read_labels(path, "label", CSV)
-    assert refused.value.row == 1
-
-
-def test_labels_that_are_missing_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text("v,label\n1,0\n")
-    with pytest.raises(InputError, match="column 'truth' is missing; the header has 'v', 'label'"):
-        read_labels(path, "truth", CSV)
-
-
-def test_a_file_of_labels_has_one_column(tmp_path: Path) -> None:
-    labels = tmp_path / "labels.csv"
-    labels.write_text("row,is_bad\n0,1\n")
-    (tmp_path / "a.csv").write_text("v\n1\n")
-    with pytest.raises(InputError, match="a file of labels has one column, this one has 2"):
-        read_labels(tmp_path / "a.csv", str(labels), CSV)
 
 
 def write_images(folder: Path, images: NDArray[np.uint8]) -> None:

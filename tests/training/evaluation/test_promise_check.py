@@ -10,7 +10,8 @@ import pytest
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.layout import Layout
-from vae_detect.training.evaluation.evaluate import evaluate, is_plausible
+from vae_detect.training.evaluation.evaluate import evaluate
+from vae_detect.training.evaluation.promise import is_plausible, rate_range
 
 
 @pytest.mark.parametrize(
@@ -38,3 +39,19 @@ def test_labels_that_the_model_scores_are_refused(detector: Detector, normal_csv
     name = detector.bundle.names[0]
     with pytest.raises(InputError, match=f"column that the model scores.*--exclude {name}"):
         evaluate(detector, normal_csv, name, Layout())
+
+
+@pytest.mark.parametrize(
+    ("alarms", "normal", "effective", "expected"),
+    [
+        pytest.param(0, 100, 1000, (0.0, 1 - 0.05 ** (1 / 100)), id="the rule of three"),
+        pytest.param(100, 100, 1000, (0.05 ** (1 / 100), 1.0), id="all"),
+        pytest.param(10, 100, 1000, (0.0552632, 0.1637176), id="scipy.stats.binomtest(10, 100)"),
+        pytest.param(100, 1000, 100, (0.0552632, 0.1637176), id="worth a tenth"),
+    ],
+)
+def test_rates_that_explain_a_count(
+    detector: Detector, alarms: int, normal: int, effective: float, expected: tuple[float, float]
+) -> None:
+    calibration = msgspec.structs.replace(detector.bundle.calibration, n=1000, effective_n=effective)
+    assert rate_range(alarms, normal, calibration) == pytest.approx(expected, rel=1e-4)

@@ -15,36 +15,10 @@ from vae_detect.training.labels.reviews import (
     ScoredRows,
     choose_labels,
     in_parts,
-    read_reviews,
     score_recording,
 )
 
 CSV = Layout()
-
-
-def write(path: Path, *cells: str) -> Path:
-    path.write_text("v,label\n" + "".join(f"1,{cell}\n" for cell in cells))
-    return path
-
-
-def test_labels_by_hand(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", "1", "0", "", " 1.0 ", "0.0", "TRUE", "false", "  ")
-    assert read_reviews(path, "label", CSV).tolist() == [1, 0, -1, 1, 0, 1, 0, -1]
-
-
-@pytest.mark.parametrize("cell", ["2", "-1", "fault", "0.5", "nan"])
-def test_another_label_is_refused_with_its_row(tmp_path: Path, cell: str) -> None:
-    path = write(tmp_path / "a.csv", "1", cell)
-    with pytest.raises(InputError, match=rf"a\.csv: row 1, column 'label': holds '{cell}', expected 1 for a") as caught:
-        read_reviews(path, "label", CSV)
-    assert (caught.value.row, caught.value.column) == (1, "label")
-
-
-def test_no_labels_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="column 'label' is empty, expected 1 or 0 in at least one row"):
-        read_reviews(write(tmp_path / "a.csv", "", ""), "label", CSV)
-    with pytest.raises(InputError, match="column 'verdict' is missing; the header has 'v', 'label'"):
-        read_reviews(write(tmp_path / "b.csv", "1"), "verdict", CSV)
 
 
 def test_a_recording_has_the_scores_of_the_detector(

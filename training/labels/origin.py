@@ -1,0 +1,92 @@
+"""Where labels come from: a column of the recording, a file with one, or a file of ranges of time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...runtime.errors import InputError, few
+from ...runtime.layout import Declared, Layout
+from ...runtime.rows.cells import shown
+from ...runtime.rows.tables import read_column, read_sample
+from ..data.suspects import is_label
+from .ranges import find_ends, read_ranges
+from .words import NORMAL, UNREVIEWED, Column, read_words
+
+Labels: TypeAlias = Callable[[int, NDArray[np.float64] | None], NDArray[np.int64]]
+"""From the number of rows and their times, seconds (rows,), None without any, to `FAULT`, `NORMAL` or `UNREVIEWED`."""
+
+ALL_NORMAL = "none"
+"""What is typed for labels where nothing is anomalous."""
+
+
+def read_labels(
+    data: Path,
+    where: str,
+    layout: Layout,
+    *,
+    anomalous: Sequence[str] = (),
+    partly: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> Labels:
+    """The labels of a recording, for when its rows are read.
+
+    Parameters
+    ----------
+    where : a column of `data`; or a CSV file with a label for each row, or with ranges of time in columns like start
+        and end; or `ALL_NORMAL`
+    layout : of `data`; a file of labels is recognised
+    anomalous, partly : as in `words.read_words`; rows outside of all ranges are normal, or `UNREVIEWED` where `partly`
+    say : called with a line for the user, where what labels say had to be worked out
+
+    Raises
+    ------
+    InputError
+        when column or file are missing, or do not say which rows are anomalous; later, when there are not as many
+        labels as rows, or no row lies in any range
+    """
+    if where in read_sample(data, layout, rows=1)[0]:  # a file cannot hijack a column
+        return _of_column(data, where, layout, anomalous, partly, say)
+    path, form = Path(where), Layout(declared=Declared())
+    if not path.is_file():
+        if where == ALL_NORMAL:
+            return lambda rows, times: np.full(rows, NORMAL)
+        return _of_column(data, where, layout, anomalous, partly, say)  # which says what columns there are
+    header, _ = read_sample(path, form)
+    ends = find_ends(header)
+    if ends is None:
+        return _of_column(path, _label_column(path, header), form, anomalous, partly, say)
+    begins, finishes = (read_column(path, name, form) for name in ends)
+    ranges = read_ranges(begins, finishes, str(path))
+    outside = UNREVIEWED if partly else NORMAL
+    return lambda rows, times: ranges.at(times, outside=outside, say=say)
+
+
+def _label_column(path: Path, header: Sequence[str]) -> str:
+    named = [name for name in header if is_label(name)]
+    if len(header) == 1 or len(named) == 1:
+        return (named or list(header))[0]
+    raise InputError(
+        f"{path}: is no file of labels; expected one column, one that is named label, or two that are named start and "
+        f"end for ranges of time, and found {few(map(shown, header), 12)}"
+    )
+
+
+def _of_column(
+    path: Path, name: str, layout: Layout, anomalous: Sequence[str], partly: bool, say: Callable[[str], None]
+) -> Labels:
+    cells = read_column(path, name, layout)
+    label, note = read_words(Column(cells, f"{path}: column {name!r}", name), anomalous, partly=partly)
+    if note:
+        say(note)
+
+    def of_rows(rows: int, _times: NDArray[np.float64] | None) -> NDArray[np.int64]:
+        if rows != len(label):
+            raise InputError(f"{len(label)} labels in {path} for {rows} rows")
+        return label
+
+    return of_rows

@@ -1,0 +1,101 @@
+"""Labels as ranges of time, the way a maintenance log has them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...runtime.errors import InputError
+from ...runtime.rows.cells import shown
+from ...runtime.rows.times import parse_time, write_time
+from ..data.wording import number_of, word_of
+from .words import FAULT
+
+_BEGIN = frozenset({"start", "starts", "started", "begin", "begins", "began", "from", "onset"})
+_END = frozenset({"end", "ends", "ended", "stop", "stops", "stopped", "to", "until", "till", "finish", "finished"})
+"""Words in the headers of both ends."""
+
+_DAY_S = 86400.0
+
+
+class Ranges(NamedTuple):
+    """When something was wrong: seconds since 1970, both ends included, infinite where one is open."""
+
+    begins: NDArray[np.float64]
+    ends: NDArray[np.float64]
+    source: str
+
+    def at(self, times: NDArray[np.float64] | None, *, outside: int, say: Callable[[str], None]) -> NDArray[np.int64]:
+        """`FAULT` for the rows (rows,) whose time lies in a range, `outside` for the others.
+
+        Raises InputError when the rows have no times, or no range holds any of them.
+        """
+        if times is None:
+            raise InputError(
+                f"{self.source}: ranges of time label rows with time stamps, and the recording has none that the model "
+                "knows; train again with --time-column, or give a label for each row"
+            )
+        inside = np.zeros(len(times), np.bool_)
+        met = 0
+        for begin, end in zip(self.begins, self.ends, strict=True):
+            here = (times >= begin) & (times <= end)
+            met += bool(here.any())
+            inside |= here
+        known = times[np.isfinite(times)]
+        spanned = f"from {write_time(known.min())} to {write_time(known.max())}" if len(known) else "without any time"
+        if not met:
+            raise InputError(f"{self.source}: no row lies in any of the ranges; the recording goes {spanned}")
+        lost = len(self.begins) - met
+        text = f"labels in {self.source}: {inside.sum()} of {len(times)} rows lie in {met} ranges of time"
+        say(text + (f"; {lost} hold none of the rows, which go {spanned}" if lost else ""))
+        return np.where(inside, FAULT, outside)
+
+
+def find_ends(header: Sequence[str]) -> tuple[str, str] | None:
+    """The columns of begin and end of ranges of time; None where not exactly one of each is named so.
+
+    >>> find_ends(["Start Time", "end_time", "what"]), find_ends(["start", "flow"])
+    (('Start Time', 'end_time'), None)
+    """
+    words = {name: set(re.findall(r"[^\W\d_]+", name.lower())) for name in header}
+    begins = [name for name in header if words[name] & _BEGIN]
+    ends = [name for name in header if words[name] & _END]
+    return (begins[0], ends[0]) if len(begins) == len(ends) == 1 and begins != ends else None
+
+
+def read_ranges(begins: Sequence[str], ends: Sequence[str], source: str) -> Ranges:
+    """Ranges from the cells of their ends. An empty one is open; an end that is a date is the end of that day.
+
+    Raises InputError for a cell that is no time, with its row, or an end before its begin.
+    """
+    found = []
+    for row, cells in enumerate(zip(begins, ends, strict=True)):
+        begin, end = _moment(cells[0], -np.inf, row, source), _moment(cells[1], np.inf, row, source)
+        if _is_date(cells[1]):
+            end += _DAY_S - 1e-6
+        if end < begin:
+            raise InputError(f"{source}: row {row}: ends at {cells[1].strip()}, before it begins", row=row)
+        found.append((begin, end))
+    if not found:
+        raise InputError(f"{source}: no rows after the header")
+    both = np.array(found)
+    return Ranges(both[:, 0], both[:, 1], source)
+
+
+def _moment(cell: str, open_end: float, row: int, source: str) -> float:
+    if not word_of(cell):
+        return open_end
+    time = parse_time(cell)
+    if np.isnan(time):
+        raise InputError(f"{source}: row {row}: holds {shown(cell)}, expected a time, like 2026-01-05 10:30", row=row)
+    return time
+
+
+def _is_date(cell: str) -> bool:
+    text = cell.strip()
+    compact = len(text) == len("20260105") and text.isdecimal()
+    return bool(word_of(text)) and ":" not in text and (number_of(text) is None or compact)

@@ -14,6 +14,7 @@ from typing import IO, Any
 from ..errors import InputError, TooLargeError, few
 from ..layout import TableFormat
 from ..opening import open_file
+from .binary_tables import as_csv, is_binary_table
 from .cells import NOT_UTF8, bad_reason, is_utf8, shown
 
 MAX_LINE_BYTES = 1 << 20
@@ -22,7 +23,7 @@ MAX_LINE_BYTES = 1 << 20
 # Python's own limit, 128 KiB a cell, would refuse a file for one cell that nobody needs.
 csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
 
-_FOREIGN = {b"PK\x03\x04": "a zip or Excel file", b"PAR1": "a Parquet file", b"\x89PNG": "a PNG image"}
+_PNG = b"\x89PNG"
 
 _MARKS = {
     b"\xef\xbb\xbf": "utf-8-sig",
@@ -41,7 +42,9 @@ def marked_encoding(start: bytes) -> str | None:
 
 @contextmanager
 def open_bytes(path: Path, *, stream: bool = False) -> Iterator[io.BufferedReader[Any]]:
-    """A file to be read as text, unpacked where it is gzip, by its first bytes; a pipe will do with `stream`.
+    """A file to be read as text, by its first bytes: unpacked where it is gzip, as CSV where it is Parquet or Excel.
+
+    A pipe will do with `stream`.
 
     Raises
     ------
@@ -56,9 +59,13 @@ def open_bytes(path: Path, *, stream: bool = False) -> Iterator[io.BufferedReade
     try:
         with file as raw:
             magic = raw.peek(4)[:4]
-            for start, what in _FOREIGN.items():
-                if magic.startswith(start):
-                    raise InputError(f"{path}: this is {what}, expected CSV")
+            if magic == _PNG:
+                raise InputError(f"{path}: this is a PNG image, expected a table")
+            if is_binary_table(magic):
+                if path.is_fifo():
+                    raise InputError(f"{path}: this is Parquet or Excel, which a pipe cannot hold; write it to a file")
+                yield io.BufferedReader(io.BytesIO(as_csv(path, magic)))
+                return
             if magic[:2] != b"\x1f\x8b":
                 yield raw
                 return

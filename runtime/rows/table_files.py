@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..errors import InputError, few
 
-SUFFIXES = (".csv", ".tsv", ".txt", ".dat", ".log", ".asc")
+SUFFIXES = (".csv", ".tsv", ".txt", ".dat", ".log", ".asc", ".parquet", ".xlsx", ".xls", ".ods")
 """What files of a folder are taken for tables, also with .gz behind it; what they are is then decided by content."""
 
 

@@ -22,7 +22,7 @@ from ...runtime.rows.table_files import Tables, find_tables
 from .profile import profile_table
 from .selection import Selection, choose_columns, few_texts
 from .sentinels import Sentinel, declared_sentinels, describe_sentinels, find_sentinels
-from .sources import Read, Source, read_features, sample_of, sources_of
+from .sources import Read, Source, describe_sheets, read_features, sample_of, sources_of
 from .stamps import find_time_column, segments_of
 from .suspects import Suspects, find_suspects
 
@@ -171,6 +171,7 @@ def table_of(found: Survey) -> Table:
     """What was read as a table to learn from. Raises InputError when too many of the rows are bad."""
     read, stamps = found.read, found.layout.stamps
     notes = [told] if (told := found.tables.describe()) else []
+    notes += describe_sheets(found.sources)
     notes += [f"text: {found.written}"] if found.written else []
     notes += [*([f"time stamps: column {stamps.column!r}"] if stamps else []), *found.describe_columns()]
     if read.bad:

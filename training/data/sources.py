@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from ...runtime.errors import InputError, few
 from ...runtime.layout import Layout
+from ...runtime.rows.binary_tables import sheets_of
 from ...runtime.rows.cells import BadCell
 from ...runtime.rows.fields import Absences, Field
 from ...runtime.rows.recognise import recognise
@@ -76,6 +77,17 @@ def sample_of(sources: Sequence[Source]) -> Sample:
         for row in rows
     ]
     return Sample(shared, cells, {name: f"is not in {few(files, 3)}" for name, files in lacking.items()})
+
+
+def describe_sheets(sources: Sequence[Source]) -> list[str]:
+    """A line for each workbook of several sheets, of which only one is read."""
+    books = [path for path, _ in sources if path.suffix.lower() in (".xlsx", ".xls", ".ods")]
+    found = [(path, sheets_of(path)) for path in books]
+    return [
+        f"{path.name}: only the first of its sheets that holds anything is read: {few(sheets)}"
+        for path, sheets in found
+        if len(sheets) > 1
+    ]
 
 
 def _marks(source: Source) -> tuple[str, str]:

@@ -151,11 +151,15 @@ class DataFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def complete(self, layout: Layout) -> Layout:
         """A layout with the time stamps of the recording where it names none, and its form where one is recognised."""
-        if layout.declared is not None:
+        declared = layout.declared
+        if declared is not None:
             layout = msgspec.structs.replace(layout, format=self.layout.format)
         if layout.stamps is not None or self.time_column is None:
             return layout
-        return msgspec.structs.replace(layout, stamps=self.layout.stamps or Stamps(self.time_column))
+        stamps = self.layout.stamps or Stamps(self.time_column)
+        if declared is not None and declared.time_format is not None:
+            stamps = msgspec.structs.replace(stamps, pattern=declared.time_format)
+        return msgspec.structs.replace(layout, stamps=stamps)
 
 
 class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import msgspec
@@ -12,6 +13,13 @@ DELIMITERS = {"tab": "\t", "\\t": "\t", "space": " ", "\\s+": " "}
 """How delimiters that cannot be seen are typed."""
 
 
+NUMBERS_OF = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+"""Patterns of time stamps that are numbers since 1970, and how many of them make a second."""
+
+_DIRECTIVES = "aAbBdHIjmMpSyYzZfGuVwUWcxX%"
+"""What strptime knows."""
+
+
 class Declared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What somebody said of how a text table is written; None is to be recognised."""
 
@@ -19,12 +27,16 @@ class Declared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     decimal: str | None = None
     encoding: str | None = None
     header: bool | None = None
+    time_format: str | None = None
+    """Of the time stamps, as `Stamps.pattern`."""
 
     def __post_init__(self) -> None:
         if self.delimiter is not None:
             _check_delimiter(self.delimiter)
         if self.encoding is not None:
             _check_encoding(self.encoding)
+        if self.time_format is not None:
+            _check_time_format(self.time_format)
         if self.decimal == "," == self.delimiter:
             raise InputError("the decimal comma needs another delimiter than the comma; pass --delimiter ';'")
 
@@ -99,6 +111,16 @@ def _check_encoding(encoding: str) -> None:
         raise InputError(f"encoding is {encoding!r}, which is not known; expected one like utf-8, utf-16 or cp1252")
 
 
+def _check_time_format(pattern: str) -> None:
+    unknown = [f"%{letter}" for letter in re.findall(r"%(.?)", pattern) if letter not in _DIRECTIVES or not letter]
+    if unknown or (pattern and "%" not in pattern and pattern not in NUMBERS_OF):
+        what = f"{unknown[0]} is no directive" if unknown else "it says nothing of a date or a time"
+        raise InputError(
+            f"time format is {pattern!r}, but {what}; expected one like '%d.%m.%Y %H:%M:%S', one of "
+            f"{', '.join(NUMBERS_OF)} for numbers since 1970, or iso"
+        )
+
+
 class Stamps(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the time stamps are, and how they are written."""
 
@@ -107,9 +129,14 @@ class Stamps(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clock: str = ""
     """The column of the time of day where it is another one."""
     pattern: str = ""
-    """As strptime takes it; "" for ISO 8601, compact dates and numbers, see `rows.times.parse_time`."""
+    """As strptime takes it; s, ms, us or ns of numbers since 1970; "" for ISO 8601, see `rows.times.parse_time`."""
     zone: str = "UTC"
     """Of stamps that do not name one."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that they are in, in the order of `pattern`."""
+        return (self.column, self.clock) if self.clock else (self.column,)
 
 
 class Long(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

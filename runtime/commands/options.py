@@ -72,6 +72,11 @@ def cell_options(command: Any) -> Any:
             click.option("--delimiter", help="What separates cells: , ; | tab or space.  [default: recognised]"),
             click.option("--decimal", type=click.Choice([".", ","]), help="The decimal mark.  [default: recognised]"),
             click.option("--encoding", help="Of the text, like cp1252.  [default: recognised]"),
+            click.option(
+                "--time-format",
+                metavar="FORMAT",
+                help="Of the time stamps, like '%d.%m.%Y %H:%M', or s, ms, us, ns of numbers.  [default: recognised]",
+            ),
         ]
     ):
         command = option(command)
@@ -109,7 +114,11 @@ def table_options(command: Any) -> Any:
 
 
 def table_form(
-    delimiter: str | None, decimal: str | None, encoding: str | None, no_header: bool | None = None
+    delimiter: str | None,
+    decimal: str | None,
+    encoding: str | None,
+    no_header: bool | None = None,
+    time_format: str | None = None,
 ) -> Layout:
     """What was said of how a table is written; the rest is to be recognised."""
     return Layout(
@@ -118,6 +127,7 @@ def table_form(
             decimal,
             encoding,
             None if no_header is None else not no_header,
+            "" if time_format == "iso" else time_format,
         )
     )
 

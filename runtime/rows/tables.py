@@ -28,8 +28,8 @@ from .cells import (
 from .chunk import Rows
 from .csv_text import check_header
 from .fields import TRUTHS, UNKNOWN, Absences, Field, as_fields
+from .forms import StampColumn
 from .sources import open_table
-from .times import parse_time
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,8 +68,7 @@ class ColumnReader:
         fields = as_fields(columns)
         self.columns = tuple(field.name for field in fields)
         self.format = layout.format
-        stamps = layout.stamps
-        time_columns = [stamps.column, *([stamps.clock] if stamps.clock else [])] if stamps else []
+        time_columns = layout.stamps.columns if layout.stamps else ()
         names = list(self.columns) if header is None else [name.strip() for name in header]
         self.width = len(names)
         self._present = [place for place, field in enumerate(fields) if field.name in names or not field.optional]
@@ -84,6 +83,7 @@ class ColumnReader:
         self._absences = Absences(self._fields, most_missing)
         self._named = 1 + max((at for at, name in enumerate(names) if name), default=len(names) - 1)
         self._time_positions = [names.index(name) for name in time_columns] if has_time else []
+        self._stamps = StampColumn(layout.stamps) if layout.stamps and has_time else None
         self.used = {*self.columns, *time_columns}
 
     def parse(self, first: int, lines: Sequence[Sequence[str]]) -> Rows:
@@ -219,11 +219,19 @@ class ColumnReader:
         return whole
 
     def _times(self, lines: Sequence[Sequence[str]]) -> NDArray[np.float64] | None:
-        if not self._time_positions:
-            return None
-        places = self._time_positions
-        stamps = (" ".join(line[place] for place in places if place < len(line)) for line in lines)
-        return np.array(list(map(parse_time, stamps)))
+        return self._stamps.read(self.stamp_cells(lines)) if self._stamps else None
+
+    def stamp_cells(self, lines: Sequence[Sequence[str]]) -> list[str]:
+        """The time stamps of rows of cells, as they are written."""
+        if len(self._time_positions) == 1:
+            place = self._time_positions[0]
+            return [line[place] if place < len(line) else "" for line in lines]
+        return [" ".join([line[place] for place in self._time_positions if place < len(line)]) for line in lines]
+
+    def settle_stamps(self, lines: Sequence[Sequence[str]], whole: Callable[[], Sequence[str]]) -> None:
+        """Decides from the first rows how the stamps are written, see `forms.StampColumn.settle`."""
+        if self._stamps is not None:
+            self._stamps.settle(self.stamp_cells(lines), whole)
 
 
 def _number(field: Field, cell: str) -> float | None:
@@ -268,10 +276,22 @@ def read_rows(
         others = [name for name in header or () if name not in reader.used]
         if others:
             unused(others)
-        first = 0
-        while chunk := list(islice(lines, chunk_rows)):
+        first, chunk = 0, list(islice(lines, chunk_rows))
+        if layout.declared is not None and layout.declared.time_format is None:
+            whole = path if path.is_file() else None
+            reader.settle_stamps(chunk, lambda: _all_stamps(whole, reader, layout, chunk))
+        while chunk:
             yield reader.parse(first, chunk)
             first += len(chunk)
+            chunk = list(islice(lines, chunk_rows))
+
+
+def _all_stamps(path: Path | None, reader: ColumnReader, layout: Layout, first: Sequence[Sequence[str]]) -> list[str]:
+    """The stamps of all rows as they are written; of a pipe, which can be read only once, those of the first."""
+    if path is None:
+        return reader.stamp_cells(first)
+    with open_table(path, layout, wanted=reader.columns) as (_, lines, _form):
+        return [cell for line in lines for cell in reader.stamp_cells([line])]
 
 
 def read_sample(path: Path, layout: Layout, rows: int = 200) -> tuple[list[str], list[list[str]]]:

@@ -13,7 +13,10 @@ from .cells import is_plain
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TIME_NAMES = frozenset({"timestamp", "time", "datetime", "date", "ts"})
+TIME_NAMES = frozenset(
+    {"timestamp", "time", "datetime", "date", "ts", "time stamp", "date time", "time_stamp", "date_time"}
+    | {"datum", "uhrzeit", "zeit", "zeitstempel", "fecha", "hora", "heure", "epoch"}
+)
 """Headers, lower-case, that name the time stamp when no column is named as such."""
 
 _COMPACT = "%Y%m%d%H%M%S"
@@ -26,7 +29,7 @@ GAP_PERIODS = 1.5
 _SHARED, _BACK = 0.1, 0.01
 """Share of steps of 0 from which on stamps are coarser than the rows, unless more than so many steps go back."""
 
-_ELAPSED_S = 1e8
+LEAST_EPOCH_S = 1e8
 """Seconds since 1970 below which they are those of a recording that counts from its own beginning: 1973 is no date."""
 
 _DATES_S = -6.2e10, 2.5e11  # within what datetime knows, the years 1 to 9999
@@ -45,7 +48,7 @@ def parse_time(text: str) -> float:
             pass  # a number after all
     try:
         number = float(text) if is_plain(text) else math.nan
-        return number / _unit_of(number) if math.isfinite(number) else math.nan
+        return number / unit_of(number) if math.isfinite(number) else math.nan
     except ValueError:
         pass
     try:
@@ -55,20 +58,20 @@ def parse_time(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _unit_of(number: float) -> float:
+def unit_of(number: float) -> float:
     """How many of its units make a second: 1e11 s are the year 5138, 1e11 ms the year 1973, and so on."""
     return next((unit for least, unit in _UNITS if abs(number) >= least), 1.0)
 
 
 def write_time(seconds: float) -> str | None:
-    """A time as ISO 8601 in UTC, None for NaN; what is no date, see `_ELAPSED_S`, stays a number of seconds.
+    """A time as ISO 8601 in UTC, None for NaN; what is no date, see `LEAST_EPOCH_S`, stays a number of seconds.
 
     >>> write_time(1767592800.5), write_time(90)
     ('2026-01-05T06:00:00.500000Z', '90')
     """
     if not math.isfinite(seconds):
         return None
-    if abs(seconds) < _ELAPSED_S or not _DATES_S[0] < seconds < _DATES_S[1]:
+    if abs(seconds) < LEAST_EPOCH_S or not _DATES_S[0] < seconds < _DATES_S[1]:
         return str(seconds).removesuffix(".0")
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 

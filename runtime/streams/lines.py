@@ -17,9 +17,9 @@ from ..layout import Layout
 from ..rows.cells import BadCell
 from ..rows.chunk import Rows, bad_row
 from ..rows.csv_text import MAX_LINE_BYTES, read_header
+from ..rows.forms import StampColumn
 from ..rows.json_rows import RowReader
 from ..rows.tables import ColumnReader
-from ..rows.times import parse_time
 from ..scoring.results import Results
 from ..scoring.score import score_stream
 from ..scoring.state import StreamState
@@ -56,14 +56,14 @@ def score_lines(
     """
     layout = detector.bundle.data.complete(layout)
     if layout.declared is not None:  # a stream is written as the recording was, or as is declared
-        layout = replace(layout, format=layout.format.as_declared(layout.declared), declared=None)
+        layout = replace(layout, format=layout.format.as_declared(layout.declared))
     return score_stream(detector, _read(detector, lines, layout, input_format), state)
 
 
 def _read(detector: Detector, lines: IO[bytes], layout: Layout, input_format: InputFormat) -> Iterator[Rows]:
     """A row for each line."""
     source = _lines(lines, b" \t\r\n".replace(layout.format.delimiter.encode(), b""))
-    reader: _JsonLines | _CsvLines = _JsonLines(detector)
+    reader: _JsonLines | _CsvLines = _JsonLines(detector, layout)
     pending: list[bytes] = []
     if input_format != "json":
         first = next(source, None)
@@ -121,14 +121,20 @@ class _CsvLines:
                 raise InputError(f"standard input: the header {cells.reason}")
             names = read_header(iter([cells]), "standard input")
         self._reader = ColumnReader(names, facts.columns, layout=self._layout, source="standard input")
+        self._is_settled = _says_time_format(layout)
 
     def parse(self, number: int, line: bytes) -> Rows:
         cells = self._cells(line)
-        return (
-            bad_row(number, len(self._reader.columns), cells)
-            if isinstance(cells, BadCell)
-            else self._reader.parse(number, [cells])
-        )
+        if isinstance(cells, BadCell):
+            return bad_row(number, len(self._reader.columns), cells)
+        rows = self._reader.parse(number, [cells])
+        if self._is_settled or rows.times is None:
+            return rows
+        self._is_settled = True
+        if np.isfinite(rows.times).all():
+            return rows
+        self._reader.settle_stamps([cells], lambda: self._reader.stamp_cells([cells]))
+        return self._reader.parse(number, [cells])
 
     def _cells(self, line: bytes) -> list[str] | BadCell:
         if len(line) > MAX_LINE_BYTES:
@@ -140,10 +146,12 @@ class _CsvLines:
 
 
 class _JsonLines:
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: Detector, layout: Layout) -> None:
         self._reader = RowReader(detector.bundle.columns)
         self._columns = len(detector.bundle.names)
-        self._time_column = detector.bundle.data.time_column
+        self._stamps = StampColumn(layout.stamps) if layout.stamps else None
+        self._time_columns = layout.stamps.columns if layout.stamps else ()
+        self._is_settled = _says_time_format(layout)
 
     def parse(self, number: int, line: bytes) -> Rows:
         if len(line) > MAX_LINE_BYTES:
@@ -152,9 +160,21 @@ class _JsonLines:
         return rows if rows.bad else rows._replace(times=self._time(line))
 
     def _time(self, line: bytes) -> NDArray[np.float64] | None:
-        if self._time_column is None or not line.startswith(b"{"):
+        if self._stamps is None or not line.startswith(b"{"):
             return None
-        return np.array([parse_time(str(msgspec.json.decode(line).get(self._time_column, "")))])
+        found = msgspec.json.decode(line)
+        cells = [" ".join(str(found.get(name, "")) for name in self._time_columns)]
+        times = self._stamps.read(cells)
+        if not self._is_settled and not np.isfinite(times).all():
+            self._stamps.settle(cells, lambda: cells)
+            times = self._stamps.read(cells)
+        self._is_settled = True
+        return times
+
+
+def _says_time_format(layout: Layout) -> bool:
+    """Whether somebody said how time stamps are written."""
+    return layout.declared is not None and layout.declared.time_format is not None
 
 
 _TOO_LONG = BadCell("", f"is longer than {MAX_LINE_BYTES} bytes")

@@ -58,7 +58,10 @@ def data_options(command: Any) -> Any:
                 "are values.  [default: found, and said]",
             ),
             click.option(
-                "--time-column", metavar="NAME", help="The time stamps.  [default: recognised by name or content]"
+                "--time-column",
+                metavar="NAME",
+                help="The time stamps; DATE,TIME where they are in two columns.  [default: recognised by name or "
+                "content]",
             ),
         ]
     ):
@@ -75,7 +78,7 @@ def read_data_options(options: dict[str, Any]) -> tuple[Selection, Layout]:
     selection = Selection(
         **{name: options.pop(name) for name in names}, treatments=parse_treatments(options.pop("treat"))
     )
-    form = {name: options.pop(name) for name in ("delimiter", "decimal", "encoding", "no_header")}
+    form = {name: options.pop(name) for name in ("delimiter", "decimal", "encoding", "no_header", "time_format")}
     return selection, table_form(**form)
 
 

@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from msgspec.structs import replace
 
 from ...runtime.bundle import Image
 from ...runtime.errors import InputError, few
-from ...runtime.layout import Layout, Stamps, TableFormat
+from ...runtime.layout import Layout, TableFormat
 from ...runtime.opening import digest
 from ...runtime.rows.cell_units import unit_in
 from ...runtime.rows.fields import Field
+from ...runtime.rows.forms import describe_stamps
 from ...runtime.rows.recognise import describe_format
 from ...runtime.rows.table_files import Tables, find_tables
 from .profile import profile_table
 from .selection import Selection, choose_columns, few_texts
 from .sentinels import Sentinel, declared_sentinels, describe_sentinels, find_sentinels
-from .sources import Read, Source, describe_sheets, read_features, sample_of, sources_of
-from .stamps import find_time_column, segments_of
+from .sources import Read, Source, describe_sheets, read_features, read_texts, sample_of, sources_of, stamped
+from .stamps import find_stamps, segments_of
 from .suspects import Suspects, find_suspects
 
 if TYPE_CHECKING:
@@ -124,13 +124,16 @@ def survey(data: Path | Sequence[Path], selection: Selection, layout: Layout, *,
     sources = sources_of(tables, layout)
     written = _describe_text(sources) if layout.declared is not None else ""
     header, sample, left_out = sample_of(sources)
-    time_column = find_time_column(header, sample, selection.time_column)
-    if time_column is not None:
-        stamps = Stamps(time_column)
-        sources = [source._replace(layout=replace(source.layout, stamps=stamps)) for source in sources]
+    if layout.stamps is None:
+        said = layout.declared.time_format if layout.declared else None
+        stamps = find_stamps(
+            header, sample, selection.time_column, lambda name: read_texts(sources, name), pattern=said
+        )
+        sources = stamped(sources, stamps, is_said=said is not None)
     layout = sources[0].layout
-    texts = {} if numbers_only else few_texts(sources, header, sample, selection, time_column, layout)
-    names, others = choose_columns(header, sample, selection, time_column, layout, texts)
+    taken = layout.stamps.columns if layout.stamps else ()
+    texts = {} if numbers_only else few_texts(sources, header, sample, selection, taken, layout)
+    names, others = choose_columns(header, sample, selection, taken, layout, texts)
     _refuse_headless(sources, header, names)
     units = _units(header, sample, texts, layout)
     fields = [Field(name, texts.get(name, ()), unit=units.get(name, "")) for name in names]
@@ -173,7 +176,7 @@ def table_of(found: Survey) -> Table:
     notes = [told] if (told := found.tables.describe()) else []
     notes += describe_sheets(found.sources)
     notes += [f"text: {found.written}"] if found.written else []
-    notes += [*([f"time stamps: column {stamps.column!r}"] if stamps else []), *found.describe_columns()]
+    notes += [*([describe_stamps(stamps)] if stamps else []), *found.describe_columns()]
     if read.bad:
         row, why = next(iter(read.bad.items()))
         rows = len(read.values)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...runtime.bundle import Column
 from ...runtime.errors import few
-from ...runtime.layout import Layout
+from ...runtime.layout import NUMBERS_OF, Layout
 from ...runtime.rows.recognise import describe_format
 from ...runtime.rows.times import clock_of, is_break, write_time
 from .columns import plan_columns
@@ -189,7 +189,7 @@ def _look_at(profile: Profile, found: Survey, planned: Column | None) -> LookedA
     kind = "text" if profile.kinds else "empty"
     if profile.numbers:
         kind = "numbers and text" if profile.kinds else "numbers"
-    if stamps is not None and name in (stamps.column, stamps.clock):
+    if stamps is not None and name in stamps.columns:
         kind = "time"
     if name in suspects.doubts:
         why = suspects.doubts[name].value[0]
@@ -221,8 +221,8 @@ def _describe_time(layout: Layout, times: Times | None) -> str:
     stamps = layout.stamps
     if stamps is None:
         return "no time stamps"
-    where = f"{stamps.column!r} and {stamps.clock!r}" if stamps.clock else repr(stamps.column)
-    form = f"{where}, {stamps.pattern or 'ISO 8601 or numbers'}, {stamps.zone}"
+    written = f"numbers of {stamps.pattern}" if stamps.pattern in NUMBERS_OF else stamps.pattern or "ISO 8601"
+    form = f"{' and '.join(map(repr, stamps.columns))}, {written}, {stamps.zone}"
     if times is None:
         return form
     even = "" if times.regular > _MOSTLY else f" in {times.regular:.0%} of the steps"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...runtime.bundle import Treatment
@@ -24,6 +24,7 @@ class Selection:
     columns: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     time_column: str | None = None
+    """The time stamps; two columns with a comma between them."""
     class_column: str | None = None
     """What recipe cvae is conditioned on."""
     treatments: Mapping[str, Treatment] = field(default_factory=dict)
@@ -47,7 +48,7 @@ def few_texts(
     header: Sequence[str],
     sample: Sequence[Sequence[str]],
     selection: Selection,
-    time_column: str | None,
+    time_columns: Collection[str],
     layout: Layout,
 ) -> dict[str, tuple[str, ...]]:
     """By column, the texts of those that hold at most `MOST_LEVELS` different ones, each several times."""
@@ -55,7 +56,8 @@ def few_texts(
     wanted = {*(selection.columns or header), *([selection.class_column] if selection.class_column else [])}
     for position, name in enumerate(header):
         cells = [row[position].strip() for row in sample if position < len(row) and not is_missing(row[position])]
-        if name not in wanted or name in selection.exclude or name in ("", time_column) or are_numbers(cells, layout):
+        is_none = not name or name in time_columns or name in selection.exclude
+        if name not in wanted or is_none or are_numbers(cells, layout):
             continue
         filled = [cell for cell in map(str.strip, read_texts(sources, name)) if cell and is_utf8(cell)]
         texts = sorted(set(filled))
@@ -68,7 +70,7 @@ def choose_columns(
     header: Sequence[str],
     sample: Sequence[Sequence[str]],
     selection: Selection,
-    time_column: str | None,
+    time_columns: Collection[str],
     layout: Layout,
     texts: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[list[str], dict[str, str]]:
@@ -81,7 +83,7 @@ def choose_columns(
     for name in (*selection.columns, *selection.exclude, *selection.treatments, *named):
         if name not in header:
             raise InputError(f"column {name!r} is not in the header: {few(map(shown, header), 12)}")
-    candidates = [n for n in selection.columns or header if n not in selection.exclude and n != time_column]
+    candidates = [n for n in selection.columns or header if n not in selection.exclude and n not in time_columns]
     candidates += [name for name in named if name not in candidates]
     chosen, left_out = list[str](), dict[str, str]()
     for name in candidates:

@@ -11,10 +11,11 @@ import numpy as np
 from msgspec.structs import replace
 
 from ...runtime.errors import InputError, few
-from ...runtime.layout import Layout
+from ...runtime.layout import Layout, Stamps
 from ...runtime.rows.binary_tables import sheets_of
 from ...runtime.rows.cells import BadCell
 from ...runtime.rows.fields import Absences, Field
+from ...runtime.rows.forms import settle_pattern
 from ...runtime.rows.recognise import recognise
 from ...runtime.rows.table_files import Tables
 from ...runtime.rows.tables import read_column, read_rows, read_sample
@@ -98,6 +99,22 @@ def _marks(source: Source) -> tuple[str, str]:
 def read_texts(sources: Sequence[Source], name: str) -> list[str]:
     """One column as text, of all rows of all files."""
     return [cell for path, layout in sources for cell in read_column(path, name, layout)]
+
+
+def stamped(sources: Sequence[Source], stamps: Stamps | None, *, is_said: bool) -> list[Source]:
+    """The files with their time stamps, which each may write in its own form where nobody said how they are written."""
+    if stamps is None:
+        return list(sources)
+    if is_said or len(sources) == 1:
+        return [source._replace(layout=replace(source.layout, stamps=stamps)) for source in sources]
+    found = []
+    for source in sources:
+        texts = [read_column(source.path, name, source.layout) for name in stamps.columns]
+        cells = [" ".join(each) for each in zip(*texts, strict=True)]
+        pattern = settle_pattern(cells, cells.copy, column=" and ".join(stamps.columns), likely=stamps.pattern)
+        own = stamps if pattern is None else replace(stamps, pattern=pattern)
+        found.append(source._replace(layout=replace(source.layout, stamps=own)))
+    return found
 
 
 class Read(NamedTuple):

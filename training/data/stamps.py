@@ -2,34 +2,157 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ...runtime.errors import InputError, few
-from ...runtime.rows.cells import bad_reason, shown
-from ...runtime.rows.times import TIME_NAMES, Clock, clock_of, is_break, parse_time
+from ...runtime.layout import NUMBERS_OF, Stamps
+from ...runtime.rows.cells import bad_reason, is_missing, shown
+from ...runtime.rows.forms import has_clock, has_day, possible_patterns, settle_pattern
+from ...runtime.rows.stamp_reader import StampReader
+from ...runtime.rows.times import LEAST_EPOCH_S, TIME_NAMES, Clock, clock_of, is_break
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_HOUR_NAMES = frozenset({"hour", "hr", "stunde"})
 
-def find_time_column(header: Sequence[str], sample: Sequence[Sequence[str]], named: str | None) -> str | None:
-    """The column that holds time stamps: the one named, else one with a usual name, else a first column of dates."""
-    if named is not None:
-        if named not in header:
-            raise InputError(f"time column {named!r} is not in the header: {few(map(shown, header), 12)}")
-        return named
-    for position, name in enumerate(header):
-        cells = [row[position] for row in sample if position < len(row) and row[position].strip()]
-        readable = [cell for cell in cells if not np.isnan(parse_time(cell))]
-        dates = [cell for cell in readable if bad_reason(cell)]
-        # Half, not all: a few damaged stamps must not turn the clock into a feature.
-        stamps = readable if name.lower() in TIME_NAMES else dates if position == 0 else []
-        if 2 * len(stamps) > len(cells):
-            return name
-    return None
+_TIME_WORDS = TIME_NAMES | {"utc", "clock", "stamp"}
+"""Words of a header that may name time stamps; only their cells tell whether it does."""
+
+
+class _Dated(NamedTuple):
+    """A column whose cells are dates, times of day, or numbers under a name that says that they are stamps."""
+
+    place: int
+    tier: int
+    """How much speaks for it; 0 is most."""
+    has_day: bool
+    has_clock: bool
+    is_small: bool
+    """Whether it counts from its own beginning, or is a time of day without marks, like 930."""
+
+
+def find_stamps(
+    header: Sequence[str],
+    sample: Sequence[Sequence[str]],
+    named: str | None,
+    column: Callable[[str], Sequence[str]],
+    *,
+    pattern: str | None = None,
+) -> Stamps | None:
+    """Where the time stamps are and how they are written: in the columns named, else found by name and content.
+
+    Parameters
+    ----------
+    named : a column, or those of a date and a time of day with a comma between them
+    column : gives all cells of a column; called only where the first rows leave the form in doubt
+    pattern : how they are written, where somebody said it
+
+    Raises
+    ------
+    InputError
+        when a named column is missing, and as `forms.settle_pattern`
+    """
+    names = _named(header, named) if named is not None else _found(header, sample, pattern)
+    if not names:
+        return None
+    if pattern is None:
+        first = _joined([_cells(header, sample, name) for name in names])
+        pattern = settle_pattern(first, lambda: _joined([column(name) for name in names]), column=" and ".join(names))
+    return Stamps(names[0], names[1] if len(names) > 1 else "", pattern or "")
+
+
+def _named(header: Sequence[str], named: str) -> list[str]:
+    names = [named] if named in header else [part.strip() for part in named.split(",")]
+    missing = next((name for name in names if name not in header), None)
+    if missing is not None:
+        raise InputError(f"time column {missing!r} is not in the header: {few(map(shown, header), 12)}")
+    if len(names) > 2:
+        raise InputError(f"time column names {len(names)} columns, expected one, or those of a date and a time of day")
+    return names
+
+
+def _cells(header: Sequence[str], sample: Sequence[Sequence[str]], name: str) -> list[str]:
+    place = list(header).index(name)
+    return [row[place] if place < len(row) else "" for row in sample]
+
+
+def _found(header: Sequence[str], sample: Sequence[Sequence[str]], pattern: str | None) -> list[str]:
+    """The columns that hold time stamps: one, two of a date and a time of day, or none."""
+    dated = [
+        found
+        for place, name in enumerate(header)
+        if name and (found := _look_at(place, name, _cells(header, sample, name), pattern))
+    ]
+    whole = [each for each in dated if each.has_day]
+    if not whole:
+        return []
+    best = min(whole, key=lambda each: (each.tier, each.is_small, not each.has_clock, each.place))
+    names = [header[best.place]]
+    if best.has_clock:
+        return names
+    places = {each.place for each in dated if not each.has_day}
+    places |= {place for place, name in enumerate(header) if _plain(name) in TIME_NAMES | _HOUR_NAMES}
+    for place in sorted(places - {best.place}, key=lambda place: abs(place - best.place)):
+        pair = [names[0], header[place]]
+        is_near = abs(place - best.place) == 1 or _plain(header[place]) in TIME_NAMES
+        if is_near and (pattern is not None or _is_pair(_joined([_cells(header, sample, name) for name in pair]))):
+            return pair
+    return names
+
+
+def _is_pair(cells: Sequence[str]) -> bool:
+    """Whether a date and what stands beside it are a stamp."""
+    patterns = possible_patterns(cells)
+    return bool(patterns) and has_day(patterns[0]) and has_clock(cells, patterns[0])
+
+
+def _plain(name: str) -> str:
+    """A header without a unit."""
+    return re.sub(r"\s*[\[(].*[\])]$", "", name).strip().lower()
+
+
+def _joined(cells: Sequence[Sequence[str]]) -> list[str]:
+    """The stamps of one column, or of two."""
+    return [" ".join(each) for each in zip(*cells, strict=True)]
+
+
+def _look_at(place: int, name: str, cells: Sequence[str], pattern: str | None) -> _Dated | None:
+    """What a column holds of the time; None where that is nothing."""
+    filled = [cell for cell in cells if not is_missing(cell)]
+    words = {*re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())}
+    if pattern is not None and 2 * np.isfinite(StampReader(pattern).read(filled)).sum() > len(filled):
+        patterns = [pattern]
+    else:
+        patterns = possible_patterns(filled)
+    if not patterns:
+        return None
+    plain = _plain(name)
+    are_numbers = patterns[0] in NUMBERS_OF or 2 * sum(not bad_reason(cell) for cell in filled) > len(filled)
+    is_named = plain in TIME_NAMES or plain in _HOUR_NAMES
+    if are_numbers and not is_named:
+        return None  # any number may count something
+    is_small = patterns[0] == "s" and not any(float(cell) >= LEAST_EPOCH_S for cell in filled if not bad_reason(cell))
+    if plain in _HOUR_NAMES and not is_small:
+        return None
+    is_dated = has_day(patterns[0])
+    clocked = has_clock(filled, patterns[0])
+    if is_named:
+        tier = 0
+    elif place == 0 and is_dated:
+        tier = 1
+    elif words & _TIME_WORDS:
+        tier = 2
+    elif is_dated and not clocked:
+        return None  # a date beside a recording may be that of a lot
+    else:
+        tier = 3
+    # An hour alone is no stamp.
+    return _Dated(place, tier, is_dated and plain not in _HOUR_NAMES, clocked, is_small)
 
 
 def segments_of(

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from ...runtime.errors import few
-from ...runtime.rows.times import parse_time
+from ...runtime.rows.forms import has_day, possible_patterns
 from .neighbours import is_evident
 
 if TYPE_CHECKING:
@@ -144,7 +144,8 @@ def is_passing(places: NDArray[np.floating], texts: Sequence[str]) -> bool:
 
     Two words without a digit may be a switch that was thrown once: they are not, but for months.
     """
-    if all(np.isfinite(parse_time(text)) for text in texts):
+    found = possible_patterns(texts)
+    if found and has_day(found[0]):
         return True
     months = all(text[:3].lower() in _MONTHS for text in texts)
     if len(texts) == 2 and not months and not any(re.search(r"\d", text) for text in texts):

@@ -7,6 +7,7 @@ import io
 import os
 import tracemalloc
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from vae_detect.runtime.detector import HEAT_WHITE, Detector
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.images.folders import ImageFile, find_images
 from vae_detect.runtime.images.pictures import picture_paths
-from vae_detect.runtime.layout import Layout
+from vae_detect.runtime.layout import Declared, Layout
 from vae_detect.runtime.rows.writers import CsvWriter
 from vae_detect.runtime.scoring.state import StreamState
 
@@ -35,10 +36,10 @@ def lines_of(detector: Detector, rows: Floats) -> list[str]:
     return [",".join(detector.bundle.names), *(",".join(map(str, row)) for row in rows)]
 
 
-def score(detector: Detector, path: Path, lines: list[str]) -> tuple[Summary, list[str]]:
+def score(detector: Detector, path: Path, lines: list[str], layout: Layout = CSV) -> tuple[Summary, list[str]]:
     path.write_text("\n".join(lines) + "\n")
     out = io.StringIO()
-    results = score_file(detector, path, CSV, StreamState(detector.bundle))
+    results = score_file(detector, path, layout, StreamState(detector.bundle))
     summary = write_scores(results, CsvWriter(out, schema_of(detector.bundle)))
     return summary, out.getvalue().splitlines()
 
@@ -146,6 +147,23 @@ def test_several_files_are_recordings_of_their_own(
     assert [{**row, "file": ""} for row in first] == [{**row, "file": ""} for row in second]
     assert {row["file"] for row in second} == {str(files[1])}
     assert second[0]["status"] == "warming"
+
+
+@pytest.mark.parametrize(
+    "form", ["%d.%m.%Y %H:%M", "%m/%d/%y %I:%M:%S %p", "%Y%m%d%H%M%S", "%Y-%m-%d %H:%M:%S UTC", "%d-%b-%Y %H.%M"]
+)
+def test_stamps_may_be_written_in_another_form_than_those_of_the_recording(
+    windows_detector: Detector, normal_rows: Floats, tmp_path: Path, form: str
+) -> None:
+    starts = [datetime(2026, 1, 12 + 2 * (i > 500), tzinfo=UTC) + timedelta(minutes=2 * i) for i in range(700)]
+    lines = lines_of(windows_detector, normal_rows[:700])
+    found = []
+    for each in ("%Y-%m-%dT%H:%M:%SZ", form):
+        times = ["timestamp", *(start.strftime(each) for start in starts)]
+        stamped = [f"{time},{line}" for time, line in zip(times, lines, strict=True)]
+        found.append(score(windows_detector, tmp_path / "rows.csv", stamped, Layout(declared=Declared()))[1])
+    assert found[0] == found[1]
+    assert sum(",gap," in line for line in found[0]) == 3
 
 
 def test_stop_on_bad_names_the_row(detector: Detector, normal_rows: Floats, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.layout import Layout, Stamps, TableFormat
+from vae_detect.runtime.layout import Declared, Layout, Stamps, TableFormat
 from vae_detect.runtime.rows.cells import BadCell, bad_reason
 from vae_detect.runtime.rows.chunk import Rows
 from vae_detect.runtime.rows.fields import Field
@@ -490,3 +490,39 @@ def test_truth_values_of_a_flag_are_0_and_1_in_any_case(tmp_path: Path) -> None:
         4: BadCell("ok", "holds 'yes', expected one of 'False', 'True'"),
         5: BadCell("x", "holds 'True', expected a number"),
     }
+
+
+# --- time stamps -----------------------------------------------------------------------------------------------------
+
+
+def timed(path: Path, stamps: Stamps, **declared: Any) -> list[float]:
+    chunks = read_rows(path, ["a"], layout=Layout(declared=Declared(**declared), stamps=stamps))
+    times = [chunk.times for chunk in chunks if chunk.times is not None]
+    found: list[float] = np.concatenate(times).tolist()
+    return found
+
+
+def test_a_date_and_a_time_of_day_in_two_columns_are_one_stamp(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("t,a,d\n00:01,1,02.01.1970\n00:02,1,13.01.1970\n")
+    assert timed(path, Stamps("d", "t", "%d.%m.%Y %H:%M")) == [86460, 12 * 86400 + 120]
+    path.write_text("t,a,d\n00:01,1,01/02/1970\n00:02,1,01/13/1970\n")  # in another form
+    assert timed(path, Stamps("d", "t", "%d.%m.%Y %H:%M")) == [31 * 86400 + 60 - 30 * 86400, 12 * 86400 + 120]
+
+
+def test_stamps_of_another_form_than_those_of_the_recording_are_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("t,a\n1000,1\n2000,1\n1767592800000,1\n")
+    assert timed(path, Stamps("t")) == [1000, 2000, 1767592800000]
+    path.write_text("t,a\n1767592800000,1\n1767592801000,1\n")
+    assert timed(path, Stamps("t")) == [1767592800, 1767592801]
+
+
+def test_days_that_are_no_months_decide_over_the_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("t,a\n" + "".join(f"01/{day:02}/1970,1\n" for day in range(2, 14)))
+    assert timed(path, Stamps("t", pattern="%d/%m/%Y")) == [86400 * day for day in range(1, 13)]
+    path.write_text("t,a\n01/02/1970,1\n01/03/1970,1\n")  # nothing decides, so they are as in the recording
+    assert timed(path, Stamps("t", pattern="%d/%m/%Y")) == [86400 * 31, 86400 * 59]
+    assert timed(path, Stamps("t", pattern="%m/%d/%Y")) == [86400, 86400 * 2]
+    assert timed(path, Stamps("t", pattern="%m/%d/%Y"), time_format="%m/%d/%Y") == [86400, 86400 * 2]

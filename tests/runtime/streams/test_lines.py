@@ -365,6 +365,23 @@ def test_times_of_objects_show_gaps(windows_detector: Detector, normal_rows: Flo
     assert results[6]["reason"] == "time jumps by 3400 s before row 6; 3 more rows fill the window"
 
 
+def test_the_first_stamp_tells_how_those_of_a_stream_are_written(
+    windows_detector: Detector, normal_rows: Floats
+) -> None:
+    def line(i: int, gap: int) -> bytes:
+        time = f"13/01/1970 {(2 * i + gap) // 60:02}.{(2 * i + gap) % 60:02}"
+        return json.dumps(
+            {"timestamp": time, **dict(zip(windows_detector.bundle.names, normal_rows[i].tolist(), strict=True))}
+        ).encode()
+
+    results = run(windows_detector, b"\n".join(line(i, 60 * (i > 5)) for i in range(10)))
+    assert statuses(results) == ["warming"] * 3 + ["ok"] * 3 + ["gap"] * 3 + ["ok"]
+    assert results[6]["reason"].startswith("time jumps by 3720 s")
+    head = b"timestamp," + ",".join(windows_detector.bundle.names).encode()
+    rows = [f"13/01/1970 0.{2 * i:02}".encode() + b"," + as_csv(normal_rows[i]) for i in range(6)]
+    assert statuses(run(windows_detector, b"\n".join([head, *rows]))) == ["warming"] * 3 + ["ok"] * 3
+
+
 @pytest.mark.parametrize("before", [["online"], ["online", "pump 7, ready"], ["speed_rpm,flow_m3h", "# hello"]])
 def test_lines_before_json_are_bad_rows(detector: Detector, normal_rows: Floats, before: list[str]) -> None:
     row = json.dumps(normal_rows[0].tolist())

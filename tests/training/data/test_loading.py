@@ -13,7 +13,6 @@ from vae_detect.runtime.rows.tables import read_sample
 from vae_detect.training.data.loading import load_table
 from vae_detect.training.data.selection import Selection, choose_columns, few_texts
 from vae_detect.training.data.sources import Source
-from vae_detect.training.data.stamps import find_time_column
 from vae_detect.training.data.suspects import MOST_LEVELS
 
 CSV = Layout()
@@ -31,25 +30,25 @@ def write(path: Path, text: str) -> Path:
 def test_columns_of_numbers_are_taken_and_the_others_are_noted() -> None:
     header = ["flow", "state", "empty", "power"]
     sample = [["1", "on", "", "2.5"], ["2", "off", "", "1e3"], ["3", "on", " ", "-4"]]
-    names, left_out = choose_columns(header, sample, ANY, None, CSV)
+    names, left_out = choose_columns(header, sample, ANY, (), CSV)
     assert names == ["flow", "power"]
     assert left_out == {"state": "holds text ('on')", "empty": "is empty"}
 
 
 def test_a_column_that_is_mostly_numbers_is_taken() -> None:
     sample = [["1"], ["2"], ["error"], [""], [""], [""]]  # empty cells say nothing about the kind of column
-    assert choose_columns(["flow"], sample, ANY, None, CSV) == (["flow"], {})
+    assert choose_columns(["flow"], sample, ANY, (), CSV) == (["flow"], {})
     with pytest.raises(InputError):
-        choose_columns(["flow"], [["1"], ["error"]], ANY, None, CSV)  # one half is not most
+        choose_columns(["flow"], [["1"], ["error"]], ANY, (), CSV)  # one half is not most
 
 
 def test_named_columns_keep_the_order_asked_for() -> None:
     selection = Selection(columns=("c", "a"))
-    assert choose_columns(["a", "b", "c"], [["1", "2", "3"]], selection, None, CSV) == (["c", "a"], {})
+    assert choose_columns(["a", "b", "c"], [["1", "2", "3"]], selection, (), CSV) == (["c", "a"], {})
 
 
 def test_excluded_columns_and_the_time_column_are_no_features() -> None:
-    found = choose_columns(["t", "a", "b"], [["1", "2", "3"]], Selection(exclude=("a",)), "t", CSV)
+    found = choose_columns(["t", "a", "b"], [["1", "2", "3"]], Selection(exclude=("a",)), ("t",), CSV)
     assert found == (["b"], {})
 
 
@@ -59,19 +58,19 @@ def test_excluded_columns_and_the_time_column_are_no_features() -> None:
 )
 def test_a_named_column_must_be_numeric(cell: str, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
-        choose_columns(["a", "b"], [["1", cell]], Selection(columns=("a", "b")), None, CSV)
+        choose_columns(["a", "b"], [["1", cell]], Selection(columns=("a", "b")), (), CSV)
 
 
 @pytest.mark.parametrize("selection", [Selection(columns=("q",)), Selection(exclude=("q",))])
 def test_a_missing_column_is_refused_with_those_present(selection: Selection) -> None:
     with pytest.raises(InputError, match="column 'q' is not in the header: 'a', 'b'"):
-        choose_columns(["a", "b"], [["1", "2"]], selection, None, CSV)
+        choose_columns(["a", "b"], [["1", "2"]], selection, (), CSV)
 
 
 @pytest.mark.parametrize("exclude", [("a",), ()])
 def test_nothing_to_learn_from_is_refused(exclude: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match="no numeric column is left to learn from; the header has 'a', 'b'"):
-        choose_columns(["a", "b"], [["1" if exclude else "x", "y"]], Selection(exclude=exclude), None, CSV)
+        choose_columns(["a", "b"], [["1" if exclude else "x", "y"]], Selection(exclude=exclude), (), CSV)
 
 
 @pytest.mark.parametrize(
@@ -79,22 +78,22 @@ def test_nothing_to_learn_from_is_refused(exclude: tuple[str, ...]) -> None:
 )
 def test_a_missing_class_or_treated_column_is_refused(selection: Selection) -> None:
     with pytest.raises(InputError, match="column 'q' is not in the header: 'a', 'b'"):
-        choose_columns(["a", "b"], [["1", "2"]], selection, None, CSV)
+        choose_columns(["a", "b"], [["1", "2"]], selection, (), CSV)
 
 
 def test_the_class_column_is_taken_even_where_others_are_named() -> None:
     selection = Selection(columns=("a",), class_column="c")
-    assert choose_columns(["a", "b", "c"], [["1", "2", "3"]], selection, None, CSV) == (["a", "c"], {})
+    assert choose_columns(["a", "b", "c"], [["1", "2", "3"]], selection, (), CSV) == (["a", "c"], {})
 
 
 # --- columns of text -------------------------------------------------------------------------------------------------
 
 
 def texts_of(
-    path: Path, selection: Selection = ANY, *, time_column: str | None = None, layout: Layout = CSV
+    path: Path, selection: Selection = ANY, *, time_columns: tuple[str, ...] = (), layout: Layout = CSV
 ) -> dict[str, tuple[str, ...]]:
     header, sample = read_sample(path, layout)
-    return few_texts([Source(path, layout)], header, sample, selection, time_column, layout)
+    return few_texts([Source(path, layout)], header, sample, selection, time_columns, layout)
 
 
 def test_texts_that_come_up_often_are_the_levels_of_a_column(tmp_path: Path) -> None:
@@ -123,9 +122,9 @@ def test_a_text_far_down_the_file_counts(tmp_path: Path) -> None:
 
 def test_numbers_excluded_columns_and_time_stamps_are_no_texts(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "when,a,b,c,\n" + f"{DATE},1,on,x,p\n2026-01-06,2,off,y,q\n" * 20)
-    assert texts_of(path, Selection(exclude=("c",)), time_column="when") == {"b": ("off", "on")}
-    assert texts_of(path, Selection(columns=("a",)), time_column="when") == {}
-    assert texts_of(path, Selection(columns=("a",), class_column="c"), time_column="when") == {"c": ("x", "y")}
+    assert texts_of(path, Selection(exclude=("c",)), time_columns=("when",)) == {"b": ("off", "on")}
+    assert texts_of(path, Selection(columns=("a",)), time_columns=("when",)) == {}
+    assert texts_of(path, Selection(columns=("a",), class_column="c"), time_columns=("when",)) == {"c": ("x", "y")}
 
 
 def test_numbers_with_a_decimal_comma_are_no_texts(tmp_path: Path) -> None:
@@ -178,30 +177,6 @@ def test_a_named_column_of_rare_texts_is_refused(tmp_path: Path) -> None:
 # --- time stamps -----------------------------------------------------------------------------------------------------
 
 DATE = "2026-01-05T00:00:00"
-
-
-@pytest.mark.parametrize(
-    ("header", "row", "named", "expected"),
-    [
-        (["flow", "Timestamp"], ["1", DATE], None, "Timestamp"),  # by name, anywhere
-        (["flow", "ts"], ["1", "1700000000"], None, "ts"),  # by name, as a number
-        (["when", "flow"], [DATE, "1"], None, "when"),  # by content, as the first column
-        (["when", "flow"], ["2026-01-05 00:00:00+01:00", "1"], None, "when"),
-        (["flow", "when"], ["1", DATE], None, None),  # by content, but not first
-        (["count", "flow"], ["1", "2"], None, None),  # numbers under another name are numbers
-        (["time", "flow"], ["noon", "1"], None, None),  # the name alone does not make a time
-        (["flow", "when"], ["1", DATE], "when", "when"),  # as told
-        (["ts", "other"], ["1", "2"], "other", "other"),  # as told, against the name
-        (["flow"], ["1"], None, None),
-    ],
-)
-def test_the_time_column_is_found(header: list[str], row: list[str], named: str | None, expected: str | None) -> None:
-    assert find_time_column(header, [row, row], named) == expected
-
-
-def test_a_missing_time_column_is_refused() -> None:
-    with pytest.raises(InputError, match="time column 'when' is not in the header: 'a', 'b'"):
-        find_time_column(["a", "b"], [["1", "2"]], "when")
 
 
 def test_time_stamps_that_never_go_forward_are_refused(tmp_path: Path) -> None:
@@ -309,12 +284,5 @@ def test_without_a_header_every_column_must_be_a_feature(
         load_table(path, selection, Layout(TableFormat(header=False)))
 
 
-def test_a_damaged_stamp_does_not_make_the_clock_a_feature() -> None:
-    sample = [["100", "1"], ["oops", "2"], ["", "3"], ["120", "4"]]
-    assert find_time_column(["timestamp", "a"], sample, None) == "timestamp"
-    assert find_time_column(["sensor", "a"], sample, None) is None  # numbers are no dates
-    assert find_time_column(["when", "a"], [["2026-01-05", "1"], ["?", "2"], ["2026-01-06", "3"]], None) == "when"
-
-
 def test_a_column_without_a_name_is_left_out() -> None:
-    assert choose_columns(["", "a"], [["0", "1.5"]], ANY, None, CSV) == (["a"], {"": "may number the rows"})
+    assert choose_columns(["", "a"], [["0", "1.5"]], ANY, (), CSV) == (["a"], {"": "may number the rows"})

@@ -1,0 +1,84 @@
+"""Where time stamps are found in a table."""
+
+import pytest
+
+from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.layout import Stamps
+from vae_detect.training.data.stamps import find_stamps
+
+DATE = "2026-01-05T00:00:00"
+
+
+def found(header: list[str], rows: list[list[str]], named: str | None = None, pattern: str | None = None) -> Stamps:
+    stamps = find_stamps(header, rows, named, lambda name: [row[header.index(name)] for row in rows], pattern=pattern)
+    return stamps or Stamps("")
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "named", "expected"),
+    [
+        (["flow", "Timestamp"], ["1", DATE], None, "Timestamp"),  # by name, anywhere
+        (["flow", "ts"], ["1", "1700000000"], None, "ts"),  # by name, as a number
+        (["Time (s)", "flow"], ["0.5", "1"], None, "Time (s)"),  # likewise
+        (["when", "flow"], [DATE, "1"], None, "when"),  # by content, as the first column
+        (["when", "flow"], ["2026-01-05 00:00:00+01:00", "1"], None, "when"),
+        (["flow", "when"], ["1", DATE], None, "when"),  # by content, with a time of day
+        (["flow", "built"], ["1", "2026-01-05"], None, ""),  # a day, not first and not named so
+        (["flow", "start_date"], ["1", "2026-01-05"], None, "start_date"),
+        (["date", "timestamp"], ["2026-01-05", DATE], None, "timestamp"),  # the one that says more
+        (["count", "flow"], ["1", "2"], None, ""),  # numbers under another name are numbers
+        (["cycle_time", "flow"], ["1", "2"], None, ""),
+        (["time", "flow"], ["noon", "1"], None, ""),  # the name alone does not make a time
+        (["flow", "when"], ["1", DATE], "when", "when"),  # as told
+        (["ts", "other"], ["1", "2"], "other", "other"),  # as told, against the name
+        (["flow"], ["1"], None, ""),
+    ],
+)
+def test_the_time_column_is_found(header: list[str], row: list[str], named: str | None, expected: str) -> None:
+    assert found(header, [row, row], named).column == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "named", "expected"),
+    [
+        (["Date", "Time", "a"], ["13/01/2026", "06.00.00", "1"], None, ("Date", "Time", "%d/%m/%Y %H.%M.%S")),
+        (["Uhrzeit", "a", "Datum"], ["06:00", "1", "13.1.2026"], None, ("Datum", "Uhrzeit", "%d.%m.%Y %H:%M")),
+        (["Date", "Time", "a"], ["20260105", "930", "1"], None, ("Date", "Time", "%Y%m%d %H%M")),
+        (["date", "hour", "a"], ["2026-01-05", "6", "1"], None, ("date", "hour", "%Y-%m-%d %H")),
+        (["d", "a", "t"], ["2026-01-05", "1", "6:00"], "d,t", ("d", "t", "")),
+        (["a,b", "a"], [DATE, "1"], "a,b", ("a,b", "", "")),
+        (["date", "a"], ["2026-01-05", "6"], None, ("date", "", "")),  # a number beside it is not its hour
+    ],
+)
+def test_a_date_and_a_time_of_day_may_be_in_two_columns(
+    header: list[str], row: list[str], named: str | None, expected: tuple[str, str, str]
+) -> None:
+    stamps = found(header, [row, row], named)
+    assert (stamps.column, stamps.clock, stamps.pattern) == expected
+
+
+def test_a_declared_form_wins() -> None:
+    rows = [["05/01/2026", "1"]] * 3
+    assert found(["date", "a"], rows, pattern="%m/%d/%Y").pattern == "%m/%d/%Y"
+    with pytest.raises(InputError, match="--time-format '%d/%m/%Y' or --time-format '%m/%d/%Y'"):
+        found(["date", "a"], rows)
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ("when", "time column 'when' is not in the header: 'a', 'b', 'c'"),
+        ("a,when", "time column 'when' is not"),
+        ("a,b,c", "time column names 3 columns, expected one"),
+    ],
+)
+def test_time_columns_that_are_not_there_are_refused(named: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        found(["a", "b", "c"], [["1", "2", "3"]], named)
+
+
+def test_a_damaged_stamp_does_not_make_the_clock_a_feature() -> None:
+    sample = [["100", "1"], ["oops", "2"], ["", "3"], ["120", "4"]]
+    assert found(["timestamp", "a"], sample).column == "timestamp"
+    assert found(["sensor", "a"], sample) == Stamps("")  # numbers are no dates
+    assert found(["when", "a"], [["2026-01-05", "1"], ["?", "2"], ["2026-01-06", "3"]]).column == "when"

@@ -16,6 +16,7 @@ from ..images.folders import find_images, read_file
 from ..layout import Layout
 from ..rows.table_files import find_tables
 from ..rows.tables import read_rows
+from ..rows.time_order import refuse_disorder
 from ..scoring.framing import Framed, Framer
 from ..scoring.results import BAD, OK, OVERFLOW
 
@@ -52,6 +53,8 @@ def read_inputs(detector: Detector, data: Path | Sequence[Path], layout: Layout)
     for path in files:
         framer = Framer.of(bundle)
         for rows in read_rows(path, bundle.columns, layout=bundle.data.complete(layout), stream=True):
+            if bundle.window > 1:
+                refuse_disorder(rows, str(path))
             framed, framer = framer.frame(rows)
             numbers = range(rows.first, rows.first + len(rows.values))
             yield Inputs(numbers, framed, str(path) if len(files) > 1 else None)

@@ -22,8 +22,9 @@ from ..images.reading import import_pillow
 from ..layout import Layout
 from ..rows.chunk import Rows
 from ..rows.tables import read_rows
+from ..rows.time_order import in_time_order
 from ..rows.writers import Schema, Writer
-from ..scoring.results import Results, schema
+from ..scoring.results import Results, in_file_order, schema
 from ..scoring.score import score_images, score_stream
 from ..scoring.state import StreamState
 from .inputs import IMAGES_AT_ONCE
@@ -44,7 +45,8 @@ def score_file(
 ) -> Iterator[Results]:
     """Results of a CSV file, chunk by chunk and in order, one for every row; `state` is that of a stream that begins.
 
-    The file is read once, so that a pipe will do. `unused` gets the columns that the detector does not use.
+    The file is read once, so that a pipe will do. Windows are those of the rows in order of time: where they stand in
+    another one, all of the file is held in memory. `unused` gets the columns that the detector does not use.
 
     Raises
     ------
@@ -65,7 +67,11 @@ def score_file(
                 )
             yield rows
 
-    return score_stream(detector, chunks(), state)
+    if facts.window == 1:
+        return score_stream(detector, chunks(), state)
+    ordered = in_time_order(chunks())
+    results = score_stream(detector, ordered.chunks, state)
+    return results if ordered.numbers is None else in_file_order(list(results), ordered.numbers)
 
 
 def score_tables(

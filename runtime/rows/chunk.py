@@ -24,6 +24,12 @@ class Rows(NamedTuple):
     values: NDArray[np.float32]
     bad: dict[int, BadCell]
     times: NDArray[np.float64] | None
+    numbers: NDArray[np.int64] | None = None
+    """Of the rows in the file, where they were put in another order; None where they count on from `first`."""
+
+    def number(self, index: int) -> int:
+        """The number in the file of a row of the chunk."""
+        return self.first + index if self.numbers is None else int(self.numbers[index])
 
 
 def bad_row(number: int, columns: int, why: BadCell) -> Rows:

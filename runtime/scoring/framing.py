@@ -90,7 +90,7 @@ class Framer:
         run, why_broken = self.memory.run, self.memory.why
         status, reason = [OK] * len(rows.values), [""] * len(rows.values)
         for index in range(len(rows.values)):
-            number = rows.first + index
+            number = rows.number(index)
             if index in rows.bad:
                 run, why_broken = 0, f"row {number} in the window is bad"
                 status[index], reason[index] = BAD, str(rows.bad[index])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from ..rows.times import write_time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -58,6 +59,27 @@ class Results(NamedTuple):
         if self.blamed is not None:
             found["column"] = [name or None for name in self.blamed]
         return found
+
+
+def in_file_order(parts: Sequence[Results], numbers: NDArray[np.int64]) -> Iterator[Results]:
+    """The same results, one for each part, in the order of the file; `numbers` are the rows that they came for."""
+    place = np.argsort(numbers)
+    sizes = [len(part.status) for part in parts]
+
+    def joined(values: Sequence[Any]) -> Any:
+        if any(each is None for each in values):
+            return None
+        if isinstance(values[0], list):
+            flat = [cell for each in values for cell in each]
+            return [flat[row] for row in place.tolist()]
+        return np.concatenate(values)[place]
+
+    whole = {name: joined([getattr(part, name) for part in parts]) for name in ("status", "reason", "times", "blamed")}
+    scores = [joined(each) for each in zip(*(part.scores for part in parts), strict=True)]
+    for first, size in zip(accumulate(sizes, initial=0), sizes, strict=False):
+        cut = slice(first, first + size)
+        own: dict[str, Any] = {name: None if values is None else values[cut] for name, values in whole.items()}
+        yield parts[0]._replace(first=first, scores=type(parts[0].scores)(*(each[cut] for each in scores)), **own)
 
 
 def schema(label: str, *, filed: bool = False, timed: bool = False, blamed: bool = False) -> dict[str, type]:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_TOLD = 3
+"""Files whose order is told of."""
+
 MOST_BAD = 0.2
 """Share of bad rows above which training is refused: the rest is no longer a fair sample."""
 
@@ -177,6 +180,10 @@ def table_of(found: Survey) -> Table:
     notes += describe_sheets(found.sources)
     notes += [f"text: {found.written}"] if found.written else []
     notes += [*([describe_stamps(stamps)] if stamps else []), *found.describe_columns()]
+    notes += [
+        *read.told[:_TOLD],
+        *([f"{len(read.told) - _TOLD} more files likewise"] if len(read.told) > _TOLD else []),
+    ]
     if read.bad:
         row, why = next(iter(read.bad.items()))
         rows = len(read.values)

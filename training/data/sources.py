@@ -19,6 +19,7 @@ from ...runtime.rows.forms import settle_pattern
 from ...runtime.rows.recognise import recognise
 from ...runtime.rows.table_files import Tables
 from ...runtime.rows.tables import read_column, read_rows, read_sample
+from ...runtime.rows.time_order import describe_order, order_of, rows_in_order
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,9 +130,14 @@ class Read(NamedTuple):
     """(rows,), the number of the file of each."""
     files: tuple[str, ...]
     """Their names."""
+    told: tuple[str, ...] = ()
+    """What was done with rows that do not stand in order of time."""
+    order: NDArray[np.int64] | None = None
+    """(rows,), where each stood before it was put in order of time; None where it stands there still."""
 
     def place(self, row: int) -> str:
         """Where a row is, for people."""
+        row = row if self.order is None else int(self.order[row])
         if len(self.files) == 1:
             return f"row {row}"
         file = int(self.recording[row])
@@ -160,7 +166,31 @@ def read_features(sources: Sequence[Source], fields: Sequence[Field]) -> Read:
     timed = sources[0].layout.stamps is not None
     times = np.concatenate([chunk.times for chunk in chunks if chunk.times is not None]) if timed else None
     recording = np.repeat(np.arange(len(sources)), lengths)
-    return Read(values, bad, _but(bad, len(values)), times, recording, tuple(path.name for path, _ in sources))
+    read = Read(values, bad, _but(bad, len(values)), times, recording, tuple(path.name for path, _ in sources))
+    return read if times is None else _in_time_order(read, times, lengths)
+
+
+def _in_time_order(read: Read, times: NDArray[np.float64], lengths: Sequence[int]) -> Read:
+    """The rows of each file in order of time."""
+    order, told = np.arange(len(times)), []
+    for file, (begin, length) in enumerate(zip(accumulate(lengths, initial=0), lengths, strict=False)):
+        own = times[begin : begin + length]
+        found = order_of(own)
+        order[begin : begin + length] = begin + rows_in_order(own, found)
+        text = describe_order(found, own)
+        told += [f"{read.files[file]}: {text}" if len(read.files) > 1 else text] if text else []
+    if np.array_equal(order, np.arange(len(times))):
+        return read._replace(told=tuple(told))
+    place = np.argsort(order)
+    bad = dict(sorted((int(place[row]), cell) for row, cell in read.bad.items()))
+    return read._replace(
+        values=read.values[order],
+        bad=bad,
+        kept=_but(bad, len(times)),
+        times=times[order],
+        told=tuple(told),
+        order=order,
+    )
 
 
 def _but(bad: Mapping[int, BadCell], rows: int) -> NDArray[np.bool_]:

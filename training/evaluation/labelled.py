@@ -17,6 +17,7 @@ from ...runtime.images.folders import find_images, read_file
 from ...runtime.layout import Layout
 from ...runtime.observation import rounding_of, treat
 from ...runtime.rows.tables import read_rows
+from ...runtime.rows.time_order import in_time_order
 from ...runtime.scoring.score import score_images, score_rows
 from ...runtime.scoring.state import StreamState
 from ..labels.origin import ALL_NORMAL, read_labels
@@ -89,8 +90,10 @@ def score_labelled(
         refuse_folder(detector, data)
         form = detector.bundle.data.complete(layout)
         truth = read_labels(data, labels, form, anomalous=anomalous, say=say)
-        found = _score_table(detector, data, form, state)
-        found = replace(found, truth=truth(len(found.score), found.times) == FAULT)
+        found, numbers = _score_table(detector, data, form, state)
+        times = found.times if found.times is None or numbers is None else found.times[np.argsort(numbers)]
+        labels_of = truth(len(found.score), times) == FAULT
+        found = replace(found, truth=labels_of if numbers is None else labels_of[numbers])
     if found.truth[found.scored].all():
         raise InputError(_one_sided(detector, data, int(found.scored.sum())))
     return found
@@ -143,19 +146,22 @@ class _Parts:
         )
 
 
-def _score_table(detector: Detector, data: Path, layout: Layout, state: StreamState) -> Labelled:
-    """The rows of a CSV, none of them anomalous yet."""
+def _score_table(
+    detector: Detector, data: Path, layout: Layout, state: StreamState
+) -> tuple[Labelled, NDArray[np.int64] | None]:
+    """The rows of a CSV, none of them anomalous yet, and their numbers where they were put in order of time."""
     bundle = detector.bundle
     parts = _Parts(bundle)
     times: list[NDArray[np.float64]] = []
-    for rows in read_rows(data, bundle.columns, layout=layout):
+    ordered = in_time_order(read_rows(data, bundle.columns, layout=layout))
+    for rows in ordered.chunks:
         results, framer = score_rows(detector, state.framer, rows)
         parts.add(rows.values, state.accept(results, framer).scores)
         if rows.times is not None:
             times.append(rows.times)
     if not len(parts):
         raise InputError(f"{data}: no rows after the header")
-    return replace(parts.joined(), times=np.concatenate(times) if times else None)
+    return replace(parts.joined(), times=np.concatenate(times) if times else None), ordered.numbers
 
 
 def _score_folder(detector: Detector, folder: Path, state: StreamState) -> Labelled:

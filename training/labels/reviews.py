@@ -15,6 +15,7 @@ from ...runtime.detector import Detector
 from ...runtime.errors import InputError
 from ...runtime.layout import Layout
 from ...runtime.rows.tables import read_rows
+from ...runtime.rows.time_order import refuse_disorder
 from ...runtime.scoring.framing import Framer, fill, windows_at
 from .words import FAULT, NORMAL, UNREVIEWED
 
@@ -46,6 +47,8 @@ def score_recording(detector: Detector, path: Path, layout: Layout) -> ScoredRow
     bundle, framer = detector.bundle, Framer.of(detector.bundle)
     parts, why, times = [], {}, []
     for rows in read_rows(path, bundle.columns, layout=bundle.data.complete(layout)):
+        if bundle.window > 1:
+            refuse_disorder(rows, str(path))
         framed, framer = framer.frame(rows)
         score = fill(detector.score(framed.inputs).score, framed.full, len(rows.values))
         parts.append((rows.values, score))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 import tracemalloc
 from collections import Counter
@@ -328,3 +329,27 @@ def test_a_full_disk_is_one_sentence(detector: Detector) -> None:
         pytest.skip("no /dev/full here")
     with pytest.raises(OSError, match="No space left"), Path("/dev/full").open("w") as out:
         write_scores([], CsvWriter(out, schema_of(detector.bundle)))
+
+
+# --- order -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_windows_are_those_of_rows_in_order_of_time(
+    windows_detector: Detector, normal_rows: Floats, tmp_path: Path, newest_first: bool
+) -> None:
+    rows = np.tile(normal_rows, (3, 1))[:1500]  # more than a chunk
+    times = [(datetime(2026, 1, 5, tzinfo=UTC) + timedelta(minutes=2 * row)).isoformat() for row in range(1500)]
+    lines = [
+        f"{time},{line}" for time, line in zip(["timestamp", *times], lines_of(windows_detector, rows), strict=True)
+    ]
+    lines[701] = lines[701].replace(",", ",x", 1)
+    order = np.arange(1500)[::-1] if newest_first else np.random.default_rng(0).permutation(1500)
+    _, straight = score(windows_detector, tmp_path / "rows.csv", lines)
+    summary, other = score(windows_detector, tmp_path / "rows.csv", [lines[0], *(lines[1 + row] for row in order)])
+    assert summary.by_status == {"ok": 1493, "warming": 3, "bad": 1, "gap": 3}
+    for number, row in enumerate(order.tolist()):
+        mine, theirs = other[1 + number].split(","), straight[1 + row].split(",")
+        assert mine[0] == str(number)
+        assert (mine[1], mine[6]) == (theirs[1], theirs[6])
+        assert mine[2] == theirs[2] or math.isclose(float(mine[2]), float(theirs[2]), rel_tol=1e-4)

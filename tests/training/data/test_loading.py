@@ -194,7 +194,8 @@ def test_period_and_segments_come_from_the_time_stamps(tmp_path: Path) -> None:
     assert (found.time_column, found.names, found.period_s) == ("time", ("flow",), 10.0)
     # 40 -> 60 is more than 1.5 steps; 70 -> 65 goes back
     assert found.segment.tolist() == [0, 0, 0, 0, 0, 1, 1, 2, 2]
-    assert found.notes == ["time stamps: column 'time'"]
+    told = "time goes back 1 time: what follows is a recording of its own"
+    assert found.notes == ["time stamps: column 'time'", told]
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -286,3 +287,24 @@ def test_without_a_header_every_column_must_be_a_feature(
 
 def test_a_column_without_a_name_is_left_out() -> None:
     assert choose_columns(["", "a"], [["0", "1.5"]], ANY, (), CSV) == (["a"], {"": "may number the rows"})
+
+
+# --- order -----------------------------------------------------------------------------------------------------------
+
+
+def test_rows_are_learnt_in_order_of_time(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    start = datetime(2026, 1, 5)
+    lines = [f"{start + timedelta(minutes=row)},{rng.normal():.3f}" for row in range(300)]
+    lines[40] = lines[40].partition(",")[0] + ","
+    straight = load_table(write(tmp_path / "a.csv", "\n".join(["time,a", *lines])), ANY, CSV)
+    for order, told in ((range(299, -1, -1), "turned round"), (rng.permutation(300).tolist(), "sorted")):
+        found = load_table(write(tmp_path / "b.csv", "\n".join(["time,a", *(lines[row] for row in order)])), ANY, CSV)
+        np.testing.assert_array_equal(found.values, straight.values)
+        np.testing.assert_array_equal(found.segment, straight.segment)
+        assert found.period_s == 60
+        assert any(told in note for note in found.notes)
+        assert any(f"row {list(order).index(40)}, column 'a' is empty" in note for note in found.notes)
+    both = load_table(write(tmp_path / "c.csv", "\n".join(["time,a", *lines, *lines])), ANY, CSV)
+    assert "time goes back 1 time: what follows is a recording of its own" in both.notes
+    assert len(both.values) == 2 * len(straight.values)

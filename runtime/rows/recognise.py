@@ -172,6 +172,8 @@ def _recognise(
     form = replace(form, decimal=decimal, thousands=thousands)
     has_header = declared.header if declared.header is not None else _is_header(data, form, wanted)
     comment = next((mark for mark in _COMMENTS if has_header and data and data[0][0].startswith(mark)), "")
+    if comment == (data or [[""]])[0][0] and len(data[0]) == best.width:
+        comment = ""  # a column of row numbers that is called #
     form = replace(
         form, header=has_header, skip=first + at if _is_needed(best.rows[:at]) or first else 0, comment=comment
     )
@@ -223,13 +225,53 @@ def _header_row(reading: _Reading, wanted: Sequence[str], declared: Declared) ->
     for at, row in enumerate(reading.rows[:100]):
         if wanted and {*wanted} <= {cell.strip().lstrip("#%").strip() for cell in row}:
             return at
-    for at, row in enumerate(reading.rows):
+    at = _first_wide(reading, 0)
+    end = _end_of_preamble(reading, at)
+    at = at if end is None else _first_wide(reading, end + 1)
+    named = next((above for above in range(at - 1, -1, -1) if reading.rows[above]), None)
+    if named is not None and reading.width > 2 and len(reading.rows[named]) == reading.width - 1:
+        # R writes no name above the numbers of its rows.
+        is_bare = not any(_holds(cell, declared.decimal) for cell in reading.rows[named])
+        if is_bare and _share_held(reading.rows[at], declared) >= 0.5:
+            return named
+    return at
+
+
+def _first_wide(reading: _Reading, first: int) -> int:
+    """The first row from here that is as wide as most are and no title; one of a comment if no other follows."""
+    found = None
+    for at, row in enumerate(reading.rows[first:], first):
         trimmed = _trimmed(row) if row else []
         width = len(trimmed) - (1 if trimmed and trimmed[0] in _COMMENTS else 0)
-        is_title = bool(trimmed) and any(trimmed[0].startswith(mark) for mark in _COMMENTS) and width < reading.width
-        if width >= reading.width - (reading.delimiter == " " and width > 1) and width > 0 and not is_title:
-            return at
-    return 0
+        is_comment = bool(trimmed) and trimmed[0].startswith(_COMMENTS)
+        if is_comment and found is None and len(trimmed) >= reading.width:
+            found = at
+        if width < reading.width - (reading.delimiter == " " and width > 1) or width == 0:
+            continue
+        if not is_comment:
+            return found if found is not None and _is_data(row) else at
+    return first if found is None else found
+
+
+def _is_data(row: Sequence[str]) -> bool:
+    """Whether there is a number in a row, so that it names no columns."""
+    return any(not bad_reason(cell) for cell in row)
+
+
+def _end_of_preamble(reading: _Reading, at: int) -> int | None:
+    """A line of one text below, where another header follows: what stands above it is about the recording."""
+    if reading.width < 3:
+        return None
+    for place in range(at + 1, min(at + 30, len(reading.rows) - 1)):
+        alone = reading.rows[place] and len(_trimmed(reading.rows[place])) == 1
+        if alone and not _is_data(reading.rows[place][:1]) and not _is_data(reading.rows[place + 1]):
+            return place
+    return None
+
+
+def _share_held(row: Sequence[str], declared: Declared) -> float:
+    """How many of the cells of a row hold what cells hold."""
+    return sum(_holds(cell, declared.decimal) for cell in row) / max(1, len(row))
 
 
 def _marks(rows: Sequence[list[str]], delimiter: str, declared: Declared, source: str) -> tuple[str, str]:

@@ -194,7 +194,7 @@ def _look_at(profile: Profile, found: Survey, planned: Column | None) -> LookedA
     if name in suspects.doubts:
         why = suspects.doubts[name].value[0]
     elif name in suspects.labels:
-        why = "it is named like a label: exclude it if it says what is normal"
+        why = "it is named or set like a label: exclude it if it says what is normal"
     elif name in suspects.rising:
         why = "it only rises or falls: exclude it if it is a counter"
     elif planned is not None and planned.treatment == "constant":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
@@ -48,9 +49,15 @@ _LABELS = frozenset(
 )
 """Last words of headers that name labels."""
 
+_RARE = 0.2
+"""Share of the rows up to which a label or a flag is rarely set."""
+
+_NEARLY = 0.9
+"""Share of its rows in which the flag of a cause comes with the label."""
+
 _ONLY_LABELS = frozenset(
     {"y", "target", "class", "normal", "is_normal", "fault", "faults", "is_fault", "has_fault", "defect", "defective"}
-    | {"change_point", "ground_truth", "groundtruth", "truth", "gt"}
+    | {"change_point", "ground_truth", "groundtruth", "truth", "gt", "att_flag", "failure_type", "fault_type"}
 )
 """Headers that name labels as a whole."""
 
@@ -71,7 +78,7 @@ class Suspects(NamedTuple):
     rising: list[str]
     """Columns that only rise or fall, perhaps because the table is sorted by them."""
     labels: list[str]
-    """Columns named like labels that vary."""
+    """Columns named like labels that vary, and flags that are set where these are."""
 
     def describe(self, *, kept: str) -> list[str]:
         """In lines for the user; `kept` says why columns to be left out are nevertheless there, "" if they are not."""
@@ -92,8 +99,8 @@ class Suspects(NamedTuple):
             )
         if self.labels:
             lines.append(
-                f"named like labels: {few(map(repr, self.labels))}; if it says what is normal, --exclude "
-                f"{self.labels[0]}, or the detector is told the answers"
+                f"named or set like labels: {few(map(repr, self.labels))}; if that says what is normal, --exclude "
+                f"{shlex.quote(','.join(self.labels))}, or the detector is told the answers"
             )
         return lines
 
@@ -126,7 +133,27 @@ def find_suspects(
             doubts[name] = Doubt.COUNTER
         elif counter:
             rising.append(name)
+    labels += _causes(values, names, texts, [name for name in labels if name not in doubts])
     return Suspects(doubts, rising, labels)
+
+
+def _causes(
+    values: NDArray[np.float32], names: Sequence[str], texts: Mapping[str, Sequence[str]], labels: Sequence[str]
+) -> list[str]:
+    """Rare flags that are set where a label is, nearly always: they tell why it is."""
+    found = []
+    for name, cells in zip(names, values.T, strict=True):
+        is_flag = name not in labels and name not in texts and set(np.unique(cells)) == {0.0, 1.0}
+        if not is_flag or cells.mean() > _RARE:
+            continue
+        for label in labels:
+            of_label = values[:, list(names).index(label)]
+            levels, counts = np.unique(of_label, return_counts=True)
+            odd = of_label != levels[counts.argmax()]
+            if odd.mean() < _RARE and odd[cells == 1].mean() >= _NEARLY:
+                found.append(name)
+                break
+    return found
 
 
 def is_label(name: str) -> bool:

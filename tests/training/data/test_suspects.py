@@ -15,7 +15,7 @@ from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.layout import Layout, TableFormat
 from vae_detect.training.data.loading import load_table
 from vae_detect.training.data.selection import Selection
-from vae_detect.training.data.suspects import counts_rows, is_counter, is_label, is_passing
+from vae_detect.training.data.suspects import counts_rows, find_suspects, is_counter, is_label, is_passing
 
 Cells = list[str] | NDArray[np.float64]
 
@@ -260,8 +260,18 @@ def test_the_user_is_warned_of_labels_that_vary(tmp_path: Path, cells: tuple[str
     found = load_table(write(tmp_path / "a.csv", {"label": labels, **signals()}), Selection(), CSV)
     assert found.names == ("label", "temp", "flow")
     assert found.notes == [
-        "named like labels: 'label'; if it says what is normal, --exclude label, or the detector is told the answers"
+        "named or set like labels: 'label'; if that says what is normal, --exclude label, or the detector is told the "
+        "answers"
     ]
+
+
+def test_flags_that_are_set_where_a_label_is_tell_why() -> None:
+    rows = np.arange(ROWS)
+    label, other = rows % 20 == 0, rows % 20 == 1
+    cause = label & (rows % 40 == 0)
+    values = np.stack([label, cause, other, rows % 2], axis=1).astype(np.float32)
+    found = find_suspects(values, ["failure", "TWF", "valve", "mode"], {}, None)
+    assert found.labels == ["failure", "TWF"]
 
 
 def test_numbers_of_many_values_are_no_labels(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -44,7 +45,8 @@ class ColumnReader:
 
     Parameters
     ----------
-    header : the table's header, or None when it has none: the columns then stand in the order of `columns`
+    header : the table's header, or None when it has none: columns called c0, c1, ... then stand at these places, and
+        others in the order of `columns`
     columns : what is wanted, in the order wanted: names of columns of numbers, a detector's columns, or fields
     layout : how cells are written, and where the time stamps are; a table without these has no times
     source : how to call the table in messages
@@ -69,8 +71,9 @@ class ColumnReader:
         self.columns = tuple(field.name for field in fields)
         self.format = layout.format
         time_columns = layout.stamps.columns if layout.stamps else ()
-        names = list(self.columns) if header is None else [name.strip() for name in header]
+        names = _names_without(fields, time_columns) if header is None else [name.strip() for name in header]
         self.width = len(names)
+        self._is_wider = header is None and names != [*self.columns]
         self._present = [place for place, field in enumerate(fields) if field.name in names or not field.optional]
         self._fields = [fields[place] for place in self._present]
         wanted = [field.name for field in self._fields]
@@ -88,6 +91,9 @@ class ColumnReader:
 
     def parse(self, first: int, lines: Sequence[Sequence[str]]) -> Rows:
         """The wanted columns of these rows of cells."""
+        if self._is_wider and lines:  # what stands behind the last wanted column is known from the first row on
+            self.width = self._named = max(self.width, len(lines[0]))
+            self._is_wider = False
         if any(len(line) != self.width for line in lines):
             lines = [self._fitted(line) for line in lines]
         bad: dict[int, BadCell] = {}
@@ -232,6 +238,14 @@ class ColumnReader:
         """Decides from the first rows how the stamps are written, see `forms.StampColumn.settle`."""
         if self._stamps is not None:
             self._stamps.settle(self.stamp_cells(lines), whole)
+
+
+def _names_without(fields: Sequence[Field], time_columns: Sequence[str]) -> list[str]:
+    """What the columns of a table without a header are called."""
+    names = [field.name for field in fields]
+    places = [re.fullmatch(r"c(\d{1,5})", name) for name in (*names, *time_columns)]
+    known = [int(place[1]) for place in places if place is not None]
+    return [f"c{place}" for place in range(1 + max(known))] if known and len(known) == len(places) else names
 
 
 def _number(field: Field, cell: str) -> float | None:

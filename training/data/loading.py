@@ -137,7 +137,6 @@ def survey(data: Path | Sequence[Path], selection: Selection, layout: Layout, *,
     taken = layout.stamps.columns if layout.stamps else ()
     texts = {} if numbers_only else few_texts(sources, header, sample, selection, taken, layout)
     names, others = choose_columns(header, sample, selection, taken, layout, texts)
-    _refuse_headless(sources, header, names)
     units = _units(header, sample, texts, layout)
     fields = [Field(name, texts.get(name, ()), unit=units.get(name, "")) for name in names]
     read = read_features(sources, fields)
@@ -147,7 +146,7 @@ def survey(data: Path | Sequence[Path], selection: Selection, layout: Layout, *,
         read = read.settled(fields)
     suspects = _find_suspects(read, names, texts, selection)
     left = [name for name in names if name not in suspects.doubts]
-    kept = "no other column is left" if not left else "" if layout.format.header else "the file has no header"
+    kept = "" if left else "no other column is left"
     if len(left) < len(names) and not kept:
         names, fields = left, [field for field in fields if field.name in left]
         read = read_features(sources, fields)  # again: a row whose bad cell was in a column left out is a good one
@@ -160,17 +159,6 @@ def _describe_text(sources: Sequence[Source]) -> str:
     """How the files are written, "" where that is the plain form."""
     forms = dict.fromkeys(source.layout.format for source in sources)
     return "; or ".join(map(describe_format, forms)) if {*forms} != {TableFormat()} else ""
-
-
-def _refuse_headless(sources: Sequence[Source], header: Sequence[str], names: Sequence[str]) -> None:
-    """Refuses a file without a header when its columns are not just the features."""
-    path = next((path for path, layout in sources if not layout.format.header), None)
-    if path is not None and [*names] != [*header]:
-        missed = next(name for at, name in enumerate(header) if names[at : at + 1] != [name])
-        raise InputError(
-            f"{path}: column {missed!r} is no feature or out of order, but columns can be told apart only by a header; "
-            "add one, or leave only the features in the file"
-        )
 
 
 def table_of(found: Survey) -> Table:

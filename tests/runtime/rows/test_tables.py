@@ -526,3 +526,18 @@ def test_days_that_are_no_months_decide_over_the_whole_file(tmp_path: Path) -> N
     assert timed(path, Stamps("t", pattern="%d/%m/%Y")) == [86400 * 31, 86400 * 59]
     assert timed(path, Stamps("t", pattern="%m/%d/%Y")) == [86400, 86400 * 2]
     assert timed(path, Stamps("t", pattern="%m/%d/%Y"), time_format="%m/%d/%Y") == [86400, 86400 * 2]
+
+
+def test_columns_without_a_header_stand_at_their_places(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("1,2,3,4\n5,6,7,8\n5,6,7\n")
+    (rows,) = read_rows(path, ("c2", "c1"), layout=Layout(TableFormat(header=False)))
+    assert rows.values[:2].tolist() == [[3, 2], [7, 6]]
+    assert rows.bad == {2: BadCell("", "has 3 cells, expected 4")}
+
+
+def test_named_columns_without_a_header_stand_in_their_order(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("1,2\n5,6\n")
+    (rows,) = read_rows(path, ("flow", "c1"), layout=Layout(TableFormat(header=False)))
+    assert rows.values.tolist() == [[1, 2], [5, 6]]

@@ -233,12 +233,12 @@ def test_where_nothing_else_is_left_the_columns_are_kept(tmp_path: Path) -> None
     ]
 
 
-def test_without_a_header_no_column_can_be_left_out(tmp_path: Path) -> None:
+def test_without_a_header_columns_are_left_out_by_their_place(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", {"id": np.arange(float(ROWS))} | signals())
     path.write_text(path.read_text().partition("\n")[2])
     found = load_table(path, Selection(), Layout(TableFormat(header=False)))
-    assert found.names == ("c0", "c1", "c2")
-    assert found.notes[0].endswith("'c0'; kept, since the file has no header")
+    assert found.names == ("c1", "c2")
+    assert found.notes[0].endswith("'c0'; --treat 'c0=linear' keeps it")
 
 
 @pytest.mark.parametrize("order", ["none", "times", "neighbours"])

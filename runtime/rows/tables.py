@@ -71,9 +71,10 @@ class ColumnReader:
         self.columns = tuple(field.name for field in fields)
         self.format = layout.format
         time_columns = layout.stamps.columns if layout.stamps else ()
-        names = _names_without(fields, time_columns) if header is None else [name.strip() for name in header]
+        placed = _placed(*self.columns, *time_columns) if header is None else []
+        names = placed or [name.strip() for name in (self.columns if header is None else header)]
         self.width = len(names)
-        self._is_wider = header is None and names != [*self.columns]
+        self._is_wider = bool(placed)
         self._present = [place for place, field in enumerate(fields) if field.name in names or not field.optional]
         self._fields = [fields[place] for place in self._present]
         wanted = [field.name for field in self._fields]
@@ -240,12 +241,11 @@ class ColumnReader:
             self._stamps.settle(self.stamp_cells(lines), whole)
 
 
-def _names_without(fields: Sequence[Field], time_columns: Sequence[str]) -> list[str]:
-    """What the columns of a table without a header are called."""
-    names = [field.name for field in fields]
-    places = [re.fullmatch(r"c(\d{1,5})", name) for name in (*names, *time_columns)]
+def _placed(*names: str) -> list[str]:
+    """What the columns of a table without a header are called, up to the last of these; [] if they are no such names."""
+    places = [re.fullmatch(r"c(\d{1,5})", name) for name in names]
     known = [int(place[1]) for place in places if place is not None]
-    return [f"c{place}" for place in range(1 + max(known))] if known and len(known) == len(places) else names
+    return [f"c{place}" for place in range(1 + max(known))] if known and len(known) == len(places) else []
 
 
 def _number(field: Field, cell: str) -> float | None:

@@ -20,7 +20,7 @@ from ..runtime.layout import Layout
 from .calibration import USUAL_RATE, calibrate, dependence_rows, min_calibration_rows, supported_rate
 from .data.inputs import describe_sizes, load, refuse_too_few
 from .data.loading import Table
-from .data.order import settle_kind
+from .data.order import describe_unscored, settle_kind
 from .data.selection import Selection
 from .data.split import Split, is_ordered, split
 from .export.files import Exported, Files, claimed
@@ -136,8 +136,9 @@ def _plan(
     first = settings if isinstance(settings, TrainConfig) else configure({"kind": "windows", **settings})
     table = load(data, first, selection, layout)
     config, framed = settle_kind(settings, table)
-    for note in (*table.notes, *([framed] if framed else [])):
-        say(note)
+    for note in (*table.notes, framed, describe_unscored(table, config.window)):
+        if note:
+            say(note)
     ordered = is_ordered(config.kind, table)
     parts = split(table, window=config.window, stride=config.stride, ordered=ordered, seed=config.seed)
     rows_hz = rate_hz or (1 / table.period_s if table.period_s else None)

@@ -83,6 +83,8 @@ class Clock(NamedTuple):
     """Seconds between rows."""
     stamp_s: float = 0.0
     """Seconds between time stamps that several rows share, 0 where every row has its own."""
+    max_gap_s: float | None = None
+    """Step that is still no gap, where somebody said it; None for `GAP_PERIODS` periods."""
 
 
 def clock_of(times: NDArray[np.float64]) -> Clock | None:
@@ -112,6 +114,8 @@ def is_break(steps: NDArray[np.float64], rows: NDArray[np.int64] | int, clock: C
 
     Time went on by more than the rows and the coarseness of the stamps explain, or did not go on.
     """
-    furthest = (rows - 1 + GAP_PERIODS) * clock.period_s + clock.stamp_s
-    broken: NDArray[np.bool_] = (steps > furthest) | (steps < 0 if clock.stamp_s else steps <= 0)
+    still = GAP_PERIODS * clock.period_s if clock.max_gap_s is None else clock.max_gap_s
+    furthest = (rows - 1) * clock.period_s + still + clock.stamp_s
+    may_stand = clock.stamp_s > 0 or clock.max_gap_s is not None
+    broken: NDArray[np.bool_] = (steps > furthest) | (steps < 0 if may_stand else steps <= 0)
     return broken

@@ -63,7 +63,7 @@ class Framer:
         """For a recording that begins."""
         tail = np.full((bundle.window - 1, len(bundle.columns)), np.nan, np.float32)
         data = bundle.data
-        clock = None if data.period_s is None else Clock(data.period_s, data.stamp_s)
+        clock = None if data.period_s is None else Clock(data.period_s, data.stamp_s, data.layout.max_gap_s)
         return cls(bundle.kind, bundle.window, clock, Memory(tail))
 
     def frame(self, rows: Rows) -> tuple[Framed, Framer]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
+from msgspec.structs import replace
 
 from ...runtime.commands.options import table_form, table_options
 
@@ -63,6 +64,11 @@ def data_options(command: Any) -> Any:
                 help="The time stamps; DATE,TIME where they are in two columns.  [default: recognised by name or "
                 "content]",
             ),
+            click.option(
+                "--max-gap",
+                metavar="TIME",
+                help="Step in time that is still no gap, like 5min.  [default: one and a half periods]",
+            ),
         ]
     ):
         command = option(command)
@@ -73,13 +79,15 @@ def read_data_options(options: dict[str, Any]) -> tuple[Selection, Layout]:
     """What is learnt from, and how it is written; takes its options out of all. Raises InputError for a bad --treat."""
     from ..data.columns import parse_treatments
     from ..data.selection import Selection
+    from ..settings.rates import parse_duration
 
     names = ("columns", "exclude", "time_column", "class_column", "missing_values")
     selection = Selection(
         **{name: options.pop(name) for name in names}, treatments=parse_treatments(options.pop("treat"))
     )
     form = {name: options.pop(name) for name in ("delimiter", "decimal", "encoding", "no_header", "time_format")}
-    return selection, table_form(**form)
+    layout, max_gap = table_form(**form), options.pop("max_gap")
+    return selection, layout if max_gap is None else replace(layout, max_gap_s=parse_duration(max_gap))
 
 
 def as_typed(ctx: click.Context, *but: str) -> list[str]:

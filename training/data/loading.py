@@ -23,7 +23,7 @@ from .profile import profile_table
 from .selection import Selection, choose_columns, few_texts
 from .sentinels import Sentinel, declared_sentinels, describe_sentinels, find_sentinels
 from .sources import Read, Source, describe_sheets, read_features, read_texts, sample_of, sources_of, stamped
-from .stamps import find_stamps, segments_of
+from .stamps import find_stamps, gap_that_helps, segments_of
 from .suspects import Suspects, find_suspects
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Table(NamedTuple):
     are those of the columns that hold text, `units` those that stand in the cells of a column; `stamp_s` is the time
     between stamps that several rows share, else 0; `classes` are the folders of the images and `class_of` each image's;
     `ordered` says that neighbouring rows are so much alike that they follow each other, time stamps or not;
+    `longer_gap_s` is a step up to which there would hardly be a gap in a recording with many, 0 for others;
     `layout` is how the recording is written, as declared and as found out; `missing` are by column the numbers that
     stand for no value; `recording` (rows,) numbers the files that the rows are from, None for one.
     """
@@ -64,6 +65,7 @@ class Table(NamedTuple):
     classes: tuple[str, ...] = ()
     class_of: NDArray[np.int64] | None = None
     ordered: bool = False
+    longer_gap_s: float = 0.0
     layout: Layout = Layout()
     missing: Mapping[str, tuple[float, ...]] = {}
     recording: NDArray[np.int64] | None = None
@@ -179,8 +181,8 @@ def table_of(found: Survey) -> Table:
         if len(read.bad) > MOST_BAD * rows:
             raise InputError(f"{found.tables.name}: {text}; more than a fifth is too much, {_blame(found)}")
         notes.append(text)
-    segment, clock = segments_of(read.kept, read.times, read.recording)
-    period_s, stamp_s = clock or (None, 0.0)
+    segment, clock = segments_of(read.kept, read.times, read.recording, found.layout.max_gap_s)
+    period_s, stamp_s = (None, 0.0) if clock is None else (clock.period_s, clock.stamp_s)
     if stamp_s:
         notes.append(f"rows share time stamps, {stamp_s:g} s apart: a row counts as {period_s:.4g} s")
     return Table(
@@ -197,6 +199,7 @@ def table_of(found: Survey) -> Table:
         layout=found.layout,
         missing={name: each.values for name, each in found.sentinels.items()},
         recording=read.recording[read.kept],
+        longer_gap_s=0.0 if clock is None or read.times is None else gap_that_helps(read.times, read.recording, clock),
     )
 
 

@@ -18,7 +18,7 @@ from ...runtime.rows.times import clock_of, is_break, write_time
 from .columns import plan_columns
 from .loading import Survey, survey, table_of
 from .neighbours import is_evident
-from .order import settle_kind
+from .order import describe_unscored, settle_kind
 from .profile import Profile, profile_table
 from .selection import Selection
 from .sources import Read
@@ -142,6 +142,8 @@ def look(
     )
     planned = {column.name: column for column in columns}
     options = {"--exclude": ",".join(found.suspects.labels)} if found.suspects.labels else {}
+    unscored = describe_unscored(table, config.window)
+    options |= {"--max-gap": f"{table.longer_gap_s:g}s"} if unscored else {}
     words = [*asked, *(word for option in options.items() for word in option)]
     named = [data] if isinstance(data, Path) else data
     name = (named[0] if named[0].exists() else found.tables.files[0]).resolve().name.partition(".")[0]
@@ -150,25 +152,28 @@ def look(
         files=tuple(map(str, found.tables.files)),
         rows=rows,
         layout=found.layout,
-        times=_times(found.read),
+        times=_times(found.read, found.layout.max_gap_s),
         kind=config.kind,
         window=config.window,
         inputs=chosen or "each row on its own",
         columns=tuple(_look_at(profile, found, planned.get(profile.name)) for profile in profiles),
-        notes=tuple(note for note in table.notes if not note.startswith(("text: ", "time stamps: "))),
+        notes=tuple(
+            note for note in (*table.notes, unscored) if note and not note.startswith(("text: ", "time stamps: "))
+        ),
         options=options,
         command=shlex.join(["vae-detect", "train", *map(str, named), *words, "--out", f"{name}.onnx"]),
     )
     return looked, found
 
 
-def _times(read: Read) -> Times | None:
+def _times(read: Read, max_gap_s: float | None) -> Times | None:
     if read.times is None:
         return None
     times, recording = read.times, read.recording
     clock, readable = clock_of(longest(times, recording)), np.isfinite(times)
     if clock is None:
         return None
+    clock = clock._replace(max_gap_s=max_gap_s)
     known = times[readable]
     steps = np.diff(known)[np.diff(recording[readable]) == 0]
     broken = steps[is_break(steps, 1, clock)]

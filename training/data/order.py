@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _USUAL, _SHORT, _LONGEST = 16, 8, 64
 """Rows of a window: in general, for rows that forget at once, and at most."""
 
+_MUCH = 0.1
+"""Share of rows without a full window from which on it is said."""
+
 _PEAK = 0.3
 """Autocorrelation of what recurs, and how far it rises over the lags before."""
 
@@ -46,6 +49,26 @@ def settle_kind(settings: TrainConfig | Mapping[str, Any], table: Table) -> tupl
         return configure({**settings, "kind": "rows"}), f"rows, each on its own, though {order}: {why}"
     line = f"windows of {window} rows ({order}; {why}); --kind rows or --window N for something else"
     return configure({**settings, "kind": "windows", "window": window}), line
+
+
+def describe_unscored(table: Table, window: int) -> str:
+    """What windows leave unscored of a recording whose time stamps jitter, and what helps; "" where that is little."""
+    if window == 1 or not table.longer_gap_s:
+        return ""
+    held = _full_windows(table.segment, window)
+    whole = _full_windows(np.zeros_like(table.segment) if table.recording is None else table.recording, window)
+    lost = 1 - held / max(1, whole)
+    if lost < _MUCH:
+        return ""
+    return (
+        f"time stamps jitter: windows of {window} rows leave {lost:.0%} of the rows unscored, here and in what is "
+        f"scored later: steps over 1.5 periods are gaps; --max-gap {table.longer_gap_s:g}s helps, or --kind rows"
+    )
+
+
+def _full_windows(segment: NDArray[np.int64], window: int) -> int:
+    lengths = np.unique(segment, return_counts=True)[1]
+    return int(np.maximum(lengths - window + 1, 0).sum())
 
 
 def choose_window(values: NDArray[Any], names: Sequence[str]) -> tuple[int, str]:

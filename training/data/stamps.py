@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 
 _HOUR_NAMES = frozenset({"hour", "hr", "stunde"})
 
+_INTERRUPTED = 30
+"""Periods from which on a step is an interruption, whatever the others are."""
+
+_OFTEN = 0.02
+"""Share of steps that are gaps from which on the stamps are said to jitter."""
+
+_NICE_S = [
+    unit * size for unit in (1e-3, 1e-2, 0.1, 1, 10, 60, 600, 3600, 21600, 86400) for size in (1.0, 1.5, 2.0, 3.0, 5.0)
+]
+
 _TIME_WORDS = TIME_NAMES | {"utc", "clock", "stamp"}
 """Words of a header that may name time stamps; only their cells tell whether it does."""
 
@@ -156,7 +166,10 @@ def _look_at(place: int, name: str, cells: Sequence[str], pattern: str | None) -
 
 
 def segments_of(
-    kept: NDArray[np.bool_], times: NDArray[np.float64] | None, recording: NDArray[np.int64]
+    kept: NDArray[np.bool_],
+    times: NDArray[np.float64] | None,
+    recording: NDArray[np.int64],
+    max_gap_s: float | None = None,
 ) -> tuple[NDArray[np.int64], Clock | None]:
     """Number of each row's unbroken stretch, which lies within a recording, and how time goes on in the longest one."""
     breaks = np.zeros(len(kept), np.int64)
@@ -166,6 +179,7 @@ def segments_of(
     clock = clock_of(longest(times, recording))
     if clock is None:
         raise InputError("the time stamps never go forward; name the right column with --time-column")
+    clock = clock._replace(max_gap_s=max_gap_s)
     breaks[1:] |= is_break(np.diff(times), 1, clock)
     return np.cumsum(breaks), clock
 
@@ -174,3 +188,16 @@ def longest(times: NDArray[np.float64], recording: NDArray[np.int64]) -> NDArray
     """The times of the recording with the most rows."""
     found: NDArray[np.float64] = times[recording == np.bincount(recording).argmax()]
     return found
+
+
+def gap_that_helps(times: NDArray[np.float64], recording: NDArray[np.int64], clock: Clock) -> float:
+    """The step, in seconds, up to which steps must count as no gap for nearly all to be none; 0 where that is so.
+
+    Steps that are much longer stay gaps: the recording was interrupted.
+    """
+    steps = np.diff(times)[np.diff(recording) == 0]
+    steps = steps[(steps > 0) & (steps <= _INTERRUPTED * (clock.period_s + clock.stamp_s))]
+    if not len(steps) or np.mean(is_break(steps, 1, clock)) < _OFTEN:
+        return 0.0
+    enough = float(np.quantile(steps, 1 - _OFTEN / 10))
+    return next((nice for nice in _NICE_S if nice >= enough), enough)

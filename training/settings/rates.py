@@ -40,6 +40,15 @@ def parse_rate(text: str) -> float:
     return rate
 
 
+def parse_duration(text: str) -> float:
+    """Seconds, from a number with a unit ("90s", "10min", "1h") or of seconds."""
+    number, per, unit = _quantity(text)
+    seconds = number * _SECONDS.get(unit or "s", math.nan)
+    if per or not 0 < seconds < math.inf:
+        raise InputError(f"cannot read the duration {text!r}: expected such as 90s, 10min or 1h")
+    return seconds
+
+
 def _quantity(text: str) -> tuple[float, bool, str]:
     match = _QUANTITY.fullmatch(text.strip().lower())
     return (float(match[1]), bool(match[2]), match[3]) if match else (math.nan, False, "")

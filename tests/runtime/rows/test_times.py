@@ -132,3 +132,10 @@ def test_no_row_of_shared_stamps_is_a_break_but_at_a_gap(hz: float, stamp_s: flo
     clock = clock_of(times)
     assert clock is not None
     assert np.flatnonzero(is_break(np.diff(times), 1, clock)).tolist() == [1999]
+
+
+def test_what_is_a_gap_may_be_said() -> None:
+    steps = np.array([10, 59, 60, 61, 0, -1, math.nan])
+    found = is_break(steps, 1, Clock(10.0, max_gap_s=60.0))
+    assert found.tolist() == [False, False, False, True, False, True, False]
+    assert is_break(np.array([70.0, 71.0]), np.array([2, 2]), Clock(10.0, max_gap_s=60.0)).tolist() == [False, True]

@@ -107,3 +107,19 @@ def test_a_profile_counts_what_cells_hold(tmp_path: Path) -> None:
     assert a == Profile("a", 0.0, 3, 1.5, 2.5, 3.5, ("odd",), 1, 0.25)
     assert (b.missing, b.numbers, b.kinds, set(b.texts)) == (0.5, 0, 2, {"x", "y"})
     assert (c.missing, c.numbers, c.kinds, c.low) == (1.0, 0, 0, None)
+
+
+def test_uneven_steps_are_told_with_the_gap_that_helps(tmp_path: Path) -> None:
+    rng, path = np.random.default_rng(0), tmp_path / "a.csv"
+    times = 1767592800 + np.cumsum(rng.exponential(60, 2000))
+    times[1000:] += 86400
+    path.write_text("time,a\n" + "".join(f"{time:.3f},{rng.normal():.3f}\n" for time in times))
+    looked, _ = look(path, Selection(), Layout(), {})
+    (note,) = [note for note in looked.notes if "jitter" in note]
+    assert "unscored" in note
+    assert looked.options == {"--max-gap": "600s"}
+    eased, found = look(path, Selection(), Layout(max_gap_s=600), {})
+    assert eased.options == {}
+    assert eased.times is not None
+    assert eased.times.gaps == 1
+    assert found.layout.max_gap_s == 600

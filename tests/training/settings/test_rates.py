@@ -3,7 +3,7 @@
 import pytest
 
 from vae_detect.runtime.errors import InputError
-from vae_detect.training.settings.rates import parse_far, parse_rate
+from vae_detect.training.settings.rates import parse_duration, parse_far, parse_rate
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,16 @@ def test_parse_rate(text: str, expected: float) -> None:
 def test_parse_rate_refuses(text: str) -> None:
     with pytest.raises(InputError, match="10Hz"):
         parse_rate(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("10min", 600), ("1.5 h", 5400), ("42", 42), ("1day", 86400)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0s", "-1s", "soon", "10Hz", "1/s", "5%", "1e400s"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="cannot read the duration"):
+        parse_duration(text)

@@ -242,7 +242,7 @@ class ColumnReader:
 
 
 def _placed(*names: str) -> list[str]:
-    """What the columns of a table without a header are called, up to the last of these; [] if they are no such names."""
+    """What the columns of a table without a header are called, to the last of these; [] if these are others."""
     places = [re.fullmatch(r"c(\d{1,5})", name) for name in names]
     known = [int(place[1]) for place in places if place is not None]
     return [f"c{place}" for place in range(1 + max(known))] if known and len(known) == len(places) else []

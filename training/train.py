@@ -17,6 +17,7 @@ from ..runtime.commands.terminal import leads
 from ..runtime.describe import describe_calibration
 from ..runtime.errors import InputError
 from ..runtime.layout import Layout
+from ..runtime.rows.table_files import name_of
 from .calibration import USUAL_RATE, calibrate, dependence_rows, min_calibration_rows, supported_rate
 from .data.inputs import describe_sizes, load, refuse_too_few
 from .data.loading import Table
@@ -139,6 +140,8 @@ def _plan(
     for note in (*table.notes, framed, describe_unscored(table, config.window)):
         if note:
             say(note)
+    if table.mixture and config.kind == "windows":
+        raise InputError(f"{name_of(data)}: {table.mixture} keeps them apart, --kind rows takes each row on its own")
     ordered = is_ordered(config.kind, table)
     parts = split(table, window=config.window, stride=config.stride, ordered=ordered, seed=config.seed)
     rows_hz = rate_hz or (1 / table.period_s if table.period_s else None)

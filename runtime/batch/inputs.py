@@ -11,11 +11,11 @@ import numpy as np
 
 from ..bundle import Image
 from ..detector import Detector
-from ..errors import InputError
+from ..errors import InputError, few
 from ..images.folders import find_images, read_file
 from ..layout import Layout
 from ..rows.table_files import find_tables
-from ..rows.tables import read_rows
+from ..rows.tables import read_column, read_rows
 from ..rows.time_order import refuse_disorder
 from ..scoring.framing import Framed, Framer
 from ..scoring.results import BAD, OK, OVERFLOW
@@ -53,7 +53,7 @@ def read_inputs(detector: Detector, data: Path | Sequence[Path], layout: Layout)
     for path in files:
         framer = Framer.of(bundle)
         for rows in read_rows(path, bundle.columns, layout=bundle.data.complete(layout), stream=True):
-            if bundle.window > 1:
+            if bundle.window > 1 and rows.keys is None:
                 refuse_disorder(rows, str(path))
             framed, framer = framer.frame(rows)
             numbers = range(rows.first, rows.first + len(rows.values))
@@ -95,3 +95,17 @@ def refuse_folder(detector: Detector, path: Path) -> None:
     """Raises InputError when a detector of rows or windows is given a folder."""
     if path.is_dir():
         raise InputError(f"{path}: is a folder, and this model scores {detector.bundle.kind}; expected a CSV file")
+
+
+def refuse_several_keys(detector: Detector, path: Path, layout: Layout) -> None:
+    """Raises InputError when windows would have to be gathered from the rows of several machines in one file."""
+    data = detector.bundle.data
+    key = data.layout.key
+    if key is None or detector.bundle.window == 1:
+        return
+    found = dict.fromkeys(map(str.strip, read_column(path, key, data.complete(layout))))
+    if len(found) > 1:
+        raise InputError(
+            f"{path}: holds the rows of several {key!r}, {few(map(repr, found), 3)}; this command takes one at a time: "
+            "give a file of each"
+        )

@@ -178,4 +178,7 @@ def schema_of(bundle: Bundle, *, several: bool = False) -> Schema:
     """What `score_tables`, of one or of several, or `score_files` tells of every row or image."""
     if bundle.kind == "images":
         return schema("file")
-    return schema("row", filed=several, timed=bundle.data.time_column is not None, blamed=True)
+    data = bundle.data
+    return schema(
+        "row", filed=several, timed=data.time_column is not None, keyed=data.layout.key is not None, blamed=True
+    )

@@ -17,19 +17,32 @@ class Rows(NamedTuple):
 
     `values` is float32 of shape (rows, columns), in the order asked for, NaN where a cell is missing that may be, and
     throughout a bad row; `bad` says why, by index in the chunk; `times` are seconds, NaN where unreadable, or None
-    without a time column.
+    without a time column; `keys` say whose row each is, None where all are of one machine.
     """
 
     first: int
     values: NDArray[np.float32]
     bad: dict[int, BadCell]
     times: NDArray[np.float64] | None
+    keys: list[str] | None = None
     numbers: NDArray[np.int64] | None = None
     """Of the rows in the file, where they were put in another order; None where they count on from `first`."""
 
     def number(self, index: int) -> int:
         """The number in the file of a row of the chunk."""
         return self.first + index if self.numbers is None else int(self.numbers[index])
+
+    def by_key(self) -> dict[str, tuple[NDArray[np.int64], Rows]]:
+        """The rows of each key and their indices in the chunk; the key whose newest row is the oldest comes first."""
+        keys = np.array(self.keys)
+        found = {}
+        for key in reversed(dict.fromkeys(reversed(self.keys or []))):
+            index = np.flatnonzero(keys == key)
+            bad = {place: self.bad[at] for place, at in enumerate(index.tolist()) if at in self.bad}
+            times = None if self.times is None else self.times[index]
+            numbers = index + self.first if self.numbers is None else self.numbers[index]
+            found[key] = index, Rows(self.first, self.values[index], bad, times, None, numbers)
+        return found
 
 
 def bad_row(number: int, columns: int, why: BadCell) -> Rows:

@@ -71,15 +71,17 @@ class ColumnReader:
         self.columns = tuple(field.name for field in fields)
         self.format = layout.format
         time_columns = layout.stamps.columns if layout.stamps else ()
-        placed = _placed(*self.columns, *time_columns) if header is None else []
+        key = [layout.key] if layout.key is not None else []
+        placed = _placed(*self.columns, *time_columns, *key) if header is None else []
         names = placed or [name.strip() for name in (self.columns if header is None else header)]
         self.width = len(names)
+        self._header = names
         self._is_wider = bool(placed)
         self._present = [place for place, field in enumerate(fields) if field.name in names or not field.optional]
         self._fields = [fields[place] for place in self._present]
         wanted = [field.name for field in self._fields]
         has_time = bool(time_columns) and all(name in names for name in time_columns)
-        check_header(names, [*wanted, *(time_columns if has_time else [])], source)
+        check_header(names, [*dict.fromkeys([*wanted, *(time_columns if has_time else []), *key])], source)
         self._positions = [names.index(name) for name in wanted]
         self._coded = [(place, field) for place, field in enumerate(self._fields) if not field.is_number]
         self._flags = [(place, field) for place, field in enumerate(self._fields) if field.flag]
@@ -88,7 +90,8 @@ class ColumnReader:
         self._named = 1 + max((at for at, name in enumerate(names) if name), default=len(names) - 1)
         self._time_positions = [names.index(name) for name in time_columns] if has_time else []
         self._stamps = StampColumn(layout.stamps) if layout.stamps and has_time else None
-        self.used = {*self.columns, *time_columns}
+        self._key = names.index(layout.key) if layout.key is not None else None
+        self.used = {*self.columns, *time_columns, *([layout.key] if layout.key is not None else [])}
 
     def parse(self, first: int, lines: Sequence[Sequence[str]]) -> Rows:
         """The wanted columns of these rows of cells."""
@@ -102,7 +105,20 @@ class ColumnReader:
         if values is None:
             values = self._one_by_one(lines, bad)
         self._absences.settle(values, bad)
-        return Rows(first, self._complete(values, bad), bad, self._times(lines))
+        keys = self._keys(lines, values, bad)
+        return Rows(first, self._complete(values, bad), bad, self._times(lines), keys)
+
+    def _keys(
+        self, lines: Sequence[Sequence[str]], values: NDArray[np.float32], bad: dict[int, BadCell]
+    ) -> list[str] | None:
+        """Whose row each is; a row that does not say it is a bad one."""
+        if self._key is None:
+            return None
+        keys = [line[self._key].strip() if self._key < len(line) else "" for line in lines]
+        for index in (index for index, key in enumerate(keys) if not key and index not in bad):
+            values[index] = np.nan
+            bad[index] = BadCell(self._header[self._key], "is empty, expected whose row it is")
+        return keys
 
     def _one_by_one(self, lines: Sequence[Sequence[str]], bad: dict[int, BadCell]) -> NDArray[np.float32]:
         """The values, and in `bad` which rows hold anything else."""

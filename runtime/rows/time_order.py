@@ -94,6 +94,7 @@ def in_time_order(chunks: Iterable[Rows]) -> InOrder:
         np.concatenate([piece.values for piece in pieces]),
         {piece.first + index: why for piece in pieces for index, why in piece.bad.items()},
         np.concatenate([piece.times for piece in pieces if piece.times is not None]),
+        None if first.keys is None else [key for piece in pieces for key in piece.keys or ()],
     )
     assert whole.times is not None
     order = order_of(whole.times)
@@ -108,7 +109,8 @@ def _cut(whole: Rows, numbers: NDArray[np.int64], size: int) -> list[Rows]:
     for begin in range(0, len(numbers), size):
         part = numbers[begin : begin + size]
         bad = {index: whole.bad[number] for index, number in enumerate(part.tolist()) if number in whole.bad}
-        found.append(Rows(begin, whole.values[part], bad, whole.times[part], part))
+        keys = None if whole.keys is None else [whole.keys[number] for number in part.tolist()]
+        found.append(Rows(begin, whole.values[part], bad, whole.times[part], keys, part))
     return found
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..rows.chunk import Rows
+
+
+MOST_KEYS = 1000
+"""Keys whose windows are remembered: each takes the memory of a window."""
 
 
 class Framed(NamedTuple):
@@ -51,12 +56,16 @@ class Framer:
 
     A window ends at its newest row. It must hold `window` rows that follow each other: after a bad row or a jump in
     time it fills anew, nothing is interpolated. A framer never changes: `frame` returns the one for the rows after.
+    Rows with keys are a recording for each key.
     """
 
     kind: Kind
     window: int
     clock: Clock | None
     memory: Memory
+    """Of rows without keys."""
+    memories: Mapping[str, Memory] = field(default_factory=dict)
+    """By key, at most `MOST_KEYS`; the key whose newest row is the oldest comes first."""
 
     @classmethod
     def of(cls, bundle: Bundle) -> Framer:
@@ -76,6 +85,8 @@ class Framer:
                     status[index], reason[index], full[index] = BAD, str(why), False
                 inputs = rows.values[full]
             return Framed(rows.first, inputs, full, status, reason), self
+        if rows.keys is not None:
+            return self._frame_by_key(rows)
         jumps, last_time, last_time_ago = self._jumps(rows.times, len(rows.values))
         status, reason, run, why_broken = self._statuses(rows, jumps)
         full = np.array([one == OK for one in status], np.bool_)
@@ -84,6 +95,31 @@ class Framer:
         after = Memory(joined[len(rows.values) :].copy(), run, why_broken, last_time, last_time_ago)
         framed = Framed(rows.first, inputs if full.all() else inputs[full], full, status, reason)
         return framed, replace(self, memory=after)
+
+    def _frame_by_key(self, rows: Rows) -> tuple[Framed, Framer]:
+        n = len(rows.values)
+        memories = dict(self.memories)
+        status, reason, full = [OK] * n, [""] * n, np.zeros(n, np.bool_)
+        parts, places = [np.empty((0, self.window, rows.values.shape[1]), np.float32)], [np.empty(0, np.int64)]
+        for key, (index, own) in rows.by_key().items():
+            memory = memories.pop(key, None) or self._first_memory(full=len(memories) >= MOST_KEYS)
+            framed, after = replace(self, memory=memory).frame(own)
+            memories[key] = after.memory
+            if len(memories) > MOST_KEYS:
+                del memories[next(iter(memories))]
+            for place, one, why in zip(index.tolist(), framed.status, framed.reason, strict=True):
+                status[place], reason[place] = one, why
+            full[index] = framed.full
+            parts.append(framed.inputs)
+            places.append(index[framed.full])
+        inputs = np.concatenate(parts)[np.argsort(np.concatenate(places))]
+        return Framed(rows.first, inputs, full, status, reason), replace(self, memories=memories)
+
+    def _first_memory(self, *, full: bool) -> Memory:
+        """Of a key that is new, or was forgotten because the memories were full."""
+        tail = np.full_like(self.memory.tail, np.nan)
+        why = f"there are more than {MOST_KEYS} keys, of which the longest silent are forgotten"
+        return Memory(tail, why=why) if full else Memory(tail)
 
     def _statuses(self, rows: Rows, jumps: dict[int, float]) -> tuple[list[str], list[str], int, str]:
         """Status and reason of every row, and the run that the newest ends, with why it was broken."""

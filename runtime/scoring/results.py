@@ -40,9 +40,11 @@ class Results(NamedTuple):
     """The column that contributes most, of rows that alarm, "" of others; None where it was not asked for."""
     file: str | None = None
     """The file that the rows are from; None where there is only one."""
+    keys: list[str] | None = None
+    """Whose row each is; None where the model knows no keys."""
 
     def table(self, label: str, names: Sequence[int | str] | None = None) -> Table:
-        """`file`, a column `label` with the number or name of each row, `time`, `COLUMNS`, `column`; as in `schema`.
+        """`file`, `label` with the number or name of each row, `time`, `key`, `COLUMNS`, `column`: see `schema`.
 
         What does not exist is absent.
         """
@@ -55,6 +57,8 @@ class Results(NamedTuple):
         found[label] = first
         if self.times is not None:
             found["time"] = list(map(write_time, self.times.tolist()))
+        if self.keys is not None:
+            found["key"] = self.keys
         found |= dict(zip(COLUMNS, (*numbers, self.status, reasons), strict=True))
         if self.blamed is not None:
             found["column"] = [name or None for name in self.blamed]
@@ -74,7 +78,8 @@ def in_file_order(parts: Sequence[Results], numbers: NDArray[np.int64]) -> Itera
             return [flat[row] for row in place.tolist()]
         return np.concatenate(values)[place]
 
-    whole = {name: joined([getattr(part, name) for part in parts]) for name in ("status", "reason", "times", "blamed")}
+    told = ("status", "reason", "times", "blamed", "keys")
+    whole = {name: joined([getattr(part, name) for part in parts]) for name in told}
     scores = [joined(each) for each in zip(*(part.scores for part in parts), strict=True)]
     for first, size in zip(accumulate(sizes, initial=0), sizes, strict=False):
         cut = slice(first, first + size)
@@ -82,12 +87,15 @@ def in_file_order(parts: Sequence[Results], numbers: NDArray[np.int64]) -> Itera
         yield parts[0]._replace(first=first, scores=type(parts[0].scores)(*(each[cut] for each in scores)), **own)
 
 
-def schema(label: str, *, filed: bool = False, timed: bool = False, blamed: bool = False) -> dict[str, type]:
-    """The columns of `Results.table` and their types; `filed`, `timed` and `blamed` where the results have these."""
+def schema(
+    label: str, *, filed: bool = False, timed: bool = False, keyed: bool = False, blamed: bool = False
+) -> dict[str, type]:
+    """The columns of `Results.table` and their types; `filed`, `timed`, ... where the results have these."""
     return {
         **({"file": str} if filed else {}),
         label: str if label == "file" else int,
         **({"time": str} if timed else {}),
+        **({"key": str} if keyed else {}),
         **COLUMNS,
         **({"column": str} if blamed else {}),
     }

@@ -45,7 +45,8 @@ def score_stream(detector: Detector, chunks: Iterable[Rows], state: StreamState)
         scored = Results(framed.first, _score(detector, framed), framed.status, framed.reason, None)
         results = state.accept(scored, framer)
         times = np.full(len(framed.status), np.nan) if time_column and rows.times is None else rows.times
-        yield results._replace(times=times, blamed=_blame(detector, framed, results.scores.is_anomaly))
+        keys = rows.keys or [""] * len(framed.status) if detector.bundle.data.layout.key is not None else None
+        yield results._replace(times=times, keys=keys, blamed=_blame(detector, framed, results.scores.is_anomaly))
 
 
 def score_images(detector: Detector, first: int, images: Sequence[NDArray[np.uint8] | str]) -> Results:

@@ -14,22 +14,28 @@ from .results import Results
 from .watch import Watch, WatchMemory
 
 
-class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `StreamState.save` writes, as MessagePack: JSON has no NaN."""
-
-    export_id: str
+class _SavedMemory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tail: bytes
     run: int
     why: str
     last_time: float
     last_time_ago: int
+
+
+class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `StreamState.save` writes, as MessagePack: JSON has no NaN."""
+
+    export_id: str
+    memory: _SavedMemory
     watch: WatchMemory
+    memories: dict[str, _SavedMemory] = {}
 
 
 class StreamState:
     """State of one stream, that of a machine or a file: the rows its windows reach back to, and its watch.
 
-    Its size does not grow: window - 1 rows and a few numbers. Scoring does not change it, `accept` does.
+    Its size does not grow: window - 1 rows, of each key where there are keys, and a few numbers. Scoring does not
+    change it, `accept` does.
     """
 
     def __init__(self, bundle: Bundle, *, adaptive: bool = False) -> None:
@@ -48,8 +54,8 @@ class StreamState:
 
     def save(self) -> bytes:
         """The state, for `restore`."""
-        memory = self.framer.memory
-        saved = _Saved(self._bundle.export_id, memory.tail.tobytes(), *memory[1:], watch=self.watch.memory)
+        memories = {key: _saved(memory) for key, memory in self.framer.memories.items()}
+        saved = _Saved(self._bundle.export_id, _saved(self.framer.memory), self.watch.memory, memories)
         return msgspec.msgpack.encode(saved)
 
     def restore(self, content: bytes) -> None:
@@ -69,9 +75,18 @@ class StreamState:
                 f"a saved state is of model {saved.export_id}, this is {self._bundle.export_id}; begin the stream anew"
             )
         try:
-            tail = np.frombuffer(saved.tail, np.float32).reshape(self.framer.memory.tail.shape)
+            memory = self._restored(saved.memory)
+            memories = {key: self._restored(each) for key, each in saved.memories.items()}
         except ValueError:
             raise InputError("a saved state of a stream is damaged: its rows have another size") from None
-        memory = Memory(tail, saved.run, saved.why, saved.last_time, saved.last_time_ago)
-        self.framer = replace(self.framer, memory=memory)
+        self.framer = replace(self.framer, memory=memory, memories=memories)
         self.watch.recall(saved.watch)
+
+    def _restored(self, saved: _SavedMemory) -> Memory:
+        """Raises ValueError when its rows have another size."""
+        tail = np.frombuffer(saved.tail, np.float32).reshape(self.framer.memory.tail.shape)
+        return Memory(tail, saved.run, saved.why, saved.last_time, saved.last_time_ago)
+
+
+def _saved(memory: Memory) -> _SavedMemory:
+    return _SavedMemory(memory.tail.tobytes(), *memory[1:])

@@ -152,12 +152,22 @@ class _JsonLines:
         self._stamps = StampColumn(layout.stamps) if layout.stamps else None
         self._time_columns = layout.stamps.columns if layout.stamps else ()
         self._is_settled = _says_time_format(layout)
+        self._key = detector.bundle.data.layout.key
 
     def parse(self, number: int, line: bytes) -> Rows:
         if len(line) > MAX_LINE_BYTES:
             return bad_row(number, self._columns, _TOO_LONG)
         rows = self._reader.read_line(number, line)
+        if self._key is not None and not rows.bad:
+            rows = self._with_key(rows, line)
         return rows if rows.bad else rows._replace(times=self._time(line))
+
+    def _with_key(self, rows: Rows, line: bytes) -> Rows:
+        found = msgspec.json.decode(line).get(self._key) if line.startswith(b"{") else None
+        if found is None or found == "":
+            why = BadCell(str(self._key), "is missing, expected whose row it is")
+            return bad_row(rows.first, self._columns, why)
+        return rows._replace(keys=[str(found)])
 
     def _time(self, line: bytes) -> NDArray[np.float64] | None:
         if self._stamps is None or not line.startswith(b"{"):

@@ -59,6 +59,12 @@ def data_options(command: Any) -> Any:
                 "are values.  [default: found, and said]",
             ),
             click.option(
+                "--key",
+                metavar="NAME",
+                help="The column that says whose row it is, where several machines share a file: windows, gaps and the "
+                "split are then those of each.",
+            ),
+            click.option(
                 "--time-column",
                 metavar="NAME",
                 help="The time stamps; DATE,TIME where they are in two columns.  [default: recognised by name or "
@@ -85,8 +91,9 @@ def read_data_options(options: dict[str, Any]) -> tuple[Selection, Layout]:
     selection = Selection(
         **{name: options.pop(name) for name in names}, treatments=parse_treatments(options.pop("treat"))
     )
+    key = options.pop("key")
     form = {name: options.pop(name) for name in ("delimiter", "decimal", "encoding", "no_header", "time_format")}
-    layout, max_gap = table_form(**form), options.pop("max_gap")
+    layout, max_gap = replace(table_form(**form), key=key), options.pop("max_gap")
     return selection, layout if max_gap is None else replace(layout, max_gap_s=parse_duration(max_gap))
 
 

@@ -15,16 +15,18 @@ from ...runtime.errors import InputError, few
 from ...runtime.layout import Layout, TableFormat
 from ...runtime.opening import digest
 from ...runtime.rows.cell_units import unit_in
+from ...runtime.rows.cells import shown
 from ...runtime.rows.fields import Field
 from ...runtime.rows.forms import describe_stamps
 from ...runtime.rows.recognise import describe_format
 from ...runtime.rows.table_files import Tables, find_tables
+from .mixture import describe_mixture, find_mixture
 from .profile import profile_table
 from .selection import Selection, choose_columns, few_texts
 from .sentinels import Sentinel, declared_sentinels, describe_sentinels, find_sentinels
 from .sources import Read, Source, describe_sheets, read_features, read_texts, sample_of, sources_of, stamped
 from .stamps import find_stamps, gap_that_helps, segments_of
-from .suspects import Suspects, find_suspects
+from .suspects import Doubt, Suspects, find_suspects
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,7 +50,8 @@ class Table(NamedTuple):
     `ordered` says that neighbouring rows are so much alike that they follow each other, time stamps or not;
     `longer_gap_s` is a step up to which there would hardly be a gap in a recording with many, 0 for others;
     `layout` is how the recording is written, as declared and as found out; `missing` are by column the numbers that
-    stand for no value; `recording` (rows,) numbers the files that the rows are from, None for one.
+    stand for no value; `recording` (rows,) numbers the files, or keys, that the rows are from,
+    None for one; `mixture` says how rows of several machines are mixed without a key, "" where they are not.
     """
 
     values: NDArray[np.float32] | NDArray[np.uint8]
@@ -69,6 +72,7 @@ class Table(NamedTuple):
     layout: Layout = Layout()
     missing: Mapping[str, tuple[float, ...]] = {}
     recording: NDArray[np.int64] | None = None
+    mixture: str = ""
 
 
 class Survey(NamedTuple):
@@ -93,6 +97,13 @@ class Survey(NamedTuple):
     """The features, and what could not be read of them."""
     sentinels: Mapping[str, Sentinel]
     """By column, the numbers that stand for no value."""
+    key: str | None
+    """The column that tells mixed machines apart, where nobody has named it."""
+
+    @property
+    def mixture(self) -> str:
+        """What is mixed, "" where nothing is."""
+        return "" if self.key is None else f"{describe_mixture(self.key, self.texts)}; --key {shlex.quote(self.key)}"
 
     @property
     def layout(self) -> Layout:
@@ -137,6 +148,7 @@ def survey(data: Path | Sequence[Path], selection: Selection, layout: Layout, *,
         sources = stamped(sources, stamps, is_said=said is not None)
     layout = sources[0].layout
     taken = layout.stamps.columns if layout.stamps else ()
+    selection = _but_for_key(selection, layout.key, header)
     texts = {} if numbers_only else few_texts(sources, header, sample, selection, taken, layout)
     names, others = choose_columns(header, sample, selection, taken, layout, texts)
     units = _units(header, sample, texts, layout)
@@ -146,6 +158,7 @@ def survey(data: Path | Sequence[Path], selection: Selection, layout: Layout, *,
     fields = [dataclasses.replace(field, missing=_values_of(sentinels, field.name)) for field in fields]
     if sentinels:
         read = read.settled(fields)
+    key = find_mixture(read, names) if layout.key is None else None
     suspects = _find_suspects(read, names, texts, selection)
     left = [name for name in names if name not in suspects.doubts]
     kept = "" if left else "no other column is left"
@@ -154,7 +167,18 @@ def survey(data: Path | Sequence[Path], selection: Selection, layout: Layout, *,
         read = read_features(sources, fields)  # again: a row whose bad cell was in a column left out is a good one
     texts = {name: found for name, found in texts.items() if name in names}
     sentinels = {name: found for name, found in sentinels.items() if name in names}
-    return Survey(tables, sources, written, names, left_out | others, suspects, kept, texts, units, read, sentinels)
+    return Survey(
+        tables, sources, written, names, left_out | others, suspects, kept, texts, units, read, sentinels, key
+    )
+
+
+def _but_for_key(selection: Selection, key: str | None, header: Sequence[str]) -> Selection:
+    """The same without the key, unless somebody wants it for a feature."""
+    if key is None or selection.asks_for(key):
+        return selection
+    if key not in header:
+        raise InputError(f"--key {key!r} is not in the header: {few(map(shown, header), 12)}")
+    return dataclasses.replace(selection, exclude=(*selection.exclude, key))
 
 
 def _describe_text(sources: Sequence[Source]) -> str:
@@ -168,6 +192,9 @@ def table_of(found: Survey) -> Table:
     read, stamps = found.read, found.layout.stamps
     notes = [told] if (told := found.tables.describe()) else []
     notes += describe_sheets(found.sources)
+    if read.keys:
+        each = f"{len(read.keys)} recordings, one for each {found.layout.key!r}"
+        notes.append(f"{each}: {few(map(repr, dict.fromkeys(read.keys)))}")
     notes += [f"text: {found.written}"] if found.written else []
     notes += [*([describe_stamps(stamps)] if stamps else []), *found.describe_columns()]
     notes += [
@@ -200,6 +227,7 @@ def table_of(found: Survey) -> Table:
         missing={name: each.values for name, each in found.sentinels.items()},
         recording=read.recording[read.kept],
         longer_gap_s=0.0 if clock is None or read.times is None else gap_that_helps(read.times, read.recording, clock),
+        mixture=found.mixture,
     )
 
 
@@ -247,5 +275,13 @@ def _find_suspects(read: Read, names: list[str], texts: Mapping[str, Sequence[st
     free = [at for at, name in enumerate(names) if not selection.asks_for(name)]
     if not free or not read.kept.any():
         return Suspects({}, [], [])
-    segment = None if read.times is not None else np.cumsum(~read.kept, dtype=np.int64)[read.kept]
-    return find_suspects(read.values[read.kept][:, free], [names[at] for at in free], texts, segment)
+    wanted = [names[at] for at in free]
+    segment = None if read.times is not None else np.cumsum(~read.kept, dtype=np.int64)
+    found = find_suspects(
+        read.values[read.kept][:, free], wanted, texts, None if segment is None else segment[read.kept]
+    )
+    # A counter may begin anew in each recording.
+    longest = read.kept & (read.recording == np.bincount(read.recording[read.kept]).argmax())
+    own = find_suspects(read.values[longest][:, free], wanted, texts, None if segment is None else segment[longest])
+    counters = {name: doubt for name, doubt in own.doubts.items() if doubt == Doubt.COUNTER}
+    return found._replace(doubts=found.doubts | counters, rising=[n for n in found.rising if n not in counters])

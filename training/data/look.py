@@ -143,10 +143,12 @@ def look(
     planned = {column.name: column for column in columns}
     options = {"--exclude": ",".join(found.suspects.labels)} if found.suspects.labels else {}
     unscored = describe_unscored(table, config.window)
-    options |= {"--max-gap": f"{table.longer_gap_s:g}s"} if unscored else {}
+    options |= {"--max-gap": f"{table.longer_gap_s:g}s"} if unscored and found.key is None else {}
+    options |= {"--key": found.key} if found.key is not None else {}
     words = [*asked, *(word for option in options.items() for word in option)]
     named = [data] if isinstance(data, Path) else data
     name = (named[0] if named[0].exists() else found.tables.files[0]).resolve().name.partition(".")[0]
+    notes = [*table.notes, *filter(None, [table.mixture or unscored])]
     looked = Look(
         data=" ".join(map(str, named)),
         files=tuple(map(str, found.tables.files)),
@@ -157,9 +159,7 @@ def look(
         window=config.window,
         inputs=chosen or "each row on its own",
         columns=tuple(_look_at(profile, found, planned.get(profile.name)) for profile in profiles),
-        notes=tuple(
-            note for note in (*table.notes, unscored) if note and not note.startswith(("text: ", "time stamps: "))
-        ),
+        notes=tuple(note for note in notes if not note.startswith(("text: ", "time stamps: "))),
         options=options,
         command=shlex.join(["vae-detect", "train", *map(str, named), *words, "--out", f"{name}.onnx"]),
     )
@@ -196,7 +196,9 @@ def _look_at(profile: Profile, found: Survey, planned: Column | None) -> LookedA
         kind = "numbers and text" if profile.kinds else "numbers"
     if stamps is not None and name in stamps.columns:
         kind = "time"
-    if name in suspects.doubts:
+    if name == found.layout.key and planned is None:
+        why = "it says whose row it is"
+    elif name in suspects.doubts:
         why = suspects.doubts[name].value[0]
     elif name in suspects.labels:
         why = "it is named or set like a label: exclude it if it says what is normal"

@@ -43,7 +43,7 @@ def settle_kind(settings: TrainConfig | Mapping[str, Any], table: Table) -> tupl
         return configure({**settings, "kind": "windows"}), ""
     if table.time_column is None and not table.ordered:
         return configure({**settings, "kind": "rows"}), ""
-    window, why = choose_window(table.values, table.names)
+    window, why = choose_window(within(table), table.names)
     order = f"time stamps in {table.time_column!r}" if table.time_column else "neighbouring rows are alike"
     if not window:
         return configure({**settings, "kind": "rows"}), f"rows, each on its own, though {order}: {why}"
@@ -69,6 +69,16 @@ def describe_unscored(table: Table, window: int) -> str:
 def _full_windows(segment: NDArray[np.int64], window: int) -> int:
     lengths = np.unique(segment, return_counts=True)[1]
     return int(np.maximum(lengths - window + 1, 0).sum())
+
+
+def within(table: Table) -> NDArray[Any]:
+    """The values (rows, columns) less the mean of their recording: machines differ by more than what they do."""
+    if table.recording is None or table.recording[0] == table.recording[-1]:
+        return table.values
+    _, recording = np.unique(table.recording, return_inverse=True)
+    counts = np.bincount(recording)
+    means = [np.bincount(recording, column) / counts for column in table.values.T.astype(np.float64)]
+    return table.values - np.stack(means, axis=1)[recording]
 
 
 def choose_window(values: NDArray[Any], names: Sequence[str]) -> tuple[int, str]:

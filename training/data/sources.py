@@ -127,21 +127,37 @@ class Read(NamedTuple):
     kept: NDArray[np.bool_]
     times: NDArray[np.float64] | None
     recording: NDArray[np.int64]
-    """(rows,), the number of the file of each."""
+    """(rows,), the number of the recording of each: of its file, or of its key in it."""
     files: tuple[str, ...]
     """Their names."""
+    file: NDArray[np.int64]
+    """(rows,), the number of the file of each."""
+    row: NDArray[np.int64]
+    """(rows,), the number of each in its file."""
+    keys: tuple[str, ...] = ()
+    """The key of each recording, where there are keys."""
     told: tuple[str, ...] = ()
     """What was done with rows that do not stand in order of time."""
-    order: NDArray[np.int64] | None = None
-    """(rows,), where each stood before it was put in order of time; None where it stands there still."""
 
     def place(self, row: int) -> str:
         """Where a row is, for people."""
-        row = row if self.order is None else int(self.order[row])
-        if len(self.files) == 1:
-            return f"row {row}"
-        file = int(self.recording[row])
-        return f"{self.files[file]}, row {row - int(np.searchsorted(self.recording, file))}"
+        where = f"row {self.row[row]}"
+        return where if len(self.files) == 1 else f"{self.files[self.file[row]]}, {where}"
+
+    def reordered(self, order: NDArray[np.int64]) -> Read:
+        """The same with the rows from these places."""
+        if np.array_equal(order, np.arange(len(order))):
+            return self
+        place = np.argsort(order)
+        return self._replace(
+            values=self.values[order],
+            bad=dict(sorted((int(place[row]), why) for row, why in self.bad.items())),
+            kept=self.kept[order],
+            times=None if self.times is None else self.times[order],
+            recording=self.recording[order],
+            file=self.file[order],
+            row=self.row[order],
+        )
 
     def settled(self, fields: Sequence[Field]) -> Read:
         """The same where some numbers turned out to stand for no value."""
@@ -165,32 +181,36 @@ def read_features(sources: Sequence[Source], fields: Sequence[Field]) -> Read:
     values = np.concatenate([chunk.values for chunk in chunks])
     timed = sources[0].layout.stamps is not None
     times = np.concatenate([chunk.times for chunk in chunks if chunk.times is not None]) if timed else None
-    recording = np.repeat(np.arange(len(sources)), lengths)
-    read = Read(values, bad, _but(bad, len(values)), times, recording, tuple(path.name for path, _ in sources))
-    return read if times is None else _in_time_order(read, times, lengths)
+    file = np.repeat(np.arange(len(sources)), lengths)
+    row = np.concatenate([np.arange(length) for length in lengths])
+    names = tuple(path.name for path, _ in sources)
+    read = Read(values, bad, _but(bad, len(values)), times, file, names, file, row)
+    if sources[0].layout.key is not None:
+        read = _by_key(read, [key for chunk in chunks for key in chunk.keys or ()])
+    return read if read.times is None else _in_time_order(read, read.times)
 
 
-def _in_time_order(read: Read, times: NDArray[np.float64], lengths: Sequence[int]) -> Read:
-    """The rows of each file in order of time."""
+def _in_time_order(read: Read, times: NDArray[np.float64]) -> Read:
+    """The rows of each recording in order of time."""
     order, told = np.arange(len(times)), []
-    for file, (begin, length) in enumerate(zip(accumulate(lengths, initial=0), lengths, strict=False)):
-        own = times[begin : begin + length]
+    for number in np.unique(read.recording).tolist():
+        places = np.flatnonzero(read.recording == number)
+        own = times[places]
         found = order_of(own)
-        order[begin : begin + length] = begin + rows_in_order(own, found)
-        text = describe_order(found, own)
-        told += [f"{read.files[file]}: {text}" if len(read.files) > 1 else text] if text else []
-    if np.array_equal(order, np.arange(len(times))):
-        return read._replace(told=tuple(told))
-    place = np.argsort(order)
-    bad = dict(sorted((int(place[row]), cell) for row, cell in read.bad.items()))
-    return read._replace(
-        values=read.values[order],
-        bad=bad,
-        kept=_but(bad, len(times)),
-        times=times[order],
-        told=tuple(told),
-        order=order,
-    )
+        order[places] = places[rows_in_order(own, found)]
+        if text := describe_order(found, own):
+            names = [read.files[read.file[places[0]]]] if len(read.files) > 1 else []
+            told.append(": ".join([*names, *read.keys[number : number + 1], text]))
+    return read.reordered(order)._replace(told=tuple(told))
+
+
+def _by_key(read: Read, keys: Sequence[str]) -> Read:
+    """The same with the rows of each key of a file one after the other, as a recording of its own."""
+    whose = list(zip(read.file.tolist(), keys, strict=True))
+    numbers = {each: number for number, each in enumerate(dict.fromkeys(whose))}
+    recording = np.array([numbers[each] for each in whose])
+    order = np.lexsort((np.arange(len(recording)), recording, read.file))
+    return read._replace(recording=recording, keys=tuple(key for _, key in numbers)).reordered(order)
 
 
 def _but(bad: Mapping[int, BadCell], rows: int) -> NDArray[np.bool_]:

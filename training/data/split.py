@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 from ...runtime.bundle import DataFacts, Kind
 from .loading import Table
-from .order import memory_rows
+from .order import memory_rows, within
 
 SHARES = {"calibration": 0.2, "validation": 0.1, "train": 0.7}
 """Share of the inputs that each part of the split gets, in the order in which they follow each other in time."""
@@ -54,7 +54,7 @@ def split(table: Table, *, window: int, stride: int, ordered: bool, seed: int) -
         return Split(*(np.sort(part) for part in np.split(order, [first, second])))
     blocks = _blocks(np.zeros(rows, np.int64) if table.recording is None else table.recording, window)
     cuts = np.cumsum([0.0, *SHARES.values()])
-    memory = memory_rows(table.values)
+    memory = memory_rows(within(table))
     parts: dict[str, list[NDArray[np.int64]]] = {name: [] for name in SHARES}
     for number, (low, high, length) in enumerate(blocks, start=1):
         gap = window if SHARES["validation"] * length >= _LEAST_WITH_GAP * window else 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...runtime.batch.inputs import refuse_folder
+from ...runtime.batch.inputs import refuse_folder, refuse_several_keys
 from ...runtime.bundle import Bundle
 from ...runtime.detector import Detector, Scores
 from ...runtime.errors import InputError
@@ -88,6 +88,7 @@ def score_labelled(
                 f"with --exclude {labels}"
             )
         refuse_folder(detector, data)
+        refuse_several_keys(detector, data, layout)
         form = detector.bundle.data.complete(layout)
         truth = read_labels(data, labels, form, anomalous=anomalous, say=say)
         found, numbers = _score_table(detector, data, form, state)

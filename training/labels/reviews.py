@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...runtime.batch.inputs import refuse_folder
+from ...runtime.batch.inputs import refuse_folder, refuse_several_keys
 from ...runtime.bundle import Bundle
 from ...runtime.detector import Detector
 from ...runtime.errors import InputError
@@ -44,6 +44,7 @@ class ScoredRows(NamedTuple):
 def score_recording(detector: Detector, path: Path, layout: Layout) -> ScoredRows:
     """All rows of a CSV with their scores; bad rows and rows before a full window are not usable."""
     refuse_folder(detector, path)
+    refuse_several_keys(detector, path, layout)
     bundle, framer = detector.bundle, Framer.of(detector.bundle)
     parts, why, times = [], {}, []
     for rows in read_rows(path, bundle.columns, layout=bundle.data.complete(layout)):

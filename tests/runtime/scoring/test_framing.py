@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 from pieces import PERIOD_S, Floats, chunks, every_window, reasons, run, scores, statuses, steps
 
 from vae_detect.runtime.detector import Detector
+from vae_detect.runtime.rows.cells import BadCell
+from vae_detect.runtime.rows.chunk import Rows
+from vae_detect.runtime.scoring import framing
 from vae_detect.runtime.scoring.framing import Framer, windows_at
 
 # --- windows ---------------------------------------------------------------------------------------------------------
@@ -167,3 +170,50 @@ def test_windows_at_their_newest_rows() -> None:
     newest = np.array([2, 5])
     np.testing.assert_array_equal(windows_at(values, newest, 3), [[[0, 1], [2, 3], [4, 5]], [[6, 7], [8, 9], [10, 11]]])
     np.testing.assert_array_equal(windows_at(values, newest, 1), [[4, 5], [10, 11]])
+
+
+# --- keys ------------------------------------------------------------------------------------------------------------
+
+
+def keyed(values: Floats, keys: list[str], first: int = 0, bad: dict[int, BadCell] | None = None) -> Rows:
+    return Rows(first, values, bad or {}, None, keys)
+
+
+def test_each_key_is_framed_as_if_it_were_alone(windows_detector: Detector, normal_rows: Floats) -> None:
+    keys = [str(key) for key in np.random.default_rng(0).choice(["A", "B", "C"], 60)]
+    values = normal_rows[:60].copy()
+    values[7] = np.nan
+    bad = {7: BadCell("x", "is empty")}
+    framer = Framer.of(windows_detector.bundle)
+    parts = []
+    for first, last in [(0, 1), (1, 20), (20, 60)]:
+        own = {at - first: why for at, why in bad.items() if first <= at < last}
+        framed, framer = framer.frame(keyed(values[first:last], keys[first:last], first, own))
+        parts.append(framed)
+    status = [one for part in parts for one in part.status]
+    inputs = np.full((60, *parts[0].inputs.shape[1:]), np.nan, np.float32)
+    inputs[np.array(status) == "ok"] = np.concatenate([part.inputs for part in parts])
+    for key in "ABC":
+        index = [at for at in range(60) if keys[at] == key]
+        own = {place: bad[at] for place, at in enumerate(index) if at in bad}
+        alone, _ = Framer.of(windows_detector.bundle).frame(Rows(0, values[index], own, None))
+        assert [status[at] for at in index] == alone.status
+        assert np.array_equal(inputs[index][alone.full], alone.inputs)
+    assert any("row 7 in the window is bad" in reason for part in parts for reason in part.reason)
+
+
+def test_the_longest_silent_key_is_forgotten(
+    windows_detector: Detector, normal_rows: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(framing, "MOST_KEYS", 2)
+    _, framer = Framer.of(windows_detector.bundle).frame(keyed(normal_rows[:4], ["A", "B", "A", "C"]))
+    assert [*framer.memories] == ["A", "C"]
+    framed, _ = framer.frame(keyed(normal_rows[4:5], ["B"]))
+    assert framed.status == ["gap"]
+    assert framed.reason[0].startswith("there are more than 2 keys, of which the longest silent are forgotten; ")
+
+
+def test_rows_on_their_own_need_no_memory_of_keys(detector: Detector, normal_rows: Floats) -> None:
+    framed, framer = Framer.of(detector.bundle).frame(keyed(normal_rows[:3], ["A", "B", "A"]))
+    assert framed.status == ["ok"] * 3
+    assert not framer.memories

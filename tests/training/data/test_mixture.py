@@ -1,0 +1,106 @@
+"""Several machines in one file: found where nobody named the key, kept apart where somebody did."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.layout import Declared, Layout
+from vae_detect.training.data.loading import Table, load_table, survey
+from vae_detect.training.data.look import look
+from vae_detect.training.data.selection import Selection
+from vae_detect.training.data.split import split
+from vae_detect.training.settings.config import TrainConfig
+from vae_detect.training.train import train
+
+ANY = Layout(declared=Declared())
+KEYED = Layout(declared=Declared(), key="machine")
+
+
+def lines_of(machine: str, offset: float, rows: int = 100) -> list[str]:
+    rng = np.random.default_rng(ord(machine[-1]))
+    steps = np.cumsum(rng.normal(0, 0.1, rows))
+    return [f"{60 * row},{machine},{offset + steps[row]:.3f},{row + 1}" for row in range(rows)]
+
+
+def write(path: Path, lines: list[str]) -> Path:
+    path.write_text("\n".join(["time,machine,temp,No", *lines]) + "\n")
+    return path
+
+
+@pytest.fixture
+def interleaved(tmp_path: Path) -> Path:
+    machines = [lines_of("A", 20), lines_of("B", 60), lines_of("C", 5)]
+    return write(tmp_path / "turns.csv", [line for lines in zip(*machines, strict=True) for line in lines])
+
+
+@pytest.fixture
+def one_after_the_other(tmp_path: Path) -> Path:
+    return write(tmp_path / "blocks.csv", [*lines_of("A", 20), *lines_of("B", 60), *lines_of("C", 5)])
+
+
+@pytest.mark.parametrize("data", ["interleaved", "one_after_the_other"])
+def test_the_key_is_proposed_where_time_goes_back_but_for_it(data: str, request: pytest.FixtureRequest) -> None:
+    path = request.getfixturevalue(data)
+    assert survey(path, Selection(), ANY).key == "machine"
+    looked, _ = look(path, Selection(), ANY, {})
+    assert looked.options == {"--key": "machine"}
+    assert any("several machines share the file; --key machine" in note for note in looked.notes)
+
+
+def test_numbers_may_be_keys_and_a_switch_is_none(tmp_path: Path) -> None:
+    turns = [line for row in zip(lines_of("1", 10), lines_of("2", 10), strict=True) for line in row]
+    assert survey(write(tmp_path / "a.csv", turns), Selection(treatments={"No": "linear"}), ANY).key == "machine"
+    switched = [f"{60 * row},{'on' if row % 7 < 3 else 'off'},{row % 11},1" for row in range(100)]
+    assert survey(write(tmp_path / "b.csv", switched), Selection(), ANY).key is None
+    shared = [f"{row // 2},{'on' if row % 7 < 3 else 'off'},{row % 11},1" for row in range(100)]
+    assert survey(write(tmp_path / "c.csv", shared), Selection(), ANY).key is None
+
+
+def test_mixed_windows_are_refused_with_the_cause(interleaved: Path, tmp_path: Path) -> None:
+    config = TrainConfig(kind="windows", window=4, epochs=1)
+    with pytest.raises(InputError, match=r"turns\.csv: time goes back or repeats.*--key machine keeps them apart"):
+        train(interleaved, tmp_path / "a.onnx", config, selection=Selection(), layout=ANY)
+    assert replace(config, kind="rows", window=1)
+
+
+def same(a: Table, b: Table) -> bool:
+    return np.array_equal(a.values, b.values) and np.array_equal(a.segment, b.segment)
+
+
+def test_a_keyed_table_is_that_of_a_file_for_each(interleaved: Path, tmp_path: Path) -> None:
+    offsets = {"A": 20, "B": 60, "C": 5}
+    files = [write(tmp_path / f"{machine}.csv", lines_of(machine, offset)) for machine, offset in offsets.items()]
+    found = load_table(interleaved, Selection(), KEYED)
+    apart = load_table(files, Selection(exclude=("machine",)), ANY)
+    assert found.names == ("temp",)  # No begins anew with each machine, and is a counter all the same
+    assert same(found, apart)
+    assert (found.period_s, found.stamp_s) == (60, 0)
+    assert found.layout.key == "machine"
+    assert found.notes[0] == "3 recordings, one for each 'machine': 'A', 'B', 'C'"
+    parts = [split(table, window=4, stride=1, ordered=True, seed=0) for table in (found, apart)]
+    assert all(np.array_equal(a, b) for a, b in zip(*parts, strict=True))
+
+
+def test_the_key_may_be_a_feature_too(interleaved: Path) -> None:
+    found = load_table(interleaved, Selection(treatments={"machine": "category"}), KEYED)
+    assert found.texts == {"machine": ("A", "B", "C")}
+    assert found.values[[0, 100, 200], 0].tolist() == [0, 1, 2]
+
+
+def test_a_bad_row_is_named_by_its_place_in_the_file(tmp_path: Path) -> None:
+    lines = [line for row in zip(lines_of("A", 20), lines_of("B", 60), strict=True) for line in row]
+    lines[31] = "900,B,?,16"
+    lines[32] = "960,,20,17"
+    found = survey(write(tmp_path / "a.csv", lines), Selection(), KEYED)
+    assert [(found.read.place(row), why.column) for row, why in found.read.bad.items()] == [
+        ("row 31", "temp"),
+        ("row 32", "machine"),
+    ]
+
+
+def test_a_key_that_is_missing_is_refused(interleaved: Path) -> None:
+    with pytest.raises(InputError, match="'unit' is not in the header"):
+        load_table(interleaved, Selection(), Layout(declared=Declared(), key="unit"))

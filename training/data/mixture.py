@@ -1,0 +1,74 @@
+"""Several machines in one file: the column that tells their rows apart, where nobody has named it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...runtime.errors import few
+from .suspects import MOST_LEVELS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .sources import Read
+
+_LEAST_BACK = 10
+"""Steps in which time does not go forward from which on it is no accident that a column explains all of them."""
+
+_SHARED = 1.1
+"""Rows of a stamp on average from which on rows share stamps."""
+
+_EXPLAINED = 0.95
+"""Share of such steps that are none between the rows of one value."""
+
+
+def find_mixture(read: Read, names: Sequence[str]) -> str | None:
+    """The column but for whose values time would go forward all the way; None where it does, or no column explains it.
+
+    Rows of several machines take turns, or come one machine after the other.
+    """
+    read = read.reordered(np.lexsort((read.row, read.file)))
+    if read.times is None:
+        return None
+    usable = read.kept & np.isfinite(read.times)
+    times, values, recording = read.times[usable], read.values[usable], read.recording[usable]
+    back = _steps_back(times, recording)
+    for name, cells in zip(names, values.T, strict=True):
+        levels, whose = np.unique(cells, return_inverse=True)
+        if not 2 <= len(levels) <= MOST_LEVELS or not np.array_equal(levels, np.rint(levels)):
+            continue
+        runs = np.count_nonzero(np.diff(whose)) + 1
+        if back < (len(levels) - 1 if runs == len(levels) else _LEAST_BACK) or len(times) < 3 * len(levels):
+            continue
+        order = np.lexsort((np.arange(len(times)), whose, recording))
+        own = recording[order] * len(levels) + whose[order]
+        if _steps_back(times[order], own) <= (1 - _EXPLAINED) * back and _is_steady(times, whose):
+            return name
+    return None
+
+
+def describe_mixture(name: str, texts: Mapping[str, Sequence[str]]) -> str:
+    """What is wrong, for the user."""
+    whose = f" ({few(map(repr, texts[name]), 3)})" if name in texts else ""
+    return f"time goes back or repeats, but not within the rows of one {name!r}{whose}: several machines share the file"
+
+
+def _is_steady(times: NDArray[np.float64], whose: NDArray[np.int64]) -> bool:
+    """Whether each value, where rows share stamps, comes up at most of the stamps of its time; a reading does not."""
+    stamps, counts = np.unique(times, return_counts=True)
+    if counts.mean() < _SHARED:
+        return True
+    for level in range(int(whose.max()) + 1):
+        own = times[whose == level]
+        between = np.searchsorted(stamps, own.max(), "right") - np.searchsorted(stamps, own.min())
+        if len(np.unique(own)) < 0.5 * between:
+            return False
+    return True
+
+
+def _steps_back(times: NDArray[np.float64], recording: NDArray[np.int64]) -> int:
+    """Steps within a recording in which time does not go forward."""
+    return int(np.count_nonzero((np.diff(times) <= 0) & (np.diff(recording) == 0)))

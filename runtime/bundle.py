@@ -161,6 +161,8 @@ class DataFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         stamps = self.layout.stamps or Stamps(self.time_column)
         if declared is not None and declared.time_format is not None:
             stamps = msgspec.structs.replace(stamps, pattern=declared.time_format)
+        if declared is not None and declared.time_zone is not None:
+            stamps = msgspec.structs.replace(stamps, zone=declared.time_zone)
         return msgspec.structs.replace(layout, stamps=stamps)
 
 

@@ -29,6 +29,8 @@ class Declared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     header: bool | None = None
     time_format: str | None = None
     """Of the time stamps, as `Stamps.pattern`."""
+    time_zone: str | None = None
+    """Of the time stamps, as `Stamps.zone`."""
 
     def __post_init__(self) -> None:
         if self.delimiter is not None:

@@ -10,6 +10,7 @@ import click
 from ..detector import Detector
 from ..layout import DELIMITERS, Declared, Layout
 from ..rows.table_files import is_pattern
+from ..rows.zones import check_zone
 from .terminal import say
 
 
@@ -77,6 +78,11 @@ def cell_options(command: Any) -> Any:
                 metavar="FORMAT",
                 help="Of the time stamps, like '%d.%m.%Y %H:%M', or s, ms, us, ns of numbers.  [default: recognised]",
             ),
+            click.option(
+                "--time-zone",
+                metavar="ZONE",
+                help="Of time stamps that name none, like Europe/Berlin.  [default: UTC, or that of the training data]",
+            ),
         ]
     ):
         command = option(command)
@@ -119,6 +125,7 @@ def table_form(
     encoding: str | None,
     no_header: bool | None = None,
     time_format: str | None = None,
+    time_zone: str | None = None,
 ) -> Layout:
     """What was said of how a table is written; the rest is to be recognised."""
     return Layout(
@@ -128,6 +135,7 @@ def table_form(
             encoding,
             None if no_header is None else not no_header,
             "" if time_format == "iso" else time_format,
+            None if time_zone is None else check_zone(time_zone).key,
         )
     )
 

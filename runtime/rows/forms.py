@@ -16,6 +16,7 @@ from .cells import bad_reason, is_missing, shown
 from .patterns import patterns_of
 from .stamp_reader import StampReader, split_pattern
 from .times import LEAST_EPOCH_S, clock_of, is_break, unit_of
+from .zones import ZoneClock, local_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,6 +106,7 @@ class StampColumn:
     def __init__(self, stamps: Stamps) -> None:
         self._stamps = stamps
         self._reader = StampReader(stamps.pattern)
+        self._zone = ZoneClock(stamps.zone) if stamps.zone != "UTC" else None
 
     def settle(self, cells: Sequence[str], whole: Callable[[], Sequence[str]]) -> None:
         """Decides how the stamps are written: like those that are known, if these can be. Raises as `settle_pattern`.
@@ -120,8 +122,13 @@ class StampColumn:
             self._reader = StampReader(found)
 
     def read(self, cells: Sequence[str]) -> NDArray[np.float64]:
-        """Seconds since 1970, NaN where unreadable: (cells,)."""
-        return self._reader.read(cells)
+        """Seconds since 1970 in UTC, NaN where unreadable: (cells,). They follow those that were read before."""
+        times = self._reader.read(cells)
+        if self._zone is None or self._reader.pattern in NUMBERS_OF:
+            return times
+        is_local = local_rows(cells)
+        times[is_local] = self._zone.to_utc(times[is_local])
+        return times
 
 
 def describe_stamps(stamps: Stamps) -> str:

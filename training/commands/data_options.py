@@ -92,7 +92,8 @@ def read_data_options(options: dict[str, Any]) -> tuple[Selection, Layout]:
         **{name: options.pop(name) for name in names}, treatments=parse_treatments(options.pop("treat"))
     )
     key = options.pop("key")
-    form = {name: options.pop(name) for name in ("delimiter", "decimal", "encoding", "no_header", "time_format")}
+    said = ("delimiter", "decimal", "encoding", "no_header", "time_format", "time_zone")
+    form = {name: options.pop(name) for name in said}
     layout, max_gap = replace(table_form(**form), key=key), options.pop("max_gap")
     return selection, layout if max_gap is None else replace(layout, max_gap_s=parse_duration(max_gap))
 

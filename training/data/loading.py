@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
 from ...runtime.bundle import Image
 from ...runtime.errors import InputError, few
-from ...runtime.layout import Layout, TableFormat
+from ...runtime.layout import Declared, Layout, TableFormat
 from ...runtime.opening import digest
 from ...runtime.rows.cell_units import unit_in
 from ...runtime.rows.cells import shown
@@ -25,7 +26,7 @@ from .profile import profile_table
 from .selection import Selection, choose_columns, few_texts
 from .sentinels import Sentinel, declared_sentinels, describe_sentinels, find_sentinels
 from .sources import Read, Source, describe_sheets, read_features, read_texts, sample_of, sources_of, stamped
-from .stamps import find_stamps, gap_that_helps, segments_of
+from .stamps import find_stamps, gap_that_helps, segments_of, summer_time
 from .suspects import Doubt, Suspects, find_suspects
 
 if TYPE_CHECKING:
@@ -141,11 +142,7 @@ def survey(data: Path | Sequence[Path], selection: Selection, layout: Layout, *,
     written = _describe_text(sources) if layout.declared is not None else ""
     header, sample, left_out = sample_of(sources)
     if layout.stamps is None:
-        said = layout.declared.time_format if layout.declared else None
-        stamps = find_stamps(
-            header, sample, selection.time_column, lambda name: read_texts(sources, name), pattern=said
-        )
-        sources = stamped(sources, stamps, is_said=said is not None)
+        sources = _stamped(sources, header, sample, selection.time_column, layout.declared or Declared())
     layout = sources[0].layout
     taken = layout.stamps.columns if layout.stamps else ()
     selection = _but_for_key(selection, layout.key, header)
@@ -181,6 +178,21 @@ def _but_for_key(selection: Selection, key: str | None, header: Sequence[str]) -
     return dataclasses.replace(selection, exclude=(*selection.exclude, key))
 
 
+def _stamped(
+    sources: Sequence[Source],
+    header: Sequence[str],
+    sample: Sequence[Sequence[str]],
+    named: str | None,
+    declared: Declared,
+) -> list[Source]:
+    """The files with their time stamps, as declared and as found out."""
+    pattern = declared.time_format
+    stamps = find_stamps(header, sample, named, lambda name: read_texts(sources, name), pattern=pattern)
+    if stamps is not None and declared.time_zone is not None:
+        stamps = replace(stamps, zone=declared.time_zone)
+    return stamped(sources, stamps, is_said=pattern is not None)
+
+
 def _describe_text(sources: Sequence[Source]) -> str:
     """How the files are written, "" where that is the plain form."""
     forms = dict.fromkeys(source.layout.format for source in sources)
@@ -201,6 +213,8 @@ def table_of(found: Survey) -> Table:
         *read.told[:_TOLD],
         *([f"{len(read.told) - _TOLD} more files likewise"] if len(read.told) > _TOLD else []),
     ]
+    if summer := summer_time(read.times, read.recording, stamps):
+        notes.append(summer)
     if read.bad:
         row, why = next(iter(read.bad.items()))
         rows = len(read.values)

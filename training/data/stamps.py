@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -29,6 +30,9 @@ _OFTEN = 0.02
 _NICE_S = [
     unit * size for unit in (1e-3, 1e-2, 0.1, 1, 10, 60, 600, 3600, 21600, 86400) for size in (1.0, 1.5, 2.0, 3.0, 5.0)
 ]
+
+_SUNDAY, _BACK, _LATEST_HOUR = 6, (3, 4, 9, 10, 11), 4
+"""When clocks are put back, in either half of the world."""
 
 _TIME_WORDS = TIME_NAMES | {"utc", "clock", "stamp"}
 """Words of a header that may name time stamps; only their cells tell whether it does."""
@@ -201,3 +205,20 @@ def gap_that_helps(times: NDArray[np.float64], recording: NDArray[np.int64], clo
         return 0.0
     enough = float(np.quantile(steps, 1 - _OFTEN / 10))
     return next((nice for nice in _NICE_S if nice >= enough), enough)
+
+
+def summer_time(times: NDArray[np.float64] | None, recording: NDArray[np.int64], stamps: Stamps | None) -> str:
+    """What to do about stamps that go back by an hour at night in autumn, "" where they do not."""
+    clock = None if times is None else clock_of(longest(times, recording))
+    if times is None or clock is None or stamps is None or stamps.zone != "UTC":
+        return ""
+    steps = np.where(np.diff(recording) == 0, np.diff(times), np.nan)
+    by_an_hour = np.abs(steps + 3600 - clock.period_s) <= 0.1 * clock.period_s + clock.stamp_s
+    for row in np.flatnonzero(by_an_hour & (clock.period_s <= 3600 * 1.1)).tolist():
+        shown = datetime.fromtimestamp(times[row], UTC)
+        if shown.weekday() == _SUNDAY and shown.month in _BACK and shown.hour <= _LATEST_HOUR:
+            return (
+                f"time goes back by an hour on {shown:%Y-%m-%d}, as at the end of summer time: name the zone, like "
+                "--time-zone Europe/Berlin"
+            )
+    return ""

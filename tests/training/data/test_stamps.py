@@ -1,10 +1,13 @@
 """Where time stamps are found in a table."""
 
+from datetime import UTC, datetime
+
+import numpy as np
 import pytest
 
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.layout import Stamps
-from vae_detect.training.data.stamps import find_stamps
+from vae_detect.training.data.stamps import find_stamps, summer_time
 
 DATE = "2026-01-05T00:00:00"
 
@@ -82,3 +85,16 @@ def test_a_damaged_stamp_does_not_make_the_clock_a_feature() -> None:
     assert found(["timestamp", "a"], sample).column == "timestamp"
     assert found(["sensor", "a"], sample) == Stamps("")  # numbers are no dates
     assert found(["when", "a"], [["2026-01-05", "1"], ["?", "2"], ["2026-01-06", "3"]]).column == "when"
+
+
+def test_the_end_of_summer_time_is_named() -> None:
+    start = datetime(2026, 10, 24, tzinfo=UTC).timestamp()
+    for minutes in (1, 10, 60):
+        times = start + 60 * np.arange(0, 2880, minutes, dtype=np.float64)
+        times[times >= start + 86400 + 3 * 3600] -= 3600
+        recording = np.zeros(len(times), np.int64)
+        told = summer_time(times, recording, Stamps("t"))
+        assert told.startswith("time goes back by an hour on 2026-10-25, as at the end of summer time"), minutes
+        assert summer_time(times, recording, Stamps("t", zone="Europe/Berlin")) == ""
+        assert summer_time(times - 86400, recording, Stamps("t")) == ""  # not on a Sunday
+    assert summer_time(None, recording, None) == ""

@@ -141,7 +141,7 @@ def _plan(
         if note:
             say(note)
     if table.mixture and config.kind == "windows":
-        raise InputError(f"{name_of(data)}: {table.mixture} keeps them apart, --kind rows takes each row on its own")
+        raise InputError(f"{name_of(data)}: {table.mixture}, --kind rows takes each row on its own")
     ordered = is_ordered(config.kind, table)
     parts = split(table, window=config.window, stride=config.stride, ordered=ordered, seed=config.seed)
     rows_hz = rate_hz or (1 / table.period_s if table.period_s else None)

@@ -9,9 +9,10 @@ from click.core import ParameterSource
 from msgspec.structs import replace
 
 from ...runtime.commands.options import table_form, table_options
+from ...runtime.errors import InputError
+from ...runtime.layout import Layout, Long
 
 if TYPE_CHECKING:
-    from ...runtime.layout import Layout
     from ..data.selection import Selection
 
 
@@ -58,11 +59,27 @@ def data_options(command: Any) -> Any:
                 help="A number that stands for no value, like -999, in every column; once for each. none: all numbers "
                 "are values.  [default: found, and said]",
             ),
+        ]
+    ):
+        command = option(command)
+    return table_options(_rows_options(command))
+
+
+def _rows_options(command: Any) -> Any:
+    """How rows are found: whose they are, and when."""
+    for option in reversed(
+        [
             click.option(
                 "--key",
                 metavar="NAME",
                 help="The column that says whose row it is, where several machines share a file: windows, gaps and the "
                 "split are then those of each.",
+            ),
+            click.option(
+                "--long",
+                callback=column_names,
+                metavar="NAME,VALUE",
+                help="The columns of a long table, which has a row for each time and name: each name becomes a column.",
             ),
             click.option(
                 "--time-column",
@@ -78,7 +95,7 @@ def data_options(command: Any) -> Any:
         ]
     ):
         command = option(command)
-    return table_options(command)
+    return command
 
 
 def read_data_options(options: dict[str, Any]) -> tuple[Selection, Layout]:
@@ -91,10 +108,13 @@ def read_data_options(options: dict[str, Any]) -> tuple[Selection, Layout]:
     selection = Selection(
         **{name: options.pop(name) for name in names}, treatments=parse_treatments(options.pop("treat"))
     )
-    key = options.pop("key")
+    key, columns = options.pop("key"), options.pop("long")
+    if columns and len(columns) != 2:
+        raise InputError(f"--long names {len(columns)} columns, expected that of the names and that of the values")
+    long = Long(*columns) if columns else None
     said = ("delimiter", "decimal", "encoding", "no_header", "time_format", "time_zone")
     form = {name: options.pop(name) for name in said}
-    layout, max_gap = replace(table_form(**form), key=key), options.pop("max_gap")
+    layout, max_gap = replace(table_form(**form), key=key, long=long), options.pop("max_gap")
     return selection, layout if max_gap is None else replace(layout, max_gap_s=parse_duration(max_gap))
 
 

@@ -21,7 +21,7 @@ from ...runtime.rows.fields import Field
 from ...runtime.rows.forms import describe_stamps
 from ...runtime.rows.recognise import describe_format
 from ...runtime.rows.table_files import Tables, find_tables
-from .mixture import describe_mixture, find_mixture
+from .mixture import describe_mixture, find_mixture, is_like_long
 from .profile import profile_table
 from .selection import Selection, choose_columns, few_texts
 from .sentinels import Sentinel, declared_sentinels, describe_sentinels, find_sentinels
@@ -102,9 +102,23 @@ class Survey(NamedTuple):
     """The column that tells mixed machines apart, where nobody has named it."""
 
     @property
+    def remedy(self) -> tuple[str, str] | None:
+        """The option that tells mixed rows apart, where nobody gave it, and its value."""
+        if self.key is None:
+            return None
+        others = [name for name in self.names if name != self.key]
+        if len(others) == 1 and is_like_long(self.key, others[0]):
+            return "--long", f"{self.key},{others[0]}"
+        return "--key", self.key
+
+    @property
     def mixture(self) -> str:
-        """What is mixed, "" where nothing is."""
-        return "" if self.key is None else f"{describe_mixture(self.key, self.texts)}; --key {shlex.quote(self.key)}"
+        """What is mixed and what helps, "" where nothing is."""
+        if self.key is None or self.remedy is None:
+            return ""
+        option, value = self.remedy
+        does = "keeps them apart" if option == "--key" else "makes a column of each"
+        return f"{describe_mixture(self.key, self.texts, option)}; {option} {shlex.quote(value)} {does}"
 
     @property
     def layout(self) -> Layout:
@@ -144,6 +158,9 @@ def survey(data: Path | Sequence[Path], selection: Selection, layout: Layout, *,
     if layout.stamps is None:
         sources = _stamped(sources, header, sample, selection.time_column, layout.declared or Declared())
     layout = sources[0].layout
+    if layout.long is not None:
+        _refuse_not_long(layout, header)
+        header, sample, left_out = sample_of(sources)
     taken = layout.stamps.columns if layout.stamps else ()
     selection = _but_for_key(selection, layout.key, header)
     texts = {} if numbers_only else few_texts(sources, header, sample, selection, taken, layout)
@@ -167,6 +184,14 @@ def survey(data: Path | Sequence[Path], selection: Selection, layout: Layout, *,
     return Survey(
         tables, sources, written, names, left_out | others, suspects, kept, texts, units, read, sentinels, key
     )
+
+
+def _refuse_not_long(layout: Layout, header: Sequence[str]) -> None:
+    for name in (layout.long.name, layout.long.value) if layout.long is not None else ():
+        if name not in header:
+            raise InputError(f"--long: {name!r} is not in the header: {few(map(shown, header), 12)}")
+    if layout.stamps is None:
+        raise InputError("--long needs the times that say which values belong together; name their --time-column")
 
 
 def _but_for_key(selection: Selection, key: str | None, header: Sequence[str]) -> Selection:

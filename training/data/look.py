@@ -104,6 +104,7 @@ class Look(msgspec.Struct, frozen=True):
                 f"  text    {describe_format(self.layout.format)}",
                 f"  time    {_describe_time(self.layout, self.times)}",
                 *([f"  key     {self.layout.key!r}: a recording for each"] if self.layout.key else []),
+                *([f"  long    a column for each {self.layout.long.name!r}"] if self.layout.long else []),
                 f"  inputs  {self.inputs}",
                 "",
                 *_describe_columns(self.columns),
@@ -144,7 +145,7 @@ def look(
     options = {"--exclude": ",".join(found.suspects.labels)} if found.suspects.labels else {}
     unscored = describe_unscored(table, config.window)
     options |= {"--max-gap": f"{table.longer_gap_s:g}s"} if unscored and found.key is None else {}
-    options |= {"--key": found.key} if found.key is not None else {}
+    options |= dict([found.remedy] if found.remedy is not None else [])
     words = [*asked, *(word for option in options.items() for word in option)]
     named = [data] if isinstance(data, Path) else data
     name = (named[0] if named[0].exists() else found.tables.files[0]).resolve().name.partition(".")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,14 @@ _SHARED = 1.1
 
 _EXPLAINED = 0.95
 """Share of such steps that are none between the rows of one value."""
+
+
+_LONG_WORDS = frozenset(
+    {"value", "values", "val", "reading", "wert", "valor", "sensor", "tag", "variable", "parameter", "metric", "signal"}
+    | {"channel", "measurement", "quantity", "field", "attribute", "item", "point", "tagname"}
+)
+_KEY_WORDS = frozenset({"machine", "device", "unit", "asset", "pump", "turbine", "line", "host", "station", "vehicle"})
+"""Words of headers."""
 
 
 def find_mixture(read: Read, names: Sequence[str]) -> str | None:
@@ -50,9 +59,21 @@ def find_mixture(read: Read, names: Sequence[str]) -> str | None:
     return None
 
 
-def describe_mixture(name: str, texts: Mapping[str, Sequence[str]]) -> str:
-    """What is wrong, for the user."""
+def is_like_long(name: str, value: str) -> bool:
+    """Whether two columns are called as names and values of a long table are, and not as a machine and a reading.
+
+    >>> is_like_long("sensor", "value"), is_like_long("machine", "temp")
+    (True, False)
+    """
+    words = {*re.findall(r"[a-z]+", f"{name} {value}".lower())}
+    return bool(words & _LONG_WORDS) and not words & _KEY_WORDS
+
+
+def describe_mixture(name: str, texts: Mapping[str, Sequence[str]], option: str) -> str:
+    """What is wrong, for the user; `option` is what helps."""
     whose = f" ({few(map(repr, texts[name]), 3)})" if name in texts else ""
+    if option == "--long":
+        return f"each time has a row for each {name!r}{whose}: this is a long table"
     return f"time goes back or repeats, but not within the rows of one {name!r}{whose}: several machines share the file"
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.layout import Declared, Layout
+from vae_detect.runtime.layout import Declared, Layout, Long
 from vae_detect.training.data.loading import Table, load_table, survey
 from vae_detect.training.data.look import look
 from vae_detect.training.data.selection import Selection
@@ -104,3 +104,43 @@ def test_a_bad_row_is_named_by_its_place_in_the_file(tmp_path: Path) -> None:
 def test_a_key_that_is_missing_is_refused(interleaved: Path) -> None:
     with pytest.raises(InputError, match="'unit' is not in the header"):
         load_table(interleaved, Selection(), Layout(declared=Declared(), key="unit"))
+
+
+# --- long tables -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def long_and_wide(tmp_path: Path) -> tuple[Path, Path]:
+    values = np.cumsum(np.random.default_rng(0).normal(0, 0.1, (120, 2)), axis=0).round(3)
+    wide = ["time,a,b", *(f"{60 * row},{a},{b}" for row, (a, b) in enumerate(values.tolist()))]
+    long = ["time,sensor,value"]
+    for row, (a, b) in enumerate(values.tolist()):
+        long += [f"{60 * row},a,{a}", f"{60 * row},b,{b}"]
+    for name, lines in (("long", long), ("wide", wide)):
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "long.csv", tmp_path / "wide.csv"
+
+
+def test_a_long_table_is_recognised_and_learnt_from_as_the_wide_one(long_and_wide: tuple[Path, Path]) -> None:
+    long, wide = long_and_wide
+    looked, found = look(long, Selection(), ANY, {})
+    assert looked.options == {"--long": "sensor,value"}
+    assert found.mixture.startswith("each time has a row for each 'sensor' ('a', 'b'): this is a long table; --long")
+    as_long = replace_long(ANY)
+    assert same(load_table(long, Selection(), as_long), load_table(wide, Selection(), ANY))
+    again, _ = look(long, Selection(), as_long, {})
+    assert again.rows == 120
+    assert "  long    a column for each 'sensor'" in again.describe()
+
+
+def replace_long(layout: Layout, name: str = "sensor") -> Layout:
+    return Layout(declared=layout.declared, long=Long(name, "value"))
+
+
+def test_columns_that_are_missing_and_no_times_are_refused(long_and_wide: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--long: 'tag' is not in the header"):
+        load_table(long_and_wide[0], Selection(), replace_long(ANY, "tag"))
+    timeless = tmp_path / "timeless.csv"
+    timeless.write_text("sensor,value\n" + "a,1\nb,2\n" * 20)
+    with pytest.raises(InputError, match="--long needs the times"):
+        load_table(timeless, Selection(), replace_long(ANY))

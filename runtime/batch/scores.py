@@ -24,6 +24,7 @@ from ..rows.chunk import Rows
 from ..rows.tables import read_rows
 from ..rows.time_order import in_time_order
 from ..rows.writers import Schema, Writer
+from ..scoring.gaps import Gaps
 from ..scoring.results import Results, in_file_order, schema
 from ..scoring.score import score_images, score_stream
 from ..scoring.state import StreamState
@@ -161,8 +162,10 @@ def _write_heat_maps(detector: Detector, batch: Sequence[NDArray[np.uint8] | str
         write_picture(path, heat_png(each, HEAT_WHITE * detector.normal_heat))
 
 
-def write_scores(scored: Iterable[Results], writer: Writer, files: Sequence[ImageFile] = ()) -> Summary:
-    """Writes a line for every row, or for every one of `files`, with the columns of `schema_of`."""
+def write_scores(
+    scored: Iterable[Results], writer: Writer, files: Sequence[ImageFile] = (), *, gaps: Gaps | None = None
+) -> Summary:
+    """Writes a line for every row, or for every one of `files`, with the columns of `schema_of`; looks for `gaps`."""
     summary = Summary("images" if files else "rows", "scored", anomalies=0)
     label = "file" if files else "row"
     for results in scored:
@@ -170,6 +173,10 @@ def write_scores(scored: Iterable[Results], writer: Writer, files: Sequence[Imag
         names = [file.name for file in files[results.first : results.first + n]] if files else None
         writer.write(results.table(label, names))
         summary.add(results.status, int(results.scores.is_anomaly.sum()))
+        if gaps is not None and results.times is not None:
+            if not results.first:
+                gaps.begin()
+            gaps.add(results.first, results.times)
     writer.close()
     return summary
 

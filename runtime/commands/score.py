@@ -20,6 +20,7 @@ from ..layout import Layout
 from ..output import keep_inputs, text_written_aside
 from ..rows.table_files import find_tables
 from ..rows.writers import CsvWriter, JsonLinesWriter
+from ..scoring.gaps import Gaps
 from ..scoring.results import BAD, Results
 from ..scoring.state import StreamState
 from ..streams.lines import InputFormat, score_lines
@@ -157,11 +158,15 @@ def _score_tables(run: _Run, data: Sequence[Path], layout: Layout) -> Summary:
 
 
 def _write(run: _Run, results: Iterator[Results], files: Sequence[ImageFile] = (), *, several: bool = False) -> Summary:
-    columns = schema_of(run.detector.bundle, several=several)
+    columns, gaps = schema_of(run.detector.bundle, several=several), Gaps.of(run.detector.bundle)
     if run.out is None:
-        return write_scores(results, CsvWriter(sys.stdout, columns), files)
-    with text_written_aside(run.out, force=run.force) as file:
-        return write_scores(results, CsvWriter(file, columns), files)
+        summary = write_scores(results, CsvWriter(sys.stdout, columns), files, gaps=gaps)
+    else:
+        with text_written_aside(run.out, force=run.force) as file:
+            summary = write_scores(results, CsvWriter(file, columns), files, gaps=gaps)
+    if gaps is not None and (told := gaps.describe()):
+        say(told)
+    return summary
 
 
 def _score_lines(run: _Run, layout: Layout, input_format: InputFormat) -> tuple[bool, bool]:

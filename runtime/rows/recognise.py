@@ -172,7 +172,7 @@ def _recognise(
     form = replace(form, decimal=decimal, thousands=thousands)
     has_header = declared.header if declared.header is not None else _is_header(data, form, wanted)
     comment = next((mark for mark in _COMMENTS if has_header and data and data[0][0].startswith(mark)), "")
-    if comment == (data or [[""]])[0][0] and len(data[0]) == best.width:
+    if data and comment == data[0][0] and len(data[0]) == best.width:
         comment = ""  # a column of row numbers that is called #
     form = replace(
         form, header=has_header, skip=first + at if _is_needed(best.rows[:at]) or first else 0, comment=comment

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from ..data.selection import Selection
 
 
+class Whole(click.types.StringParamType):
+    """A text that may hold blanks, also where it is set in the environment, which click would cut at them."""
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        return [rv]
+
+
 def column_names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in value.split(",")) if value else ()
 
@@ -36,15 +43,19 @@ def data_options(command: Any) -> Any:
         [
             click.option(
                 "--columns",
-                callback=column_names,
+                multiple=True,
+                type=Whole(),
                 metavar="A,B,...",
-                help="Columns to learn from.  [default: all of numbers or a few texts, but for counters, dates and "
-                "labels]",
+                help="Columns to learn from; names may hold commas.  [default: all of numbers or a few texts, but for "
+                "counters, dates and labels]",
             ),
-            click.option("--exclude", callback=column_names, metavar="A,B,...", help="Columns to leave out."),
+            click.option(
+                "--exclude", multiple=True, type=Whole(), metavar="A,B,...", help="Columns to leave out, likewise."
+            ),
             click.option(
                 "--treat",
-                default="",
+                multiple=True,
+                type=Whole(),
                 metavar="A=HOW,...",
                 help="What is done with a column: linear, log, logit, binary, category, constant or angle.  [default: "
                 "chosen from its name and values]",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+import re
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -139,10 +140,12 @@ def _describe(columns: Sequence[Column]) -> list[str]:
     return notes
 
 
-def parse_treatments(text: str) -> dict[str, Treatment]:
-    """By column, from "NAME=TREATMENT,NAME=TREATMENT"."""
+def parse_treatments(texts: Iterable[str]) -> dict[str, Treatment]:
+    """By column, from texts like "NAME=TREATMENT,NAME=TREATMENT"; a comma before the next = is one of the name."""
     chosen: dict[str, Treatment] = {}
-    for part in filter(None, map(str.strip, text.split(","))):
+    for part in (part.strip(", ") for text in texts for part in re.findall(r"(?:.*?=[^=,]*|.+)(?:,|$)", text)):
+        if not part:
+            continue
         name, _, how = map(str.strip, part.rpartition("="))
         # A class is no treatment of a feature: only recipe cvae knows what to do with it, and asks for its column.
         treatment = next((known for known in _TREATMENTS if known == how and known != "class"), None)

@@ -155,6 +155,7 @@ def survey(data: Path | Sequence[Path], selection: Selection, layout: Layout, *,
     sources = sources_of(tables, layout)
     written = _describe_text(sources) if layout.declared is not None else ""
     header, sample, left_out = sample_of(sources)
+    selection = selection.named_in(header)
     if layout.stamps is None:
         sources = _stamped(sources, header, sample, selection.time_column, layout.declared or Declared())
     layout = sources[0].layout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ...runtime.bundle import Treatment
 from ...runtime.errors import InputError, few
@@ -32,6 +32,14 @@ class Selection:
     missing_values: tuple[float, ...] | Mapping[str, tuple[float, ...]] | None = None
     """Numbers that stand for no value, in every column or by column; None leaves it to `sentinels.find_sentinels`."""
 
+    def named_in(self, header: Sequence[str]) -> Selection:
+        """The same with lists of columns, like "Temp, C,flow", taken apart into the names of a header."""
+        columns, exclude = (
+            tuple(name for text in texts for name in split_names(text, header))
+            for texts in (self.columns, self.exclude)
+        )
+        return replace(self, columns=columns, exclude=exclude)
+
     def asks_for(self, name: str) -> bool:
         """Whether the user wants this very column."""
         return name in self.columns or name in self.treatments or name == self.class_column
@@ -41,6 +49,23 @@ def are_numbers(cells: Sequence[str], layout: Layout) -> bool:
     """Whether most of these filled cells are numbers, with a unit behind them or without."""
     numeric = sum(not bad_reason(layout.format.with_point(cell)) for cell in cells)
     return 2 * numeric > len(cells) or bool(unit_in(cells, layout.format))
+
+
+def split_names(text: str, header: Sequence[str]) -> list[str]:
+    """The names in a list between commas; those of the header may hold commas, or be quoted.
+
+    >>> split_names("Temp, C,flow", ["flow", "Temp, C"]), split_names("Temp, C", ["Temp", "C"])
+    (['Temp, C', 'flow'], ['Temp', 'C'])
+    """
+    parts, names = text.split(","), list[str]()
+    while parts:
+        ends = range(len(parts), 0, -1)  # the longest name first
+        joined = [",".join(parts[:end]).strip() for end in ends]
+        known = (each for each in zip(ends, joined, strict=True) if {each[1], each[1].strip('"')} & set(header))
+        end, name = next(known, (1, joined[-1]))
+        names.append(name if name in header else name.strip('"'))
+        parts = parts[end:]
+    return names
 
 
 def few_texts(

@@ -375,13 +375,15 @@ def test_text_is_no_number(kind: Treatment) -> None:
         ("a=log, b [m3/h]=linear,", {"a": "log", "b [m3/h]": "linear"}),
         ("x=y=binary", {"x=y": "binary"}),  # the last equals sign divides
         ("a=log,a=linear", {"a": "linear"}),
+        ("Temp, C=log,b,c,d=linear", {"Temp, C": "log", "b,c,d": "linear"}),  # so does no comma before it
     ],
 )
 def test_treatments_from_text(text: str, expected: dict[str, str]) -> None:
-    assert parse_treatments(text) == expected
+    assert parse_treatments([text]) == expected
+    assert parse_treatments(["z=binary", text]) == {"z": "binary", **expected}
 
 
 @pytest.mark.parametrize("text", ["a", "=log", "a=", "a=logarithm", "a=log,b"])
 def test_what_is_no_treatment_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="is no treatment; expected NAME=one of linear, log, logit, binary, category"):
-        parse_treatments(text)
+        parse_treatments([text])

@@ -150,9 +150,11 @@ class DataFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the recording was written; what is scored is asked to be written alike, unless it is declared otherwise."""
 
     def complete(self, layout: Layout) -> Layout:
-        """A layout with the key of the recording and what makes it wide, its time stamps where none are named, its form
-        where one is recognised."""
-        layout = msgspec.structs.replace(layout, key=self.layout.key, long=self.layout.long)
+        """A layout with the key and the grid of the recording and what makes it wide, its time stamps where none are
+        named, its form where one is recognised."""
+        layout = msgspec.structs.replace(
+            layout, key=self.layout.key, long=self.layout.long, resampling=self.layout.resampling
+        )
         declared = layout.declared
         if declared is not None:
             layout = msgspec.structs.replace(layout, format=self.layout.format)

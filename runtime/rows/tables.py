@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ from .chunk import Rows
 from .csv_text import check_header
 from .fields import TRUTHS, UNKNOWN, Absences, Field, as_fields
 from .forms import StampColumn
+from .grid import are_numbers, resampled
 from .sources import open_table
 
 if TYPE_CHECKING:
@@ -297,6 +299,11 @@ def read_rows(
     Columns of text are wanted as `Field`, like ``Field("mode", texts=("auto", "manual"))``: manual is read as 1.0, and
     a row with any other text is bad.
     """
+    if layout.resampling is not None:
+        again = partial(read_rows, path, columns, chunk_rows=chunk_rows, stream=stream, unused=unused)
+        plain = again(layout=replace(layout, resampling=None), most_missing=most_missing)
+        yield from resampled(plain, layout.resampling, are_numbers(columns))
+        return
     source = str(path)
     wanted = [field.name for field in as_fields(columns) if not field.optional]
     with open_table(path, layout, wanted=wanted, stream=stream) as (header, lines, form):

@@ -18,6 +18,7 @@ from ..rows.cells import BadCell
 from ..rows.chunk import Rows, bad_row
 from ..rows.csv_text import MAX_LINE_BYTES, read_header
 from ..rows.forms import StampColumn
+from ..rows.grid import are_numbers, resampled
 from ..rows.json_rows import RowReader
 from ..rows.tables import ColumnReader
 from ..scoring.results import Results
@@ -57,7 +58,10 @@ def score_lines(
     layout = detector.bundle.data.complete(layout)
     if layout.declared is not None:  # a stream is written as the recording was, or as is declared
         layout = replace(layout, format=layout.format.as_declared(layout.declared))
-    return score_stream(detector, _read(detector, lines, layout, input_format), state)
+    rows = _read(detector, lines, layout, input_format)
+    if layout.resampling is not None:
+        rows = resampled(rows, layout.resampling, are_numbers(detector.bundle.columns))
+    return score_stream(detector, rows, state)
 
 
 def _read(detector: Detector, lines: IO[bytes], layout: Layout, input_format: InputFormat) -> Iterator[Rows]:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from ...runtime.commands.options import table_form, table_options
 from ...runtime.errors import InputError
-from ...runtime.layout import Layout, Long
+from ...runtime.layout import Layout, Long, Resampling
 
 if TYPE_CHECKING:
     from ..data.selection import Selection
@@ -103,6 +103,12 @@ def _rows_options(command: Any) -> Any:
                 metavar="TIME",
                 help="Step in time that is still no gap, like 5min.  [default: one and a half periods]",
             ),
+            click.option(
+                "--resample",
+                metavar="'TIME HOW'",
+                help="Bring rows to a grid of time, '1min mean' or '1min last' of the rows in each minute; mean where "
+                "none is said. What is scored is brought to it too.",
+            ),
         ]
     ):
         command = option(command)
@@ -126,7 +132,21 @@ def read_data_options(options: dict[str, Any]) -> tuple[Selection, Layout]:
     said = ("delimiter", "decimal", "encoding", "no_header", "time_format", "time_zone")
     form = {name: options.pop(name) for name in said}
     layout, max_gap = replace(table_form(**form), key=key, long=long), options.pop("max_gap")
+    layout = replace(layout, resampling=_resampling(options.pop("resample"), layout))
     return selection, layout if max_gap is None else replace(layout, max_gap_s=parse_duration(max_gap))
+
+
+def _resampling(text: str | None, layout: Layout) -> Resampling | None:
+    from ..settings.rates import parse_duration
+
+    if text is None:
+        return None
+    period, _, how = text.strip().rpartition(" ")
+    if how not in ("mean", "last"):
+        period, how = text, "mean"
+    if layout.key is not None:
+        raise InputError("--resample does not go with --key: bring each machine's rows to a grid in a file of its own")
+    return Resampling(parse_duration(period), "last" if how == "last" else "mean")
 
 
 def as_typed(ctx: click.Context, *but: str) -> list[str]:

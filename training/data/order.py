@@ -62,7 +62,7 @@ def describe_unscored(table: Table, window: int) -> str:
         return ""
     return (
         f"time stamps jitter: windows of {window} rows leave {lost:.0%} of the rows unscored, here and in what is "
-        f"scored later: steps over 1.5 periods are gaps; --max-gap {table.longer_gap_s:g}s helps, or --kind rows"
+        f"scored later: steps over 1.5 periods are gaps; --max-gap {table.longer_gap_s:g}s or --resample helps"
     )
 
 

@@ -46,6 +46,8 @@ def score_recording(detector: Detector, path: Path, layout: Layout) -> ScoredRow
     refuse_folder(detector, path)
     refuse_several_keys(detector, path, layout)
     bundle, framer = detector.bundle, Framer.of(detector.bundle)
+    if bundle.data.layout.resampling is not None:
+        raise InputError("a model that looks at rows on a grid of time cannot be fine-tuned with labels of rows")
     parts, why, times = [], {}, []
     for rows in read_rows(path, bundle.columns, layout=bundle.data.complete(layout)):
         if bundle.window > 1:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.layout import Layout, TableFormat
+from vae_detect.runtime.layout import Layout, Resampling, TableFormat
 from vae_detect.runtime.rows.tables import read_sample
 from vae_detect.training.data.loading import load_table
 from vae_detect.training.data.selection import Selection, choose_columns, few_texts
@@ -312,3 +312,12 @@ def test_rows_are_learnt_in_order_of_time(tmp_path: Path) -> None:
     both = load_table(write(tmp_path / "c.csv", "\n".join(["time,a", *lines, *lines])), ANY, CSV)
     assert "time goes back 1 time: what follows is a recording of its own" in both.notes
     assert len(both.values) == 2 * len(straight.values)
+
+
+def test_rows_at_uneven_times_are_brought_to_a_grid(tmp_path: Path) -> None:
+    start = datetime(2026, 1, 5)
+    lines = [f"{start + timedelta(seconds=20 * row + row % 3)},{row}" for row in range(300)]
+    path = write(tmp_path / "a.csv", "\n".join(["time,a", *lines]))
+    found = load_table(path, Selection(treatments={"a": "linear"}), Layout(resampling=Resampling(60)))
+    np.testing.assert_array_equal(found.values[:, 0], np.arange(1, 300, 3))
+    assert (found.period_s, found.layout.resampling) == (60, Resampling(60))

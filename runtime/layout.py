@@ -170,3 +170,7 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     resampling: Resampling | None = None
     max_gap_s: float | None = None
     """Step in time that is still no gap; None for `rows.times.GAP_PERIODS` periods."""
+
+    def __post_init__(self) -> None:
+        if self.key is not None and self.resampling is not None:
+            raise InputError("--key does not go with --resample: rows of several machines are not brought to one grid")

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from .zones import ZoneClock, local_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_Cell = TypeVar("_Cell")
 
 _LOOKED_AT = 200
 """Cells by which the forms are found that can be meant."""
@@ -131,6 +133,22 @@ class StampColumn:
         return times
 
 
+def with_clock(lines: Sequence[Sequence[str]], places: list[int]) -> list[int]:
+    """Where the stamps of rows of cells are: a date, and the time of day beside it, where one column was asked for."""
+    if len(places) != 1:
+        return places
+    days = [line[places[0]] if places[0] < len(line) else "" for line in _spread(lines)]
+    found = possible_patterns(days)
+    if not found or not has_day(found[0]) or has_clock(days, found[0]):
+        return places
+    for place in (places[0] + 1, places[0] - 1):
+        beside = [line[place] if 0 <= place < len(line) else "" for line in _spread(lines)]
+        both = [f"{day} {clock}" for day, clock in zip(days, beside, strict=True)]
+        if all(bad_reason(cell) for cell in beside) and (pair := possible_patterns(both)) and has_clock(both, pair[0]):
+            return [places[0], place]
+    return places
+
+
 def describe_stamps(stamps: Stamps) -> str:
     """Where the time stamps are, and how they are written where that is not the plain form.
 
@@ -154,7 +172,7 @@ def has_clock(cells: Sequence[str], pattern: str) -> bool:
     return 2 * sum(":" in cell for cell in cells) > len(cells)
 
 
-def _spread(cells: Sequence[str]) -> Sequence[str]:
+def _spread(cells: Sequence[_Cell]) -> Sequence[_Cell]:
     """Some of the cells, all along the column."""
     return cells if len(cells) <= _LOOKED_AT else cells[:: len(cells) // _LOOKED_AT]
 

@@ -30,7 +30,7 @@ from .cells import (
 from .chunk import Rows
 from .csv_text import check_header
 from .fields import TRUTHS, UNKNOWN, Absences, Field, as_fields
-from .forms import StampColumn
+from .forms import StampColumn, with_clock
 from .grid import are_numbers, resampled
 from .sources import open_table
 
@@ -256,6 +256,7 @@ class ColumnReader:
     def settle_stamps(self, lines: Sequence[Sequence[str]], whole: Callable[[], Sequence[str]]) -> None:
         """Decides from the first rows how the stamps are written, see `forms.StampColumn.settle`."""
         if self._stamps is not None:
+            self._time_positions = with_clock(lines, self._time_positions)
             self._stamps.settle(self.stamp_cells(lines), whole)
 
 

@@ -510,6 +510,14 @@ def test_a_date_and_a_time_of_day_in_two_columns_are_one_stamp(tmp_path: Path) -
     assert timed(path, Stamps("d", "t", "%d.%m.%Y %H:%M")) == [31 * 86400 + 60 - 30 * 86400, 12 * 86400 + 120]
 
 
+def test_a_time_of_day_beside_the_date_belongs_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("t,clock,a\n1970-01-02,00:01,1\n1970-01-02,00:02,1\n")
+    assert timed(path, Stamps("t")) == [86460, 86520]
+    path.write_text("t,a,b\n1970-01-02,1,06.00\n1970-01-03,1,07.00\n")  # a number is no time of day
+    assert timed(path, Stamps("t")) == [86400, 2 * 86400]
+
+
 def test_stamps_of_another_form_than_those_of_the_recording_are_recognised(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("t,a\n1000,1\n2000,1\n1767592800000,1\n")

@@ -44,18 +44,18 @@ def read_file(file: ImageFile, image: Image) -> NDArray[np.uint8]:
     return read_image(file.path, image)
 
 
-def find_images(path: Path) -> ImageFolder:
-    """The images of a folder, or the one that the path names. Raises InputError when there is none."""
+def find_images(path: Path, within: Path | None = None) -> ImageFolder:
+    """The images of a folder, as `image_files` finds them, or the one that the path names; InputError for none."""
     if path.is_dir():
-        return image_files(path)
+        return image_files(path, within)
     return ImageFolder([ImageFile(path.name, path, "")], 0)
 
 
-def image_files(folder: Path) -> ImageFolder:
+def image_files(folder: Path, within: Path | None = None) -> ImageFolder:
     """The image files under a folder, known by their suffix.
 
-    Links are followed only to files within the folder; those that lead out, to nothing or to a folder, like pipes,
-    devices and folders that cannot be listed, come with a refusal.
+    Links are followed only to files and folders `within` a folder, by default this one; those that lead out, to nothing
+    or round in a circle, like pipes, devices and folders that cannot be listed, come with a refusal.
 
     Raises
     ------
@@ -64,10 +64,10 @@ def image_files(folder: Path) -> ImageFolder:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: is no folder")
-    root = folder.resolve()
+    root = (within or folder).resolve()
     files: list[ImageFile] = []
     others = 0
-    for path in _walk(folder, files):
+    for path in _walk(folder, folder, root, files):
         if path.suffix.lower() not in SUFFIXES and not path.is_dir():
             others += 1
         else:
@@ -77,16 +77,26 @@ def image_files(folder: Path) -> ImageFolder:
     return ImageFolder(sorted(files), others)
 
 
-def _walk(folder: Path, refused: list[ImageFile]) -> Iterator[Path]:
-    """All that is no folder, and links to folders; a folder that cannot be listed goes to `refused`."""
+def _walk(
+    start: Path, folder: Path, root: Path, refused: list[ImageFile], above: tuple[Path, ...] = ()
+) -> Iterator[Path]:
+    """All that is no folder, and links to folders that are not followed: out of `root`, or to one that they lie in.
+
+    A folder that cannot be listed goes to `refused`; `above` are those in which the links lie that led to `start`.
+    """
 
     def refuse(error: OSError) -> None:
         path = Path(error.filename)
         refused.append(ImageFile(_name(path, folder), path, f"cannot be listed: {error.strerror}"))
 
-    for parent, folders, names in os.walk(folder, onerror=refuse):
+    for parent, folders, names in os.walk(start, onerror=refuse):
         yield from (Path(parent, name) for name in names)
-        yield from (path for name in folders if (path := Path(parent, name)).is_symlink())
+        for path in (path for name in folders if (path := Path(parent, name)).is_symlink()):
+            target, holds = path.resolve(), (*above, Path(parent).resolve())
+            if target.is_relative_to(root) and not any(each.is_relative_to(target) for each in holds):
+                yield from _walk(path, folder, root, refused, holds)
+            else:
+                yield path
 
 
 def _name(path: Path, folder: Path) -> str:
@@ -98,8 +108,8 @@ def _refusal(path: Path, root: Path) -> str:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError):  # RuntimeError: a loop, before Python 3.13
         return "is a link that leads nowhere, or a file that cannot be reached"
-    if target.is_dir():
-        return "is a link to a folder, which is not followed"
     if not target.is_relative_to(root):
         return "is a link out of the folder"
+    if target.is_dir():
+        return "is a link to a folder that it lies in"
     return "" if target.is_file() else "is no regular file"

@@ -30,6 +30,12 @@ from .label_options import anomaly_label_option
     "of time in columns start and end (./NAME where a column has that name); or none: all of it is normal.",
 )
 @anomaly_label_option
+@click.option(
+    "--normal",
+    multiple=True,
+    metavar="FOLDER",
+    help="Of images: the name of a folder of normal ones; again for more.  [default: good]",
+)
 @adaptive_option
 @click.option(
     "--report",
@@ -50,6 +56,7 @@ def evaluate(
     threads: int,
     labels: str | None,
     anomaly_label: tuple[str, ...],
+    normal: tuple[str, ...],
     adaptive: bool,
     report: Path | None,
     force: bool,
@@ -78,6 +85,7 @@ def evaluate(
             labels,
             table_form(**form),
             anomalous=anomaly_label,
+            normal=normal,
             adaptive=adaptive,
             point_adjusted=point_adjust,
             report=report,

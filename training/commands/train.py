@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,12 @@ def split_words(ctx: click.Context, parameter: click.Parameter, words: tuple[str
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Settings from a TOML file; --set wins over it.",
 )
+@click.option(
+    "--normal",
+    multiple=True,
+    metavar="FOLDER",
+    help="Of images: the name of a folder of normal ones, to learn from it alone; again for more.  [default: all]",
+)
 @data_options
 @click.option(
     "--far",
@@ -117,6 +124,7 @@ def train(
         from ..train import train as run
 
         selection, layout = read_data_options(options)
+        selection = replace(selection, normal=options.pop("normal"))
         out = options.pop("out")
         with _progress(chosen.epochs) as (talk, report):
             made = run(data, out, settings, selection=selection, layout=layout, say=talk, report=report, **options)

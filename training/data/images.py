@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import sha256
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ...runtime.bundle import Image
-from ...runtime.errors import InputError
+from ...runtime.errors import InputError, few
 from ...runtime.images.folders import ImageFile, image_files, read_file
 from ...runtime.images.reading import MAX_BYTES, brightest_sample
 from ...runtime.opening import read_whole
@@ -19,6 +20,7 @@ from ...runtime.opening import read_whole
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 from .loading import MOST_BAD, Table
+from .wording import seems_normal
 
 CHANNELS = {"grey": ("grey",), "colour": ("red", "green", "blue")}
 """Names of the columns of an image, which are its channels."""
@@ -27,7 +29,9 @@ _LOOKED_AT, _COLOUR = 50, 24
 """Images that decide whether a folder is in colour, and how far apart the channels of a pixel must be for it."""
 
 
-def load_images(folder: Path, size: Sequence[int], colour: str, *, by_class: bool = False) -> Table:
+def load_images(
+    folder: Path, size: Sequence[int], colour: str, *, by_class: bool = False, normal: Sequence[str] = ()
+) -> Table:
     """The images of a folder; of one laid out like MVTec (`train/good`, `test/...`) those in `train`.
 
     Parameters
@@ -35,14 +39,17 @@ def load_images(folder: Path, size: Sequence[int], colour: str, *, by_class: boo
     size : (height, width) in pixels, to which every image is brought
     colour : "grey", "colour", or "auto" for colour where one of the first images has some
     by_class : take the names of the subfolders as classes
+    normal : names of the subfolders to take; empty for all
 
     Raises
     ------
     InputError
-        when there are no images, more than a fifth of them are bad, or there are no subfolders to tell classes
+        when there are no images, more than a fifth of them are bad, there are no subfolders to tell classes, or their
+        names say that some are not normal and nobody chose
     """
     root = folder / "train" if (folder / "train").is_dir() else folder
-    files = image_files(root).files
+    files = image_files(root, folder).files
+    files = files if by_class and not normal else choose_folders(files, root, normal)
     brightest = _brightest(files)
     bits = max(8, brightest.bit_length()) if brightest else 16
     mode = _mode(files, colour, bits)
@@ -69,6 +76,21 @@ def load_images(folder: Path, size: Sequence[int], colour: str, *, by_class: boo
         classes=classes,
         class_of=np.array([classes.index(name) for name in folders]) if by_class else None,
     )
+
+
+def choose_folders(files: Sequence[ImageFile], root: Path, normal: Sequence[str]) -> list[ImageFile]:
+    """Those in folders of these names, all for none. Raises InputError where that is none, or had better be asked."""
+    folders = sorted({name for file in files for name in file.name.split("/")[:-1]})
+    missing = [name for name in normal if name not in folders]
+    if missing:
+        raise InputError(f"{root}: holds no folder {missing[0]!r}; its folders are {few(map(repr, folders))}")
+    good = [name for name in folders if seems_normal(name)]
+    if not normal and good and any(seems_normal(name) is False for name in folders):
+        raise InputError(
+            f"{root}: not all of its folders seem to be of normal images: {few(map(repr, folders))}; name those that "
+            f"are, like {' '.join(f'--normal {shlex.quote(name)}' for name in good)}"
+        )
+    return [file for file in files if not normal or {*normal} & {*file.name.split("/")[:-1]}]
 
 
 def _read(root: Path, files: Sequence[ImageFile], image: Image) -> tuple[NDArray[np.uint8], list[ImageFile], list[str]]:

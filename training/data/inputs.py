@@ -37,7 +37,9 @@ def load(data: Path | Sequence[Path], config: TrainConfig, selection: Selection,
         if len(named) > 1:
             raise InputError(f"{named[1]}: is one folder too many, expected one with all images for kind images")
         _refuse_selection(selection)
-        return load_images(folder, config.size, config.colour, by_class=wants_class)
+        return load_images(folder, config.size, config.colour, by_class=wants_class, normal=selection.normal)
+    if selection.normal:
+        raise InputError(f"--normal names folders of images, and {named[0]} is a table")
     for name in ("size", "colour"):
         if getattr(config, name) != getattr(TrainConfig, name):
             raise InputError(f"setting {name} is for images, and {named[0]} is a table")
@@ -61,7 +63,7 @@ def holds_images(folder: Path) -> bool:
 def _refuse_selection(selection: Selection) -> None:
     """Refuses for images what would be left out in silence."""
     for name, chosen in vars(selection).items():
-        if chosen:
+        if chosen and name != "normal":
             option = "treat" if name == "treatments" else name.replace("_", "-")
             raise InputError(f"--{option} is for tables; images have no columns")
 

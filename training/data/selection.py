@@ -29,6 +29,8 @@ class Selection:
     """What recipe cvae is conditioned on."""
     treatments: Mapping[str, Treatment] = field(default_factory=dict)
     """By column, what is done with its values; see `columns.plan_columns`."""
+    normal: tuple[str, ...] = ()
+    """Of images, the names of the folders to learn from; empty for all."""
     missing_values: tuple[float, ...] | Mapping[str, tuple[float, ...]] | None = None
     """Numbers that stand for no value, in every column or by column; None leaves it to `sentinels.find_sentinels`."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
@@ -40,6 +40,7 @@ def evaluate(
     layout: Layout,
     *,
     anomalous: Sequence[str] = (),
+    normal: Sequence[str] = (),
     adaptive: bool = False,
     point_adjusted: bool = False,
     report: Path | None = None,
@@ -56,6 +57,7 @@ def evaluate(
         out like MVTec its folder "test" is taken, and the masks in "ground_truth"
     labels : which rows are anomalous, as `labels.origin.read_labels` takes it; of images None, or "none" for none
     anomalous : labels that are anomalies, all others being normal; empty to go by what they mean
+    normal : names of the folders of normal images; empty for `labelled.NORMAL_FOLDER`
     adaptive : measure the verdicts of a threshold that follows the data, not those of the one that was shipped
     point_adjusted : also the flattering figures that papers compare, for ordered data
     report : an HTML page to write, NAME.html, replaced only with `force`
@@ -71,17 +73,26 @@ def evaluate(
     if report is not None:
         check_suffix(report, ".html")
     with nullcontext() if report is None else text_written_aside(report, force=force) as page:
-        labelled = score_labelled(detector, data, labels, layout, anomalous=anomalous, adaptive=adaptive, say=say)
+        how = {"anomalous": anomalous, "normal": normal}
+        labelled = score_labelled(detector, data, labels, layout, adaptive=adaptive, say=say, **how)
         if not labelled.truth[labelled.scored].any():
-            if page is not None or point_adjusted:
-                raise InputError(f"{data}: all of it is normal; --report and --point-adjust need anomalies")
+            _refuse_normal(data, asked=page is not None or point_adjusted)
             return judge_normal(detector.bundle, labelled, _events(detector, labelled), adaptive=adaptive)
         evaluation = judge(detector, labelled, adaptive=adaptive, point_adjusted=point_adjusted)
         if page is not None:
-            from .report import page as report_page
-
-            page.write(report_page(detector, labelled, evaluation, data_name=data.name))
+            _write_report(page, detector, labelled, evaluation, data.name)
     return evaluation
+
+
+def _write_report(page: TextIO, detector: Detector, labelled: Labelled, evaluation: Evaluation, name: str) -> None:
+    from .report import page as report_page
+
+    page.write(report_page(detector, labelled, evaluation, data_name=name))
+
+
+def _refuse_normal(data: Path, *, asked: bool) -> None:
+    if asked:
+        raise InputError(f"{data}: all of it is normal; --report and --point-adjust need anomalies")
 
 
 def _refuse_unordered(bundle: Bundle) -> None:

@@ -62,6 +62,7 @@ def score_labelled(
     layout: Layout,
     *,
     anomalous: Sequence[str] = (),
+    normal: Sequence[str] = (),
     adaptive: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Labelled:
@@ -73,7 +74,7 @@ def score_labelled(
     if detector.bundle.kind == "images":
         if labels not in (None, ALL_NORMAL) or anomalous:
             raise InputError("--labels is for tables; the labels of images are the names of their folders")
-        found = _score_folder(detector, data, state)
+        found = _score_folder(detector, data, state, normal or (NORMAL_FOLDER,))
         if labels == ALL_NORMAL:
             found = replace(found, truth=np.zeros_like(found.truth))
     else:
@@ -106,8 +107,8 @@ def _one_sided(detector: Detector, data: Path, scored: int) -> str:
         return f"{data}: none of the rows could be scored"
     if detector.bundle.kind == "images":
         return (
-            f"{data}: none of the {scored} images lie in a folder {NORMAL_FOLDER!r}; an evaluation needs normal "
-            "images in it; --labels none says that all are normal"
+            f"{data}: none of the {scored} images lie in a folder {NORMAL_FOLDER!r}, or of the names that --normal "
+            "gives; an evaluation needs normal ones. Name their folder, like --normal ok, or say --labels none"
         )
     return (
         f"all {scored} scored rows are labelled as anomalies; an evaluation needs normal rows. If they are normal, say "
@@ -165,19 +166,19 @@ def _score_table(
     return replace(parts.joined(), times=np.concatenate(times) if times else None), ordered.numbers
 
 
-def _score_folder(detector: Detector, folder: Path, state: StreamState) -> Labelled:
+def _score_folder(detector: Detector, folder: Path, state: StreamState, normal: Sequence[str]) -> Labelled:
     """The images of a folder, anomalous or not by the folder they are in."""
     image = detector.bundle.image
     assert image is not None
     root = folder / "test" if (folder / "test").is_dir() else folder
-    parts, files = _Parts(detector.bundle), find_images(root).files
+    parts, files = _Parts(detector.bundle), find_images(root, folder).files
     for number, file in enumerate(files):
         try:
             pixels = read_file(file, image)
         except InputError as error:
             raise InputError(f"{file.path}: {error}") from None
         parts.add(pixels[None], state.watch.accept(score_images(detector, number, [pixels])).scores)
-    truth = np.array([NORMAL_FOLDER not in file.name.split("/")[:-1] for file in files])
+    truth = np.array([not {*normal} & {*file.name.split("/")[:-1]} for file in files])
     # MVTec has test/ and ground_truth/ side by side; below another folder the masks would be taken for images.
     beside = root.resolve()
     masks = beside.with_name("ground_truth") if beside.name == "test" else None

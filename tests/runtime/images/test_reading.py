@@ -492,11 +492,11 @@ def test_odd_entries_are_refused_without_being_read(tmp_path: Path) -> None:
         "dev.png": "is a link out of the folder",
         "inside.png": "",
         "loop.png": "is a link that leads nowhere, or a file that cannot be reached",
-        "outfolder": "is a link to a folder, which is not followed",
+        "outfolder": "is a link out of the folder",
         "outside.png": "is a link out of the folder",
         "pipe.png": "is no regular file",
         "real.png": "",
-        "sub/up": "is a link to a folder, which is not followed",
+        "sub/up": "is a link to a folder that it lies in",
     }
     assert found.others == 1
     for path in (folder / "pipe.png", Path("/dev/zero"), folder):
@@ -504,6 +504,19 @@ def test_odd_entries_are_refused_without_being_read(tmp_path: Path) -> None:
             read(path)
     with pytest.raises(InputError, match=r"^no such file$"):
         read(folder / "dangling.png")
+
+
+def test_links_within_the_folder_are_followed(tmp_path: Path) -> None:
+    for name in ("train/good", "raw/a", "raw/b"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "raw" / "a" / "1.png").write_bytes(encoded(photo()))
+    (tmp_path / "train" / "good" / "a").symlink_to("../../raw/a")
+    (tmp_path / "raw" / "a" / "other").symlink_to("../b")
+    (tmp_path / "raw" / "b" / "round").symlink_to("../a")
+    found = {file.name: file.refusal for file in image_files(tmp_path / "train", tmp_path).files}
+    assert found == {"good/a/1.png": "", "good/a/other/round": "is a link to a folder that it lies in"}
+    alone = {file.name: file.refusal for file in image_files(tmp_path / "train").files}
+    assert alone == {"good/a": "is a link out of the folder"}
 
 
 def test_a_link_to_a_folder_may_itself_be_the_folder(tmp_path: Path) -> None:

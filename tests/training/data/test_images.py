@@ -108,6 +108,27 @@ def test_a_link_out_of_the_folder_is_not_read(folder: Path, tmp_path: Path) -> N
     assert found.image == Image(8, 8, "grey")
 
 
+def test_normal_folders_are_named(tmp_path: Path) -> None:
+    for name, grey in (("ok_front", 40), ("ok_top", 80), ("def_front", 200)):
+        picture(tmp_path / "train" / name / "1.png", (grey,) * 3)
+    found = load_images(tmp_path, (8, 8), "grey", normal=["ok_front"])
+    assert found.values[:, 0, 0, 0].tolist() == [40]
+    found = load_images(tmp_path, (8, 8), "grey", normal=["ok_front", "ok_top"])
+    assert found.values[:, 0, 0, 0].tolist() == [40, 80]
+    with pytest.raises(InputError, match=r"train: holds no folder 'ok'; its folders are 'def_front', 'ok_front', 'ok_"):
+        load_images(tmp_path, (8, 8), "grey", normal=["ok"])
+    with pytest.raises(InputError, match=r"not all .* 'def_front', .* --normal ok_front --normal ok_top"):
+        load_images(tmp_path, (8, 8), "grey")
+    (tmp_path / "train" / "def_front").rename(tmp_path / "train" / "front")
+    assert len(load_images(tmp_path, (8, 8), "grey").values) == 3  # a name that tells nothing
+
+
+def test_links_within_the_folder_that_was_named_are_followed(folder: Path) -> None:
+    (folder / "train").mkdir()
+    (folder / "train" / "good.png").symlink_to("../3.png")
+    assert load_images(folder, (8, 8), "grey").values[:, 0, 0, 0].tolist() == [120]
+
+
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("none yet")
     with pytest.raises(InputError, match="holds no image; expected PNG, JPEG"):

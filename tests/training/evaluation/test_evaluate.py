@@ -326,6 +326,7 @@ def test_images_without_normal_ones_are_refused(
     found = evaluate_any(images_detector, tmp_path, "none", Layout())
     assert isinstance(found, NormalOnly)
     assert "3 images, 3 scored, all of them normal" in found.describe()
+    assert evaluate_any(images_detector, tmp_path, None, Layout(), normal=["bolt"]) == found
     (tmp_path / "bolt").rename(tmp_path / "good")
     assert evaluate_any(images_detector, tmp_path, None, Layout()) == found
     with pytest.raises(InputError, match="--labels is for tables; the labels of images are the names of their folders"):

@@ -61,7 +61,7 @@ def read_labels(
     if ends is None:
         return _of_column(path, _label_column(path, header), form, anomalous, partly, say)
     begins, finishes = (read_column(path, name, form) for name in ends)
-    ranges = read_ranges(begins, finishes, str(path))
+    ranges = read_ranges(begins, finishes, str(path), layout.stamps)
     outside = UNREVIEWED if partly else NORMAL
     return lambda rows, times: ranges.at(times, outside=outside, say=say)
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from ...runtime.errors import InputError
+from ...runtime.layout import Stamps
 from ...runtime.rows.cells import shown
+from ...runtime.rows.forms import StampColumn
 from ...runtime.rows.times import parse_time, write_time
 from ..data.wording import number_of, word_of
 from .words import FAULT
@@ -67,14 +71,16 @@ def find_ends(header: Sequence[str]) -> tuple[str, str] | None:
     return (begins[0], ends[0]) if len(begins) == len(ends) == 1 and begins != ends else None
 
 
-def read_ranges(begins: Sequence[str], ends: Sequence[str], source: str) -> Ranges:
+def read_ranges(begins: Sequence[str], ends: Sequence[str], source: str, stamps: Stamps | None = None) -> Ranges:
     """Ranges from the cells of their ends. An empty one is open; an end that is a date is the end of that day.
 
-    Raises InputError for a cell that is no time, with its row, or an end before its begin.
+    They are taken to be written like the recording's `stamps` where those fit, and in its time zone. Raises InputError
+    for a cell that is no time, with its row, or an end before its begin.
     """
     found = []
+    times = _times([*begins, *ends], stamps or Stamps("start"))
     for row, cells in enumerate(zip(begins, ends, strict=True)):
-        begin, end = _moment(cells[0], -np.inf, row, source), _moment(cells[1], np.inf, row, source)
+        begin, end = _moment(cells[0], times, -np.inf, row, source), _moment(cells[1], times, np.inf, row, source)
         if _is_date(cells[1]):
             end += _DAY_S - 1e-6
         if end < begin:
@@ -86,10 +92,24 @@ def read_ranges(begins: Sequence[str], ends: Sequence[str], source: str) -> Rang
     return Ranges(both[:, 0], both[:, 1], source)
 
 
-def _moment(cell: str, open_end: float, row: int, source: str) -> float:
+def _times(cells: Sequence[str], stamps: Stamps) -> dict[str, float]:
+    """By cell, seconds since 1970, NaN where it is no time; dates and times of day may each be written in one form."""
+    found: dict[str, float] = {}
+    for are_dates in (True, False):
+        filled = [cell for cell in dict.fromkeys(cells) if word_of(cell) and _is_date(cell) == are_dates]
+        if not filled:
+            continue
+        column = StampColumn(replace(stamps, clock=""))
+        column.settle(filled, partial(list, filled))
+        found |= zip(filled, column.read(filled).tolist(), strict=True)
+    zoned = stamps.zone != "UTC"
+    return {cell: parse_time(cell) if np.isnan(time) and not zoned else time for cell, time in found.items()}
+
+
+def _moment(cell: str, times: Mapping[str, float], open_end: float, row: int, source: str) -> float:
     if not word_of(cell):
         return open_end
-    time = parse_time(cell)
+    time = times[cell]
     if np.isnan(time):
         raise InputError(f"{source}: row {row}: holds {shown(cell)}, expected a time, like 2026-01-05 10:30", row=row)
     return time

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.layout import Stamps
 from vae_detect.runtime.rows.times import parse_time
 from vae_detect.training.labels.ranges import find_ends, read_ranges
 from vae_detect.training.labels.words import NORMAL, UNREVIEWED
@@ -53,6 +54,16 @@ def test_a_day_is_all_of_it() -> None:
     for day in ("2026-01-05", "20260105"):
         assert inside([day], [day])[0] == [1] * 6
     assert inside(["2026-01-05 10:03"], ["2026-01-05"])[0] == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_log_is_in_the_time_zone_of_the_recording() -> None:
+    stamps = Stamps("t", pattern="%Y-%m-%d %H:%M", zone="Europe/Berlin")  # an hour ahead of UTC in January
+    found = read_ranges(["2026-01-05 11:01", "05.01.2026"], ["2026-01-05 11:02", "05.01.2026"], "r.csv", stamps)
+    assert found.at(TIMES, outside=NORMAL, say=print).tolist() == [1] * 6
+    found = read_ranges(["2026-01-05 11:01"], ["2026-01-05 11:02"], "r.csv", stamps)
+    assert found.at(TIMES, outside=NORMAL, say=print).tolist() == [0, 1, 1, 0, 0, 0]
+    found = read_ranges(["05.01.2026 10:01", "13.01.2026 10:01"], ["05.01.2026 10:02", ""], "r.csv")  # day first
+    assert found.at(TIMES, outside=NORMAL, say=print).tolist() == [0, 1, 1, 0, 0, 0]
 
 
 def test_a_range_without_rows_is_said_and_none_with_any_is_refused() -> None:

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 Floats = NDArray[np.float64]
 
@@ -72,6 +71,8 @@ class Memory:
         (1 - rho) memory / n; this is added again. The standard error of the memory is sqrt(2 (2 M + 1) / n), M lags in
         the sum (Sokal 1997).
         """
+        from scipy.stats import rankdata  # takes as long to import as all else here
+
         n = in_order.size
         ranks = ndtri(rankdata(in_order) / (n + 1))
         raw = _autocorrelation(ranks)

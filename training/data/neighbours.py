@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +37,8 @@ def is_evident(values: NDArray[Any], segment: NDArray[np.int64]) -> bool:
 
 def _standard_ranks(column: NDArray[Any]) -> NDArray[np.float64] | None:
     """Ranks of a column with mean 0 and variance 1; None of one that is constant."""
+    from scipy.stats import rankdata  # takes as long to import as all else here
+
     ranks = np.asarray(rankdata(column), np.float64)
     spread = ranks.std()
     return (ranks - ranks.mean()) / spread if spread > 0 else None

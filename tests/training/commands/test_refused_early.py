@@ -37,3 +37,11 @@ def test_a_file_that_cannot_be_used_does_not_wait_for_torch(tmp_path: Path) -> N
     assert len(answers) == len(asked)
     assert [answer.split(" ", 1)[0] for answer in answers] == ["2"] * len(asked), answers
     assert loaded.split() == ["loaded"]
+
+
+def test_an_empty_file_does_not_wait_for_statistics(tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").write_text("")
+    code = CODE.replace('"torch"', '"torch", "scipy.stats"')
+    line = f"train|{tmp_path / 'empty.csv'}|--out|{tmp_path / 'a.onnx'}|\n"
+    made = subprocess.run([sys.executable, "-c", code], input=line, capture_output=True, text=True, check=True)
+    assert made.stdout.splitlines()[-1] == "loaded"

@@ -255,7 +255,7 @@ class Shell:
         key = shlex.join([*arguments, digest, str(quick)])
         if key not in self.made:
             before = set(self.folder.iterdir())
-            settings = QUICK_IMAGES if data.is_dir() else QUICK_ROWS
+            settings = QUICK_IMAGES if any(path.suffix == ".png" for path in files) else QUICK_ROWS
             output = self._call(arguments, **settings if quick else {})
             self.made[key] = output, {path.name: path.read_bytes() for path in set(self.folder.iterdir()) - before}
         output, made = self.made[key]
@@ -290,6 +290,22 @@ def provided(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("faults.csv", csv_lines(faulty, labels=True)),
     ):
         (folder / name).write_text("".join(lines))
+    for name, of_day in (("january.csv", 3), ("february.csv", 4), ("logs/pump-1.csv", 5), ("logs/pump-2.csv", 6)):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("".join(csv_lines(simulate(duration_s=86400, period_s=60, seed=of_day))))
+    (folder / "normal-day.csv").write_text((folder / "january.csv").read_text())
+    names, *first = (folder / "january.csv").read_text().splitlines()
+    second = (folder / "february.csv").read_text().splitlines()[1:]
+    fleet = [
+        f"{row},{machine}" for rows in zip(first, second, strict=True) for machine, row in zip("AB", rows, strict=True)
+    ]
+    (folder / "fleet.csv").write_text("\n".join([f"{names},machine", *fleet]))
+    history = [
+        f"{stamp},{name},{value}"
+        for stamp, *values in (row.split(",") for row in first)
+        for name, value in zip(names.split(",")[1:], values, strict=True)
+    ]
+    (folder / "history.csv").write_text("\n".join(["time,sensor,value", *history]))
     header, *rows = csv_lines(faulty)
     labels = dict.fromkeys(range(122, 138, 4), "1") | dict.fromkeys(range(10, 110, 10), "0")
     reviewed = [f"{row.rstrip()},{labels.get(number, '')}\n" for number, row in enumerate(rows)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +21,7 @@ from ..runtime.opening import digest
 from ..runtime.output import keep_existing
 from ..runtime.scoring.framing import windows_at
 from ..runtime.session import read_model_file
-from .calibration import calibrate, dependence_rows, min_calibration_rows
+from .calibration import calibrate, dependence_rows, min_calibration_rows, supported_rate
 from .data.loading import load_table
 from .data.selection import Selection
 from .data.split import is_ordered, split
@@ -39,6 +40,10 @@ METHOD = "Gaussian-process classification"
 _CERTIFIED = 1024
 _GOLDEN_LABELS = 2
 """Of each kind, beside the golden inputs that the model had."""
+
+_NEAR = 1.25
+"""Times the promised rate that the new one may be. A rate that nobody asked for is the smallest that the scores of
+training supported, and the corrected scores of the same rows may support a little less."""
 
 
 class Normal(NamedTuple):
@@ -94,7 +99,7 @@ def finetune(
     fit = _learn(detector.bundle, recording, labelled, label)
     say(fit.describe())
     normal = _of_labels(fit, recording, label, labels, say) if data is None else _of_data(detector, fit, data, layout)
-    calibration = _calibrate(detector.bundle, normal, data)
+    calibration = _calibrate(detector.bundle, normal, data, say)
     say(describe_calibration(calibration))
     made = _export(detector, fit, recording, normal, calibration, files=files, labels=labels, overridable=overridable)
     say(f"parity with ONNX Runtime: scores within {made.bundle.parity.max_relative_error:.1e}, no verdict flips")
@@ -182,7 +187,7 @@ def _held_out(bundle: Bundle, path: Path, layout: Layout) -> tuple[NDArray[np.fl
     return table.values.astype(np.float32, copy=False), starts + bundle.window - 1
 
 
-def _calibrate(bundle: Bundle, normal: Normal, data: Path | None) -> Calibration:
+def _calibrate(bundle: Bundle, normal: Normal, data: Path | None, say: Callable[[str], None]) -> Calibration:
     far, found = bundle.calibration.far, len(normal.rows)
     needed = min_calibration_rows(far)
     if found < needed:
@@ -196,8 +201,14 @@ def _calibrate(bundle: Bundle, normal: Normal, data: Path | None) -> Calibration
             f"{normal.source}: {found} {what}, and the promised false-alarm rate of {far:.3g} takes {needed} to set "
             f"the new threshold; {remedy}"
         )
+    run = event_rows(bundle)
+    with suppress(InputError):
+        near = supported_rate(normal.scores, dependence_rows=run)
+        if far < near <= _NEAR * far:
+            say(f"the promised false-alarm rate becomes {near:g}, from {far:g}: these rows support no lower one")
+            far = near
     try:
-        return calibrate(normal.scores, far=far, dependence_rows=event_rows(bundle))
+        return calibrate(normal.scores, far=far, dependence_rows=run)
     except InputError as error:
         raise InputError(
             f"{normal.source}: {error}. Give a longer one with --data, or fine-tune a model that promises no less than "

@@ -130,10 +130,11 @@ def _cells(line: str, delimiter: str) -> list[str]:
 def _fits(lines: Sequence[str], form: TableFormat, wanted: Sequence[str]) -> bool:
     """Whether the header that a format expects holds all that is wanted, and rows below can be read."""
     rows = [row for row in (_cells(line, form.delimiter) for line in lines[form.skip :]) if row]
-    if not form.header:
-        return bool(rows)
     if not rows:
         return False
+    if not form.header:
+        # The names of columns would be values that cannot be read; another delimiter leaves one cell of each row.
+        return 2 * sum(_is_number(cell, form) for cell in rows[0]) >= max(2, len(wanted))
     names = header_names(rows[0], form)
     if any(name not in names for name in wanted):
         return False

@@ -90,6 +90,15 @@ def test_the_header_is_where_the_wanted_columns_stand(tmp_path: Path) -> None:
     assert recognise(path, NOTHING, wanted=["a", "b"]).skip == 2
 
 
+def test_a_file_with_a_header_is_no_headless_one(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", "c0,c1\n1,2\n3,4\n5,6\n")
+    assert recognise(path, NOTHING, like=TableFormat(" ", header=False), wanted=["c0", "c1"]) == TableFormat()
+    path = written(tmp_path / "b.dat", "1 2\n3 4\n5 6\n")
+    assert recognise(path, NOTHING, like=TableFormat(" ", header=False), wanted=["c0", "c1"]) == TableFormat(
+        " ", header=False
+    )
+
+
 def test_prose_is_no_table(tmp_path: Path) -> None:
     path = written(
         tmp_path / "a.txt", 'Terms\n\n   1. What it says.\n\n      "Work" shall mean, here and there, all.\n'

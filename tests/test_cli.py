@@ -633,7 +633,7 @@ def test_images_that_cannot_be_read_are_listed(photo_folder: Path, images_model:
 
 def test_images_and_tables_are_not_mixed_up(photo_folder: Path, images_model: Path, rows_csv: Path) -> None:
     refused(run("score", photo_folder, "--model", MODEL), 2, "holds no table", "expected files", ".csv")
-    refused(run("score", photo_folder / "0.png", "--model", MODEL), 2, "PNG image", "CSV")
+    refused(run("score", photo_folder / "0.png", "--model", MODEL), 2, "PNG image", "expected a table")
     refused(run("score", rows_csv, "--model", images_model), 2, "rows.csv: is no image")
     refused(run("score", "-", "--model", images_model, stdin=""), 2, "standard input takes rows", "images")
     refused(run("score", rows_csv, "--model", MODEL, "--heat-maps", "heat"), 2, "--heat-maps is for models of images")

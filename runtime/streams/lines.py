@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from ..detector import Detector
 from ..errors import InputError
 from ..layout import Layout
-from ..rows.cells import BadCell
+from ..rows.cells import BadCell, bad_reason
 from ..rows.chunk import Rows, bad_row
-from ..rows.csv_text import MAX_LINE_BYTES, read_header
+from ..rows.csv_text import MAX_LINE_BYTES, as_spaced, read_header
 from ..rows.forms import StampColumn
 from ..rows.grid import are_numbers, resampled
 from ..rows.json_rows import RowReader
@@ -46,9 +46,10 @@ def score_lines(
 ) -> Iterator[Results]:
     """The result of each row as soon as its line is read; `state` is that of a stream that begins.
 
-    JSON lines are lists in column order or objects by column name; a CSV has a header, unless `layout` has none. Blank
-    lines are passed over. Of "auto" the first line decides: JSON, or the header of a CSV (or its first row). Where it
-    is no header of this model JSON may still follow, and the lines before it are bad rows.
+    JSON lines are lists in column order or objects by column name; a CSV has a header, unless `layout` has none, and
+    may have above and below it what the recording had there. Blank lines are passed over. Of "auto" the first line
+    decides: JSON, or the header of a CSV (or its first row). Where it is no header of this model JSON may still follow,
+    and the lines before it are bad rows.
 
     Raises
     ------
@@ -78,15 +79,36 @@ def _read(detector: Detector, lines: IO[bytes], layout: Layout, input_format: In
         elif not layout.format.header:
             reader, pending = _CsvLines(detector, None, layout), [first]
         else:
-            try:
-                reader = _CsvLines(detector, first, layout)
-            except InputError as error:
-                # A header is answered by nothing, so that nobody waits while the next lines are looked at.
-                pending = [first, *_up_to_json(source)] if input_format == "auto" else []
-                if not pending or not _is_json(pending[-1]):
-                    raise InputError(f"{error}; of JSON lines, say --input-format json") from None
+            reader, pending = _find_header(detector, first, source, layout, input_format)
+    if isinstance(reader, _CsvLines):
+        source = reader.without_units(source)
     for number, line in enumerate(chain(pending, source)):
         yield reader.parse(number, line)
+
+
+def _find_header(
+    detector: Detector, first: bytes, source: Iterator[bytes], layout: Layout, input_format: InputFormat
+) -> tuple[_JsonLines | _CsvLines, list[bytes]]:
+    """A reader for the lines that follow, and lines before them that are rows.
+
+    Above a header may stand what stood above that of the recording. A header is answered by nothing, so that nobody
+    waits while the next lines are looked at.
+    """
+    seen = [first]
+    while True:
+        try:
+            return _CsvLines(detector, seen[-1], layout), []
+        except InputError as error:
+            problem = error
+        if len(seen) > layout.format.skip or (line := next(source, None)) is None:
+            break
+        seen.append(line)
+    if not _is_json(seen[-1]):
+        seen += _up_to_json(source)
+    seen = seen if input_format == "auto" else []
+    if not seen or not _is_json(seen[-1]):
+        raise InputError(f"{problem}; of JSON lines, say --input-format json") from None
+    return _JsonLines(detector, layout), seen
 
 
 def _up_to_json(source: Iterator[bytes]) -> Iterator[bytes]:
@@ -123,9 +145,17 @@ class _CsvLines:
             cells = self._cells(header)
             if isinstance(cells, BadCell):
                 raise InputError(f"standard input: the header {cells.reason}")
-            names = read_header(iter([cells]), "standard input")
+            names = read_header(iter([cells]), "standard input", layout.format)
         self._reader = ColumnReader(names, facts.columns, layout=self._layout, source="standard input")
         self._is_settled = _says_time_format(layout)
+
+    def without_units(self, lines: Iterator[bytes]) -> Iterator[bytes]:
+        """The lines below the header but for those without a number, of as many as the recording had there."""
+        form = self._layout.format
+        for place, line in enumerate(lines):
+            cells = self._cells(line) if place < form.below else []
+            if isinstance(cells, BadCell) or not cells or not all(bad_reason(form.with_point(cell)) for cell in cells):
+                yield line
 
     def parse(self, number: int, line: bytes) -> Rows:
         cells = self._cells(line)
@@ -143,8 +173,11 @@ class _CsvLines:
     def _cells(self, line: bytes) -> list[str] | BadCell:
         if len(line) > MAX_LINE_BYTES:
             return _TOO_LONG
+        form = self._layout.format
         try:
-            return next(csv.reader([line.decode()], delimiter=self._layout.format.delimiter, strict=True))
+            text = line.decode(form.encoding)
+            text = as_spaced(text) if form.delimiter == " " else text
+            return next(csv.reader([text], delimiter=form.delimiter, skipinitialspace=True, strict=True))
         except (UnicodeDecodeError, csv.Error) as error:
             return BadCell("", f"is no line of CSV: {error}")
 

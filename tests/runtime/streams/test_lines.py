@@ -404,3 +404,36 @@ def test_a_format_that_is_told_is_not_guessed(detector: Detector, normal_rows: F
         told(b"online\n" * 20 + row, "auto")
     with pytest.raises(InputError, match="are missing"):
         told(row + b"\n", "csv")
+
+
+@pytest.mark.parametrize(
+    ("form", "above", "below", "join"),
+    [
+        (TableFormat(" "), "", "", "  \t "),
+        (TableFormat(";", ",", encoding="cp1252"), "", "", ";"),
+        (TableFormat(skip=2), "Pump station 7\nof the 5th, at night\n", "", ","),
+        (TableFormat(below=1), "", "rpm,m3/h,bar,bar,A,kW,C,mm/s\n", ","),
+        (TableFormat(comment="#"), "# ", "", ","),
+        (TableFormat(), "", "", ", "),
+    ],
+    ids=["white space", "semicolons", "a preamble", "units", "a comment", "blanks"],
+)
+def test_a_stream_is_read_in_the_form_of_a_file(
+    detector: Detector, normal_rows: Floats, form: TableFormat, above: str, below: str, join: str
+) -> None:
+    rows = [join.join(str(cell).replace(".", form.decimal) for cell in row.tolist()) for row in normal_rows[:3]]
+    content = f"{above}{join.join(NAMES)}\n{below}" + "\n".join(rows)
+    found = run(detector, content.encode(form.encoding), Layout(form))
+    plain = run(detector, b"\n".join([HEADER, *map(as_csv, normal_rows[:3])]))
+    assert found == plain
+    assert statuses(found) == ["ok"] * 3
+
+
+def test_what_stood_around_the_header_may_be_absent(detector: Detector, normal_rows: Floats) -> None:
+    content = b"\n".join([HEADER, *map(as_csv, normal_rows[:2])])
+    assert run(detector, content, Layout(TableFormat(skip=2, below=1))) == run(detector, content)
+
+
+def test_the_header_of_a_cp1252_stream_is_read(detector: Detector, normal_rows: Floats) -> None:
+    content = "°C,".encode("cp1252") + HEADER + b"\n0," + as_csv(normal_rows[0])
+    assert statuses(run(detector, content, Layout(TableFormat(encoding="cp1252")))) == ["ok"]

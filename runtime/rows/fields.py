@@ -135,10 +135,10 @@ class Absences:
     Parameters
     ----------
     fields : the columns
-    most : cells of a row that may be missing; 0 makes every row bad that misses one
+    most : cells of a row that may be missing; by default every row is bad that misses one
     """
 
-    def __init__(self, fields: Sequence[Field], most: int) -> None:
+    def __init__(self, fields: Sequence[Field], most: int = 0) -> None:
         self.names, self.most = [field.name for field in fields], most
         self._sentinels = [
             (place, np.array(field.missing, np.float32)) for place, field in enumerate(fields) if field.missing

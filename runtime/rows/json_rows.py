@@ -59,33 +59,27 @@ class JsonRowsError(InputError):
 class RowReader:
     """Reads bodies for a model with these columns.
 
-    Parameters
-    ----------
-    most_missing : cells of a row that may be null, or have no key, and are NaN then
-
     >>> reader = RowReader(["flow", "pressure"])
     >>> reader.read(b'[[1, 2], {"pressure": 4, "flow": 3}]').tolist()
     [[1.0, 2.0], [3.0, 4.0]]
     """
 
-    def __init__(self, columns: Sequence[str | Column | Field], *, most_missing: int = 0) -> None:
+    def __init__(self, columns: Sequence[str | Column | Field]) -> None:
         self._fields = as_fields(columns)
-        self._absences = Absences(self._fields, most_missing)
-        self._fills = most_missing > 0
+        self._absences = Absences(self._fields)
         self._columns = tuple(field.name for field in self._fields)
         self._keys = [msgspec.json.encode(name) for name in self._columns]
         self._coded = [(place, field) for place, field in enumerate(self._fields) if not field.is_number]
         self._truths = [(place, field) for place, field in enumerate(self._fields) if field.knows_truths]
-        self._by_cell = bool(self._coded) or self._fills
-        self._decode = (_TEXTS if self._by_cell else _NUMBERS).decode
+        self._decode = (_TEXTS if self._coded else _NUMBERS).decode
 
     def read(self, body: bytes) -> NDArray[np.float32]:
-        """The rows, shape (rows, columns), all finite float32 but for cells that may be missing, which are NaN.
+        """The rows, shape (rows, columns), all finite float32.
 
         Parameters
         ----------
         body : JSON: a list of numbers in the order of the columns, an object by column name (others are ignored), or
-            a list of such; text where the column holds text, null or no key for what is missing
+            a list of such; text where the column holds text, null or no key for a class that is not known
 
         Raises
         ------
@@ -105,7 +99,7 @@ class RowReader:
         if len(values) > MAX_ROWS:
             raise TooLargeError(f"the body holds {len(values)} rows, expected at most {MAX_ROWS}", rows=len(values))
         # Compared in float64: a number just above the largest float32 must not be rounded down to it.
-        if values.ndim != 2 or values.shape[1] != len(self._columns) or np.any(np.abs(values) > FLOAT32_MAX):
+        if values.ndim != 2 or values.shape[1] != len(self._columns) or not np.abs(values).max() <= FLOAT32_MAX:
             raise self._diagnosis(body, "expected rows of finite numbers")
         found, bad = values.astype(np.float32), dict[int, BadCell]()
         self._absences.settle(found, bad)
@@ -140,7 +134,7 @@ class RowReader:
         if isinstance(decoded, dict):
             decoded = [decoded]
         elif decoded and not isinstance(decoded[0], list | dict):
-            return [self._numbers(decoded)] if self._by_cell else [decoded]
+            return [self._numbers(decoded)] if self._coded else [decoded]
         objects = [row for row in decoded if type(row) is dict]
         rows = [self._by_name(row) if type(row) is dict else row for row in decoded] if objects else decoded
         # Decoding keeps the last of equal keys. Without escapes in the body every key stands in it as it is written.
@@ -148,19 +142,16 @@ class RowReader:
             problem = self._diagnosis(body, "")
             if str(problem):
                 raise problem
-        return [self._numbers(row) for row in rows] if self._by_cell else rows
+        return [self._numbers(row) for row in rows] if self._coded else rows
 
     def _expected(self, objects: list[_Object]) -> Iterator[tuple[bytes, int]]:
         """Each key as it is written, and how often it must stand in a body of these objects."""
         for key, field in zip(self._keys, self._fields, strict=True):
-            yield key, sum(field.name in row for row in objects) if self._may_lack(field) else len(objects)
-
-    def _may_lack(self, field: Field) -> bool:
-        return field.optional or self._fills
+            yield key, sum(field.name in row for row in objects) if field.optional else len(objects)
 
     def _by_name(self, row: _Object) -> list[Any]:
-        if self._by_cell:
-            return [row.get(field.name) if self._may_lack(field) else row[field.name] for field in self._fields]
+        if self._coded:
+            return [row.get(field.name) if field.optional else row[field.name] for field in self._fields]
         cells = [row[name] for name in self._columns]
         if not all(type(cell) is float for cell in cells):
             raise ValueError("not a number")
@@ -173,10 +164,6 @@ class RowReader:
         numbers = row.copy()
         for place, field in self._coded:
             numbers[place] = _number(field, row[place])
-        if self._fills:
-            lacking = [place for place, cell in enumerate(row) if cell is None and not self._fields[place].optional]
-            for place in lacking:
-                numbers[place] = math.nan
         if not all(type(number) is float for number in numbers):
             raise ValueError("not a number, or another text than the column holds")
         return numbers
@@ -205,7 +192,7 @@ class RowReader:
             for field in self._fields:
                 if times[field.name] > 1:
                     return BadCell(field.name, "stands in the object more than once")
-                if not times[field.name] and not self._may_lack(field):
+                if not times[field.name] and not field.optional:
                     return BadCell(field.name, "is missing")
             by_name = dict(row)
             cells = [by_name.get(name) for name in self._columns]
@@ -217,7 +204,7 @@ class RowReader:
             return BadCell("", f"{_kind(row)}, expected a list or an object")
         for field, cell in zip(self._fields, cells, strict=True):
             reason = _reason(field, field.meant(cell) if isinstance(cell, bool) else cell)
-            if reason and not (cell is None and self._fills):
+            if reason:
                 return BadCell(field.name, reason)
         return None
 

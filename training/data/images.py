@@ -19,7 +19,8 @@ from ...runtime.opening import read_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-from .loading import MOST_BAD, Table
+from .holes import MOST_BAD
+from .loading import Table
 from .wording import seems_normal
 
 CHANNELS = {"grey": ("grey",), "colour": ("red", "green", "blue")}

@@ -21,11 +21,21 @@ from ...runtime.rows.fields import Field
 from ...runtime.rows.forms import describe_stamps
 from ...runtime.rows.recognise import describe_format
 from ...runtime.rows.table_files import Tables, find_tables
+from .holes import MOST_BAD, find_holes
 from .mixture import describe_mixture, find_mixture, is_like_long
-from .profile import profile_table
 from .selection import Selection, choose_columns, few_texts
 from .sentinels import Sentinel, declared_sentinels, describe_sentinels, find_sentinels
-from .sources import Read, Source, describe_sheets, read_features, read_texts, sample_of, sources_of, stamped
+from .sources import (
+    Read,
+    Source,
+    describe_sheets,
+    read_features,
+    read_texts,
+    sample_of,
+    sources_of,
+    stamped,
+    with_late_columns,
+)
 from .stamps import find_stamps, gap_that_helps, segments_of, summer_time
 from .suspects import Doubt, Suspects, find_suspects
 
@@ -35,9 +45,6 @@ if TYPE_CHECKING:
 
 _TOLD = 3
 """Files whose order is told of."""
-
-MOST_BAD = 0.2
-"""Share of bad rows above which training is refused: the rest is no longer a fair sample."""
 
 
 class Table(NamedTuple):
@@ -102,6 +109,16 @@ class Survey(NamedTuple):
     """The column that tells mixed machines apart, where nobody has named it."""
 
     @property
+    def fields(self) -> list[Field]:
+        """How the features are read."""
+        return [
+            Field(
+                name, self.texts.get(name, ()), unit=self.units.get(name, ""), missing=_values_of(self.sentinels, name)
+            )
+            for name in self.names
+        ]
+
+    @property
     def remedy(self) -> tuple[str, str] | None:
         """The option that tells mixed rows apart, where nobody gave it, and its value."""
         if self.key is None:
@@ -154,14 +171,14 @@ def survey(data: Path | Sequence[Path], selection: Selection, layout: Layout, *,
     tables = find_tables(data)
     sources = sources_of(tables, layout)
     written = _describe_text(sources) if layout.declared is not None else ""
-    header, sample, left_out = sample_of(sources)
+    header, sample, left_out = with_late_columns(sources, sample_of(sources))
     selection = selection.named_in(header)
     if layout.stamps is None:
         sources = _stamped(sources, header, sample, selection.time_column, layout.declared or Declared())
     layout = sources[0].layout
     if layout.long is not None:
         _refuse_not_long(layout, header)
-        header, sample, left_out = sample_of(sources)
+        header, sample, left_out = with_late_columns(sources, sample_of(sources))
     taken = layout.stamps.columns if layout.stamps else ()
     selection = _but_for_key(selection, layout.key, header)
     texts = {} if numbers_only else few_texts(sources, header, sample, selection, taken, layout)
@@ -246,7 +263,10 @@ def table_of(found: Survey) -> Table:
         rows = len(read.values)
         text = f"{len(read.bad)} of {rows} rows left out: a missing or bad cell (first: {read.place(row)}, {why})"
         if len(read.bad) > MOST_BAD * rows:
-            raise InputError(f"{found.tables.name}: {text}; more than a fifth is too much, {_blame(found)}")
+            holes = find_holes(found.sources, found.fields)
+            if not holes.are_few:
+                raise InputError(f"{found.tables.name}: {text}; more than a fifth is too much, {holes.describe()}")
+            text += f"; in {holes.blank} of them nothing was recorded"
         notes.append(text)
     segment, clock = segments_of(read.kept, read.times, read.recording, found.layout.max_gap_s)
     period_s, stamp_s = (None, 0.0) if clock is None else (clock.period_s, clock.stamp_s)
@@ -269,21 +289,6 @@ def table_of(found: Survey) -> Table:
         longer_gap_s=0.0 if clock is None or read.times is None else gap_that_helps(read.times, read.recording, clock),
         mixture=found.mixture,
     )
-
-
-def _blame(found: Survey) -> str:
-    """Which columns lack how many of their cells, and what to type."""
-    _, profiles = profile_table(found.sources, units=found.units, sentinels=found.sentinels)
-    rows = {profile.name: profile for profile in profiles if profile.name in found.names}
-    holes = {name: each.missing + each.strange for name, each in rows.items() if name not in found.texts}
-    worst = sorted((name for name in holes if holes[name] > 0), key=lambda name: -holes[name])
-    if not worst:
-        return "mend the file"
-    listed = few(f"{name!r} {holes[name]:.0%}" for name in worst)
-    most = [name for name in worst if holes[name] > MOST_BAD / len(worst)]
-    if not all(map(str.isprintable, most)):
-        return f"missing or bad are {listed}; mend the file"
-    return f"missing or bad are {listed}; mend the file or --exclude {shlex.quote(','.join(most))}"
 
 
 def _units(

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from ...runtime.errors import InputError, few
 from ...runtime.layout import Layout, Stamps
 from ...runtime.rows.binary_tables import sheets_of
-from ...runtime.rows.cells import BadCell
+from ...runtime.rows.cells import BadCell, is_missing
 from ...runtime.rows.fields import Absences, Field
 from ...runtime.rows.forms import settle_pattern
 from ...runtime.rows.recognise import recognise
@@ -23,6 +23,10 @@ from ...runtime.rows.time_order import describe_order, order_of, rows_in_order
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+_LEAST_FILLED = 0.2
+"""Share of its cells that a column must hold to be one that came late."""
 
 
 class Source(NamedTuple):
@@ -79,6 +83,24 @@ def sample_of(sources: Sequence[Source]) -> Sample:
         for row in rows
     ]
     return Sample(shared, cells, {name: f"is not in {few(files, 3)}" for name, files in lacking.items()})
+
+
+def with_late_columns(sources: Sequence[Source], sample: Sample) -> Sample:
+    """The same with later cells of columns that begin only below, as where a sensor came late.
+
+    One that holds next to nothing stays empty.
+    """
+    width = len(sample.header)
+    rows = [[*row, *[""] * (width - len(row))] for row in sample.rows]
+    for place, name in enumerate(sample.header):
+        if not name or not all(is_missing(row[place]) for row in rows):
+            continue
+        cells = read_texts(sources, name)
+        filled = [cell for cell in cells if not is_missing(cell)]
+        if len(filled) >= _LEAST_FILLED * len(cells):
+            for row, cell in zip(rows, filled, strict=False):
+                row[place] = cell
+    return sample._replace(rows=rows)
 
 
 def describe_sheets(sources: Sequence[Source]) -> list[str]:
@@ -162,14 +184,14 @@ class Read(NamedTuple):
     def settled(self, fields: Sequence[Field]) -> Read:
         """The same where some numbers turned out to stand for no value."""
         values, bad = self.values.copy(), dict(self.bad)
-        Absences(fields, 0).settle(values, bad)
+        Absences(fields).settle(values, bad)
         bad = dict(sorted(bad.items()))
         return self._replace(values=values, bad=bad, kept=_but(bad, len(values)))
 
 
-def read_features(sources: Sequence[Source], fields: Sequence[Field]) -> Read:
-    """All rows of all files."""
-    parts = [list(read_rows(path, fields, layout=layout)) for path, layout in sources]
+def read_features(sources: Sequence[Source], fields: Sequence[Field], *, most_missing: int = 0) -> Read:
+    """All rows of all files; cells that hold no value are NaN in rows with at most so many of them."""
+    parts = [list(read_rows(path, fields, layout=layout, most_missing=most_missing)) for path, layout in sources]
     chunks = [chunk for part in parts for chunk in part]
     lengths = [sum(len(chunk.values) for chunk in part) for part in parts]
     bad = {

@@ -1,0 +1,69 @@
+"""Which columns to leave out when too many rows lack something."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.layout import Layout
+from vae_detect.training.data.holes import Holes
+from vae_detect.training.data.loading import load_table
+from vae_detect.training.data.selection import Selection
+
+CSV = Layout()
+
+
+def holes(**rows_without: range) -> Holes:
+    """Of 100 rows, those that lack a cell, by column."""
+    cells = np.zeros((100, len(rows_without)), np.bool_)
+    for place, rows in enumerate(rows_without.values()):
+        cells[rows, place] = True
+    return Holes(list(rows_without), cells)
+
+
+def test_only_the_columns_that_it_takes_are_to_be_left_out() -> None:
+    found = holes(a=range(90), b=range(50), c=range(15), d=range(10, 20), e=range(0))
+    assert not found.are_few
+    # Without a and b, rows 0 to 19 lack something: a fifth.
+    assert found.describe() == "missing or bad are 'a' 90%, 'b' 50%, 'c' 15%, 'd' 10%; mend the file or --exclude a,b"
+
+
+def test_rows_without_anything_are_no_damage() -> None:
+    found = holes(a=range(60), b=range(60))
+    assert (found.blank, found.are_few) == (60, True)
+    # Of the 40 that are left 8 are a fifth, and 9 are more.
+    assert holes(a=range(68), b=range(60)).are_few
+    assert not holes(a=range(69), b=range(60)).are_few
+
+
+def test_where_every_column_lacks_too_much_none_is_proposed() -> None:
+    assert holes(a=range(50), b=range(50, 100)).describe().endswith("; mend the file")
+    assert holes(a=range(50)).describe() == "missing or bad are 'a' 50%; mend the file"
+
+
+def test_one_bad_sensor_is_named_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    rows = [f"{row},{'?' if row % 2 else row},{'x' if row % 20 == 0 else row}" for row in range(100)]
+    path.write_text("\n".join(["a,b,c", *rows]))
+    with pytest.raises(InputError, match=r"missing or bad are 'b' 50%, 'c' 5%; mend the file or --exclude b$"):
+        load_table(path, Selection(), CSV)
+
+
+def test_rows_in_which_nothing_was_recorded_are_gaps(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    rows = ["?,?" if 20 <= row < 80 else f"{row % 7},{row % 5}" for row in range(100)]
+    path.write_text("\n".join(["a,b", *rows]))
+    found = load_table(path, Selection(), CSV)
+    assert len(found.values) == 40
+    assert found.notes[-1].endswith("in 60 of them nothing was recorded")
+    assert found.segment[19] != found.segment[20]
+
+
+@pytest.mark.parametrize(("empty", "taken"), [(300, True), (1400, False)])
+def test_a_sensor_that_came_late_is_kept(tmp_path: Path, empty: int, taken: bool) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["a,late", *[f"{row % 7},{'' if row < empty else row % 5}" for row in range(1600)]]))
+    found = load_table(path, Selection(), CSV)
+    assert found.names == (("a", "late") if taken else ("a",))
+    assert len(found.values) == (1600 - empty if taken else 1600)

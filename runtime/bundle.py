@@ -133,7 +133,7 @@ class Parts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DataFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the detector was trained on. `sha256` is of the file as it was read."""
+    """What the detector was trained on. `sha256` is of the file as it was read, or of the digests of several."""
 
     sha256: str
     rows: int
@@ -148,6 +148,8 @@ class DataFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether neighbouring rows are so much alike that they follow each other, time stamps or not."""
     layout: Layout = Layout()
     """How the recording was written; what is scored is asked to be written alike, unless it is declared otherwise."""
+    files: tuple[str, ...] = ()
+    """The sha256 of each file, where there were several."""
 
     def complete(self, layout: Layout) -> Layout:
         """A layout with the key and the grid of the recording and what makes it wide, its time stamps where none are

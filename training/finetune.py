@@ -161,7 +161,13 @@ def _of_labels(
 def _of_data(detector: Detector, fit: Fit, path: Path, layout: Layout) -> Normal:
     """The rows of a recording of normal operation; of the one that the model learnt from, those that were held out."""
     bundle = detector.bundle
-    if path.is_file() and digest(path) == bundle.data.sha256:
+    own = digest(path) if path.is_file() else ""
+    if own in bundle.data.files:
+        raise InputError(
+            f"{path}: is one of the {len(bundle.data.files)} files that the model was trained on, whose rows look more "
+            "normal to it than others; give another recording of normal operation"
+        )
+    if own == bundle.data.sha256:
         values, rows = _held_out(bundle, path, layout)
         inputs = (windows_at(values, part, bundle.window) for part in in_parts(rows))
         score = np.concatenate([detector.score(x).score for x in inputs])

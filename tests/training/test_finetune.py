@@ -25,11 +25,11 @@ from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.layout import Layout
 from vae_detect.runtime.simulation import COLUMNS, Fault, csv_lines, simulate
-from vae_detect.training.calibration import calibrate
+from vae_detect.training.calibration import calibrate, supported_rate
 from vae_detect.training.data.selection import Selection
 from vae_detect.training.export.files import Exported
 from vae_detect.training.export.parity import PARITY_BATCHES
-from vae_detect.training.finetune import event_rows, finetune
+from vae_detect.training.finetune import Normal, _calibrate, event_rows, finetune
 from vae_detect.training.labels.feedback import NARROW, WIDE, Yardstick
 from vae_detect.training.settings.config import TrainConfig, configure
 from vae_detect.training.train import train
@@ -513,3 +513,35 @@ def test_evaluate_and_serve_take_it(tuned: Tuned, faulty: Day, tmp_path: Path) -
     assert json.loads(result.stdout)["detector"]["roc_auc"] > 0.5
     (row,) = Client(tuned.after).results(values[300].tolist())
     assert row["score"] == pytest.approx(tuned.after.score(values[300:301]).score[0].item(), rel=1e-4)
+
+
+def test_one_of_several_training_files_sets_no_threshold(faulty: Day, tmp_path: Path) -> None:
+    files = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    for seed, path in enumerate(files):
+        path.write_text("".join(csv_lines(simulate(duration_s=86400, period_s=120, seed=seed))))
+    config = TrainConfig(recipe="vae", hidden=(4,), latent=2, epochs=1)
+    train(files, tmp_path / "m.onnx", config, selection=Selection(), layout=CSV, far="0.4")
+    labels = write_labels(tmp_path / "labels.csv", faulty.lines, some_labels(faulty.truth, 3, 3))
+    with pytest.raises(InputError, match=r"b\.csv: is one of the 2 files that the model was trained on"):
+        finetune(tmp_path / "m.onnx", labels, tmp_path / "new.onnx", data=files[1], layout=CSV)
+    assert not (tmp_path / "new.onnx").exists()
+
+
+def test_a_rate_at_the_edge_of_what_rows_support_gives_way_a_little(lenient: Path, tmp_path: Path) -> None:
+    """A rate that nobody asked for is such a one: the smallest that the rows of the training supported."""
+    bundle = Detector.load(lenient).bundle
+    scores = np.random.default_rng(0).normal(size=60).cumsum().astype(np.float32)
+    near = supported_rate(scores, dependence_rows=event_rows(bundle))
+    normal, said = Normal(np.zeros((60, 8), np.float32), np.arange(60), scores, tmp_path), list[str]()
+
+    def calibrated(far: float) -> Calibration:
+        asked = msgspec.structs.replace(bundle, calibration=msgspec.structs.replace(bundle.calibration, far=far))
+        return _calibrate(asked, normal, tmp_path, said.append)
+
+    assert (calibrated(near).far, said) == (near, [])
+    assert calibrated(near / 1.2).far == near
+    assert said == [
+        f"the promised false-alarm rate becomes {near:g}, from {near / 1.2:g}: these rows support no lower one"
+    ]
+    with pytest.raises(InputError):
+        calibrated(near / 1.3)

@@ -58,8 +58,9 @@ class Table(NamedTuple):
     `ordered` says that neighbouring rows are so much alike that they follow each other, time stamps or not;
     `longer_gap_s` is a step up to which there would hardly be a gap in a recording with many, 0 for others;
     `layout` is how the recording is written, as declared and as found out; `missing` are by column the numbers that
-    stand for no value; `recording` (rows,) numbers the files, or keys, that the rows are from,
-    None for one; `mixture` says how rows of several machines are mixed without a key, "" where they are not.
+    stand for no value; `recording` (rows,) numbers the files, or keys, that the rows are from, None for one; `files` are
+    the sha256 of these files where there are several; `mixture` says how rows of several machines are mixed without a
+    key, "" where they are not.
     """
 
     values: NDArray[np.float32] | NDArray[np.uint8]
@@ -80,6 +81,7 @@ class Table(NamedTuple):
     layout: Layout = Layout()
     missing: Mapping[str, tuple[float, ...]] = {}
     recording: NDArray[np.int64] | None = None
+    files: tuple[str, ...] = ()
     mixture: str = ""
 
 
@@ -287,6 +289,7 @@ def table_of(found: Survey) -> Table:
         missing={name: each.values for name, each in found.sentinels.items()},
         recording=read.recording[read.kept],
         longer_gap_s=0.0 if clock is None or read.times is None else gap_that_helps(read.times, read.recording, clock),
+        files=tuple(map(digest, found.tables.files)) if len(found.tables.files) > 1 else (),
         mixture=found.mixture,
     )
 

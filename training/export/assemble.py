@@ -104,6 +104,7 @@ def _facts_of_data(table: Table, parts: Split) -> DataFacts:
         time_column=table.time_column,
         layout=table.layout,
         ordered=table.ordered,
+        files=table.files,
     )
 
 

@@ -77,7 +77,7 @@ class StampReader:
     def _parse(self, cell: str) -> float:
         """A stamp with a day or a time of day that did not come up before."""
         assert self._cut is not None
-        if not self.pattern and not math.isnan(_number(cell)):
+        if not self.pattern and "-" not in cell and not math.isnan(_number(cell)):
             return parse_time(cell)  # a count, or a compact date
         at = self._cut(cell) if self._day_pattern else 0
         day, clock = (cell[:at], cell[at:]) if at >= 0 else (cell, "")

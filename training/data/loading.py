@@ -58,9 +58,9 @@ class Table(NamedTuple):
     `ordered` says that neighbouring rows are so much alike that they follow each other, time stamps or not;
     `longer_gap_s` is a step up to which there would hardly be a gap in a recording with many, 0 for others;
     `layout` is how the recording is written, as declared and as found out; `missing` are by column the numbers that
-    stand for no value; `recording` (rows,) numbers the files, or keys, that the rows are from, None for one; `files` are
-    the sha256 of these files where there are several; `mixture` says how rows of several machines are mixed without a
-    key, "" where they are not.
+    stand for no value; `recording` (rows,) numbers the files, or keys, that the rows are from, None for one; `files`
+    are the sha256 of these files where there are several; `mixture` says how rows of several machines are mixed without
+    a key, "" where they are not.
     """
 
     values: NDArray[np.float32] | NDArray[np.uint8]

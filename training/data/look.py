@@ -11,17 +11,20 @@ import msgspec
 import numpy as np
 
 from ...runtime.bundle import Column
-from ...runtime.errors import few
+from ...runtime.errors import InputError, few
 from ...runtime.layout import NUMBERS_OF, Layout
 from ...runtime.rows.recognise import describe_format
 from ...runtime.rows.times import clock_of, is_break, write_time
+from ..settings.config import TrainConfig
 from .columns import plan_columns
-from .loading import Survey, survey, table_of
+from .inputs import refuse_too_few
+from .loading import Survey, Table, survey, table_of
 from .neighbours import is_evident
 from .order import describe_unscored, settle_kind
 from .profile import Profile, profile_table
 from .selection import Selection
 from .sources import Read
+from .split import is_ordered, split
 from .stamps import longest
 
 if TYPE_CHECKING:
@@ -142,14 +145,11 @@ def look(
         values, table.names, texts=table.texts, treatments=selection.treatments, units=table.units
     )
     planned = {column.name: column for column in columns}
-    options = {"--exclude": ",".join(found.suspects.labels)} if found.suspects.labels else {}
-    unscored = describe_unscored(table, config.window)
-    options |= {"--max-gap": f"{table.longer_gap_s:g}s"} if unscored and found.key is None else {}
-    options |= dict([found.remedy] if found.remedy is not None else [])
+    options, doubt = _propose(found, table, config)
     words = [*asked, *(word for option in options.items() for word in option)]
     named = [data] if isinstance(data, Path) else data
     name = (named[0] if named[0].exists() else found.tables.files[0]).resolve().name.partition(".")[0]
-    notes = [*table.notes, *filter(None, [table.mixture or unscored])]
+    notes = [*table.notes, *filter(None, [doubt])]
     looked = Look(
         data=" ".join(map(str, named)),
         files=tuple(map(str, found.tables.files)),
@@ -165,6 +165,25 @@ def look(
         command=shlex.join(["vae-detect", "train", *map(str, named), *words, "--out", f"{name}.onnx"]),
     )
     return looked, found
+
+
+def _propose(found: Survey, table: Table, config: TrainConfig) -> tuple[dict[str, str], str]:
+    """What had better be added, by option, and what would come of training without; "" where all is well."""
+    options = {"--exclude": ",".join(found.suspects.labels)} if found.suspects.labels else {}
+    if found.remedy is not None:
+        return options | dict([found.remedy]), table.mixture
+    if unscored := describe_unscored(table, config.window):
+        return options | {"--max-gap": f"{table.longer_gap_s:g}s"}, unscored
+    parts = split(
+        table, window=config.window, stride=config.stride, ordered=is_ordered(config.kind, table), seed=config.seed
+    )
+    try:
+        refuse_too_few(parts, len(table.values), config, far=None, needed=2)
+    except InputError as error:
+        if config.kind == "windows":
+            return options | {"--kind": "rows"}, f"{error}; --kind rows takes each row on its own"
+        return options, str(error)
+    return options, ""
 
 
 def _times(read: Read, max_gap_s: float | None) -> Times | None:

@@ -130,7 +130,7 @@ def test_what_training_would_refuse_is_told_with_what_helps(tmp_path: Path) -> N
     cells = ["" if row % 6 == 0 else f"{np.sin(row / 9):.3f}" for row in range(120)]  # no window of 8 rows is whole
     rows = [f"{start + timedelta(minutes=row)},{cell},{row % 7}" for row, cell in enumerate(cells)]
     path.write_text("\n".join(["time,a,b", *rows]))
-    looked, _ = look(path, Selection(), Layout(), {})
+    looked, _ = look(path, Selection(), Layout(), {"window": 8})
     assert looked.options == {"--kind": "rows"}
     assert "100 usable rows are too few to split" in looked.notes[-1]
     again, _ = look(path, Selection(), Layout(), {"kind": "rows"})

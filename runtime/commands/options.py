@@ -113,7 +113,7 @@ def table_options(command: Any) -> Any:
     no_header = click.option(
         "--no-header/--header",
         default=None,
-        help="Whether the first row names the columns; without a header they stand in training order.  [default: "
+        help="Whether the first row names the columns; without one they are found by their place.  [default: "
         "recognised]",
     )
     return cell_options(no_header(command))

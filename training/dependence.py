@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from .data.neighbours import ranks
+
 Floats = NDArray[np.float64]
 
 _COMPARED = 0.1
@@ -71,11 +73,8 @@ class Memory:
         (1 - rho) memory / n; this is added again. The standard error of the memory is sqrt(2 (2 M + 1) / n), M lags in
         the sum (Sokal 1997).
         """
-        from scipy.stats import rankdata  # takes as long to import as all else here
-
-        n = in_order.size
-        ranks = ndtri(rankdata(in_order) / (n + 1))
-        raw = _autocorrelation(ranks)
+        n, ranked = in_order.size, ranks(in_order)
+        raw = _autocorrelation(ndtri(ranked / (n + 1)))
         if raw is None:  # all scores are equal: nothing tells them apart, so each stretch counts once
             return cls(n, np.ones(min(least_lags, n - 1)), 0.0)
         lags, memory = 1, 1.0
@@ -86,7 +85,7 @@ class Memory:
             lags, memory = _initial_sequence(rho)
         correlation = np.clip(rho[1 : lags + 1], 0, 1)
         known = cls(n, correlation, math.sqrt(2 * (2 * lags + 1) / n))
-        over = _autocorrelation((rankdata(in_order) > (1 - _COMPARED) * (n + 1)).astype(np.float64))
+        over = _autocorrelation((ranked > (1 - _COMPARED) * (n + 1)).astype(np.float64))
         if over is None:
             return known
         found = 1 + 2 * float(over[1 : max(lags, least_lags) + 1].sum())

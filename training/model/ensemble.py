@@ -13,8 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.cluster import MiniBatchKMeans
-from sklearn.covariance import LedoitWolf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -160,6 +158,8 @@ class Mahalanobis(nn.Module):
     whitening: Tensor
 
     def __init__(self, cells: Cells, x: Tensor) -> None:
+        from sklearn.covariance import LedoitWolf  # half a second, which no other recipe needs
+
         super().__init__()
         self.cells = cells
         found = cells(x)
@@ -185,6 +185,8 @@ class Prototypes(nn.Module):
     def __init__(self, rows: Tensor, seed: int) -> None:
         super().__init__()
         if len(rows) > PROTOTYPES:
+            from sklearn.cluster import MiniBatchKMeans  # half a second, which no other recipe needs
+
             found = MiniBatchKMeans(PROTOTYPES, n_init=1, batch_size=2048, random_state=seed).fit(rows.numpy())
             rows = torch.from_numpy(found.cluster_centers_).float()
         self.register_buffer("centres", rows)

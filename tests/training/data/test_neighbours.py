@@ -1,0 +1,29 @@
+"""Ranks, and whether neighbouring rows follow each other, against SciPy."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import rankdata, spearmanr
+
+from vae_detect.training.data import neighbours
+
+GENERATOR = np.random.default_rng(0)
+
+
+def test_equal_values_share_the_mean_of_their_ranks() -> None:
+    assert neighbours.ranks(np.array([7.0, 3.0, 7.0, 9.0])).tolist() == [2.5, 1.0, 2.5, 4.0]
+
+
+@pytest.mark.parametrize("values", [GENERATOR.normal(size=100), GENERATOR.integers(0, 5, 100), np.ones(9), np.empty(0)])
+def test_ranks_are_those_of_scipy(values: NDArray[np.float64]) -> None:
+    np.testing.assert_array_equal(neighbours.ranks(values), rankdata(values))
+
+
+@pytest.mark.parametrize("step", [0.5, 0.7, 2.0])
+def test_order_is_evident_from_a_rank_correlation_of_0_8(step: float) -> None:
+    row = np.arange(400)
+    values = np.sin(row / 3) + np.random.default_rng(1).normal(0, step, size=400)
+    smooth = np.column_stack([np.convolve(values, np.ones(4) / 4, "same"), np.full(400, 3.0), np.full(400, np.nan)])
+    found = spearmanr(smooth[1:, 0], smooth[:-1, 0]).statistic
+    assert neighbours.is_evident(smooth, np.zeros(400, np.int64)) == (found >= 0.8)
+    assert not neighbours.is_evident(smooth[:, 1:], np.zeros(400, np.int64))

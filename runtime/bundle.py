@@ -21,6 +21,8 @@ Kind = Literal["rows", "windows", "images"]
 
 Treatment = Literal["linear", "log", "logit", "binary", "category", "constant", "angle", "class"]
 
+Operator = Literal["<", "<=", ">", ">="]
+
 
 class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One feature: a column of a table, or a channel of an image."""
@@ -46,6 +48,23 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the levels are written where the column holds text; the graph then takes the place in this list as x."""
     missing: tuple[float, ...] = ()
     """Numbers that stand for a missing value where rows are read, ascending."""
+
+
+class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What every reading of a column keeps in normal operation: one that does not is an anomaly, whatever the score."""
+
+    column: str
+    operator: Operator
+    value: float
+    """In raw units; readings are compared with it as float32."""
+
+    @property
+    def written(self) -> str:
+        """The value in the fewest digits."""
+        return str(self.value).removesuffix(".0")
+
+    def __str__(self) -> str:
+        return f"{self.column} {self.operator} {self.written}"
 
 
 class Image(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -218,6 +237,8 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     score: str
     """What the score is, in words."""
     calibration: Calibration
+    limits: tuple[Limit, ...] = ()
+    """Of columns of numbers: the graph tells an anomaly where the newest row breaks one, whatever its score."""
     golden: Golden
     parity: Parity
     parts: Parts

@@ -36,6 +36,7 @@ def describe(bundle: Bundle) -> str:
             subsequent_indent=13 * " ",
             break_on_hyphens=False,
         ),
+        *([f"limits       {', '.join(map(str, bundle.limits))}"] if bundle.limits else []),
         *([f"labels       {_describe_labels(bundle.finetuning)}"] if bundle.finetuning else []),
         f"data         {data.rows} {inputs_are}{period}{time_column}, sha256 {data.sha256[:16]}",
         f"split        {data.train} train, {data.validation} validation, {data.calibration} calibration",

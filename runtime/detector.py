@@ -46,7 +46,7 @@ class Verdict(NamedTuple):
     p_value: float
     """How often a normal row scores at least as high."""
     is_anomaly: bool
-    """Whether the score exceeds the threshold."""
+    """Whether the score exceeds the threshold, or a limit is broken."""
 
 
 class Scores(NamedTuple):

@@ -90,6 +90,8 @@ def _check(bundle: Bundle, source: str) -> None:
             bundle.data.period_s is not None and not 1e-12 < bundle.data.period_s < 1e12,
             f"a row every {bundle.data.period_s} s",
         ),
+        (any(limit.column not in bundle.names for limit in bundle.limits), "a limit of no column"),
+        (bool(bundle.image and bundle.limits), "limits of images"),
         (calibration.knot_log10_p[:1] != (0.0,), "the p-value table does not begin at 1"),
         (len(calibration.knot_scores) != len(calibration.knot_log10_p), "calibration knots of unequal length"),
         (not golden_inputs, "no golden rows"),

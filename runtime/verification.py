@@ -9,6 +9,7 @@ import numpy as np
 from . import graph
 from .bundle import Bundle
 from .errors import ModelError
+from .limits import breaks_any
 from .session import Session
 
 if TYPE_CHECKING:
@@ -67,13 +68,18 @@ def flipped(
     verdicts: NDArray[np.bool_],
     expected_verdicts: NDArray[np.bool_],
     threshold: float,
+    limited: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.intp]:
     """Which verdicts differ though their scores are finite and clear of the threshold; all (inputs,).
 
-    A score within rounding of the threshold may fall on either side; no one can promise more in float32.
+    A score within rounding of the threshold may fall on either side; no one can promise more in float32. Those of
+    inputs that break a limit, which are `limited`, are certain.
     """
     distance = np.abs(np.where(np.isfinite(expected), expected, threshold).astype(np.float64) - threshold)
-    return np.flatnonzero((distance > score_slack(expected, threshold)) & (verdicts != expected_verdicts))
+    certain = distance > score_slack(expected, threshold)
+    if limited is not None:
+        certain |= limited
+    return np.flatnonzero(certain & (verdicts != expected_verdicts))
 
 
 def check_replay(
@@ -97,7 +103,8 @@ def check_replay(
         )
     if not (_follows_table(bundle, p_value) and _follows_table(bundle, np.asarray(golden.p_value))):
         raise ModelError(f"{source}: a golden row has another p-value on {provider} than recorded")
-    if len(flipped(recorded, is_anomaly, np.asarray(golden.is_anomaly), threshold)):
+    limited = breaks_any(np.asarray(golden.x, np.float32), bundle.limits, bundle.names) if bundle.limits else None
+    if len(flipped(recorded, is_anomaly, np.asarray(golden.is_anomaly), threshold, limited)):
         raise ModelError(f"{source}: a golden row has another verdict on {provider} than recorded")
 
 

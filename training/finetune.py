@@ -17,6 +17,7 @@ from ..runtime.describe import describe_calibration
 from ..runtime.detector import Detector
 from ..runtime.errors import InputError
 from ..runtime.layout import Layout
+from ..runtime.limits import breaks_any
 from ..runtime.opening import digest
 from ..runtime.output import keep_existing
 from ..runtime.scoring.framing import windows_at
@@ -181,7 +182,9 @@ def _of_data(detector: Detector, fit: Fit, path: Path, layout: Layout) -> Normal
 def _held_out(bundle: Bundle, path: Path, layout: Layout) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The training recording and the newest rows of the inputs that training kept for calibration."""
     missing = {column.name: column.missing for column in bundle.columns}
-    selection = Selection(columns=bundle.names, time_column=bundle.data.time_column, missing_values=missing)
+    selection = Selection(
+        columns=bundle.names, time_column=bundle.data.time_column, missing_values=missing, limits=bundle.limits
+    )
     table = load_table(path, selection, msgspec.structs.replace(layout, key=bundle.data.layout.key))
     seed, ordered = int(str(bundle.settings["seed"])), is_ordered(bundle.kind, bundle.data)
     starts = split(table, window=bundle.window, stride=bundle.stride, ordered=ordered, seed=seed).calibration
@@ -239,19 +242,22 @@ def _export(
 
     from .export.graft import graft
     from .export.graphs import Constants, Graphs
-    from .export.parity import compare, golden, hostile_inputs
+    from .export.parity import PARITY_BATCHES, compare, golden, hostile_inputs
+    from .export.verdict import Verdict
 
     old, correction = detector.bundle, fit.correction()
     constants = Constants(calibration.threshold, calibration.knot_scores, calibration.knot_log10_p, None, overridable)
     parent = onnx.load_from_string(read_model_file(detector.path))
     shown = np.concatenate([fit.labelled[fit.is_fault == fault][:_GOLDEN_LABELS] for fault in (True, False)])
     golden_x = np.concatenate([detector.golden_inputs(), windows_at(recording.values, shown, old.window)])
-    scorer = graft(parent, correction, constants, torch.from_numpy(golden_x[:2]))
+    verdict = Verdict(old.limits, old.names)
+    scorer = graft(parent, correction, constants, torch.from_numpy(golden_x[:2]), verdict)
     along = np.linspace(0, len(normal.rows) - 1, min(len(normal.rows), _CERTIFIED)).astype(int)
     x = np.concatenate([golden_x, windows_at(normal.values, normal.rows[along], old.window), hostile_inputs(old)])
     with torch.no_grad():
         expected = correction(torch.from_numpy(x), torch.from_numpy(detector.score(x).score)).numpy()
-    parity = compare(scorer, x, expected, calibration.threshold)
+    limited = breaks_any(x, old.limits, old.names)
+    parity = compare(scorer, x, expected, calibration.threshold, PARITY_BATCHES, limited)
     facts = _facts(old, fit, labels, normal.source)
     graphs = Graphs(scorer, *(onnx.load_from_string(detector.open_part(name)[1]) for name in ("encoder", "decoder")))
     identity = export_id(graphs, msgspec.json.encode(facts).decode())

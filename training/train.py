@@ -159,6 +159,7 @@ def _fingerprint(plan: Plan, selection: Selection, world: World) -> str:
         table.names,
         treatments,
         msgspec.to_builtins(table.layout),
+        *map(str, table.limits),
         asdict(config),
         world.size,
     ]

@@ -42,6 +42,8 @@ class Results(NamedTuple):
     """The file that the rows are from; None where there is only one."""
     keys: list[str] | None = None
     """Whose row each is; None where the model knows no keys."""
+    limited: NDArray[np.bool_] | None = None
+    """Which rows break a limit: anomalies, whatever their score. None where the model has no limits."""
 
     def table(self, label: str, names: Sequence[int | str] | None = None) -> Table:
         """`file`, `label` with the number or name of each row, `time`, `key`, `COLUMNS`, `column`: see `schema`.
@@ -78,7 +80,7 @@ def in_file_order(parts: Sequence[Results], numbers: NDArray[np.int64]) -> Itera
             return [flat[row] for row in place.tolist()]
         return np.concatenate(values)[place]
 
-    told = ("status", "reason", "times", "blamed", "keys")
+    told = ("status", "reason", "times", "blamed", "keys", "limited")
     whole = {name: joined([getattr(part, name) for part in parts]) for name in told}
     scores = [joined(each) for each in zip(*(part.scores for part in parts), strict=True)]
     for first, size in zip(accumulate(sizes, initial=0), sizes, strict=False):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..detector import Detector, Explanation, Scores
+from ..limits import broken_limits, describe_broken, newest_rows
 from ..rows.chunk import Rows
 from .framing import Framed, Framer, fill
 from .results import BAD, OK, OVERFLOW, Results
@@ -29,9 +30,8 @@ def score_rows(detector: Detector, framer: Framer, rows: Rows, *, explain: bool 
     explain : also contributions and expected values, of windows summed and at the newest row
     """
     framed, after = framer.frame(rows)
-    scores = _score(detector, framed)
-    explanation = _explain(detector, framed) if explain else None
-    return Results(framed.first, scores, framed.status, framed.reason, explanation), after
+    results = _score(detector, framed)
+    return results._replace(explanation=_explain(detector, framed)) if explain else results, after
 
 
 def score_stream(detector: Detector, chunks: Iterable[Rows], state: StreamState) -> Iterator[Results]:
@@ -42,11 +42,10 @@ def score_stream(detector: Detector, chunks: Iterable[Rows], state: StreamState)
     time_column = detector.bundle.data.time_column
     for rows in chunks:
         framed, framer = state.framer.frame(rows)
-        scored = Results(framed.first, _score(detector, framed), framed.status, framed.reason, None)
-        results = state.accept(scored, framer)
+        results = state.accept(_score(detector, framed), framer)
         times = np.full(len(framed.status), np.nan) if time_column and rows.times is None else rows.times
         keys = rows.keys or [""] * len(framed.status) if detector.bundle.data.layout.key is not None else None
-        yield results._replace(times=times, keys=keys, blamed=_blame(detector, framed, results.scores.is_anomaly))
+        yield results._replace(times=times, keys=keys, blamed=_blame(detector, framed, results))
 
 
 def score_images(detector: Detector, first: int, images: Sequence[NDArray[np.uint8] | str]) -> Results:
@@ -62,29 +61,49 @@ def score_images(detector: Detector, first: int, images: Sequence[NDArray[np.uin
     pixels = [image for image in images if not isinstance(image, str)]
     inputs = np.stack(pixels) if pixels else np.empty((0, *detector.bundle.input_shape), np.uint8)
     framed = Framed(first, inputs, full, status, reason)
-    return Results(first, _score(detector, framed), status, reason, None)
+    return _score(detector, framed)
 
 
-def _score(detector: Detector, framed: Framed) -> Scores:
-    """The scores of the inputs at the places where there is one; what overflows is marked in status and reason."""
+def _score(detector: Detector, framed: Framed) -> Results:
+    """The scores of the inputs at the places where there is one; what overflows is marked in status and reason, and the
+    reason says which limits a row breaks."""
     scored: Scores = detector.score(framed.inputs)
     if not scored.scored.all():
         for index in np.flatnonzero(framed.full)[~scored.scored]:
             framed.status[index] = OVERFLOW
             framed.reason[index] = "the score exceeds float32"
-    if framed.full.all():
-        return scored
-    return Scores(*(fill(values, framed.full, len(framed.full)) for values in scored))
+    limited = _tell_limits(detector, framed, scored.scored) if detector.bundle.limits else None
+    if not framed.full.all():
+        scored = Scores(*(fill(values, framed.full, len(framed.full)) for values in scored))
+    return Results(framed.first, scored, framed.status, framed.reason, None, limited=limited)
 
 
-def _blame(detector: Detector, framed: Framed, alarm: NDArray[np.bool_]) -> list[str]:
-    """The column that contributes most, of every row that alarms; "" of others."""
+def _tell_limits(detector: Detector, framed: Framed, scored: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which of all rows break a limit, (rows,), as their reasons say then; of inputs only those that are `scored`."""
+    limits, names = detector.bundle.limits, detector.bundle.names
+    broken = broken_limits(framed.inputs, limits, names) & scored[:, None]
+    limited, rows = np.zeros(len(framed.full), np.bool_), np.flatnonzero(framed.full)
+    for place in np.flatnonzero(broken.any(axis=1)).tolist():
+        limited[rows[place]] = True
+        why = describe_broken(newest_rows(framed.inputs)[place], broken[place], limits, names)
+        framed.reason[rows[place]] = why
+    return limited
+
+
+def _blame(detector: Detector, framed: Framed, results: Results) -> list[str]:
+    """The column that contributes most, of every row that alarms, or whose limit it breaks; "" of others."""
+    alarm = results.scores.is_anomaly
     blamed = [""] * len(alarm)
     if alarm.any():
         contribution = detector.explain(framed.inputs[alarm[framed.full]]).contribution
         largest = contribution.reshape(len(contribution), -1, contribution.shape[-1]).sum(axis=1).argmax(axis=1)
         for index, place in zip(np.flatnonzero(alarm).tolist(), largest.tolist(), strict=True):
             blamed[index] = detector.bundle.names[place]
+    if results.limited is not None:
+        limits, inputs = detector.bundle.limits, framed.inputs[results.limited[framed.full]]
+        first = broken_limits(inputs, limits, detector.bundle.names).argmax(axis=1)
+        for index, place in zip(np.flatnonzero(results.limited).tolist(), first.tolist(), strict=True):
+            blamed[index] = limits[place].column
     return blamed
 
 

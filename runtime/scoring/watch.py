@@ -25,17 +25,22 @@ class Watch:
     """
 
     def __init__(self, bundle: Bundle, *, adaptive: bool = False) -> None:
+        self._shipped = bundle.calibration.threshold
         self.monitor = DriftMonitor(bundle.calibration, bundle.data.period_s)
         self._threshold = AdaptiveThreshold(bundle.calibration.far) if adaptive else None
 
     def accept(self, results: Results) -> Results:
         """The next results, their verdicts by the threshold that follows the stream, where there is one."""
         scores = results.scores
-        # Those of the threshold that was shipped: the other keeps any rate, and would never speak against it.
-        self.monitor.push(scores.is_anomaly[scores.scored])
+        # By the threshold that was shipped: the other keeps any rate, and would never speak against it. And by the
+        # score alone: limits are no part of what was promised.
+        self.monitor.push(scores.score[scores.scored] > self._shipped)
         if self._threshold is None:
             return results
-        return results._replace(scores=scores._replace(is_anomaly=self._threshold.verdicts(scores.p_value)))
+        verdicts = self._threshold.verdicts(scores.p_value)
+        if results.limited is not None:
+            verdicts |= results.limited
+        return results._replace(scores=scores._replace(is_anomaly=verdicts))
 
     @property
     def memory(self) -> WatchMemory:

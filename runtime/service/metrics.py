@@ -198,7 +198,7 @@ _COUNTERS: tuple[tuple[str, str, _Value], ...] = (
     ),
     ("vae_detect_rows_scored", "Rows answered with a score.", attrgetter("scored")),
     ("vae_detect_rows_refused", "Rows of requests that were refused as a whole.", attrgetter("rows_refused")),
-    ("vae_detect_anomalies", "Rows that scored above the threshold.", attrgetter("anomalies")),
+    ("vae_detect_anomalies", "Rows that scored above the threshold, or broke a limit.", attrgetter("anomalies")),
 )
 _GAUGES: tuple[tuple[str, str, _Value], ...] = (
     ("vae_detect_threshold", "Scores above this are anomalies.", attrgetter("threshold")),

@@ -70,6 +70,15 @@ def data_options(command: Any) -> Any:
                 help="A number that stands for no value, like -999, in every column; once for each. none: all numbers "
                 "are values.  [default: found, and said]",
             ),
+            click.option(
+                "--limit",
+                "limits",
+                multiple=True,
+                type=Whole(),
+                metavar="'NAME<NUMBER'",
+                help="What readings of a column keep in normal operation, by <, <=, > or >=; again for more. Other "
+                "readings are anomalies, whatever their score.",
+            ),
         ]
     ):
         command = option(command)
@@ -118,12 +127,15 @@ def _rows_options(command: Any) -> Any:
 def read_data_options(options: dict[str, Any]) -> tuple[Selection, Layout]:
     """What is learnt from, and how it is written; takes its options out of all. Raises InputError for a bad --treat."""
     from ..data.columns import parse_treatments
+    from ..data.declared_limits import parse_limits
     from ..data.selection import Selection
     from ..settings.rates import parse_duration
 
     names = ("columns", "exclude", "time_column", "class_column", "missing_values")
     selection = Selection(
-        **{name: options.pop(name) for name in names}, treatments=parse_treatments(options.pop("treat"))
+        **{name: options.pop(name) for name in names},
+        treatments=parse_treatments(options.pop("treat")),
+        limits=parse_limits(options.pop("limits")),
     )
     key, columns = options.pop("key"), options.pop("long")
     if columns and len(columns) != 2:

@@ -15,6 +15,7 @@ from ...runtime.observation import rounding_of, treat
 from ...runtime.rows.fields import UNKNOWN, write_number
 from ..settings.config import TrainConfig
 from .angles import choose_ends, find_angle
+from .declared_limits import refuse_untaken
 from .loading import Table
 from .selection import Selection
 from .split import Split, covered_rows
@@ -60,6 +61,7 @@ def columns_of(
         standardise=not has_range,
         everywhere=table.values.astype(np.float32, copy=False),
     )
+    refuse_untaken(table.limits, columns)
     return tuple(replace(column, missing=table.missing.get(column.name, ())) for column in columns), notes
 
 

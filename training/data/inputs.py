@@ -17,6 +17,9 @@ from .neighbours import is_evident
 from .selection import Selection
 from .split import Split
 
+_OPTIONS = {"treatments": "treat", "missing_values": "missing-value", "limits": "limit"}
+"""Options that are not called like what they set of a `Selection`."""
+
 
 def load(data: Path | Sequence[Path], config: TrainConfig, selection: Selection, layout: Layout) -> Table:
     """The table or the images of a run.
@@ -64,7 +67,7 @@ def _refuse_selection(selection: Selection) -> None:
     """Refuses for images what would be left out in silence."""
     for name, chosen in vars(selection).items():
         if chosen and name != "normal":
-            option = "treat" if name == "treatments" else name.replace("_", "-")
+            option = _OPTIONS.get(name, name.replace("_", "-"))
             raise InputError(f"--{option} is for tables; images have no columns")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
-from ...runtime.bundle import Image
+from ...runtime.bundle import Image, Limit
 from ...runtime.errors import InputError, few
 from ...runtime.layout import Declared, Layout, TableFormat
 from ...runtime.opening import digest
@@ -21,6 +21,7 @@ from ...runtime.rows.fields import Field
 from ...runtime.rows.forms import describe_stamps
 from ...runtime.rows.recognise import describe_format
 from ...runtime.rows.table_files import Tables, find_tables
+from .declared_limits import refuse_unscored, within_limits
 from .holes import MOST_BAD, find_holes
 from .mixture import describe_mixture, find_mixture, is_like_long
 from .selection import Selection, choose_columns, few_texts
@@ -60,7 +61,7 @@ class Table(NamedTuple):
     `layout` is how the recording is written, as declared and as found out; `missing` are by column the numbers that
     stand for no value; `recording` (rows,) numbers the files, or keys, that the rows are from, None for one; `files`
     are the sha256 of these files where there are several; `mixture` says how rows of several machines are mixed without
-    a key, "" where they are not.
+    a key, "" where they are not; `limits` are kept by all of the rows.
     """
 
     values: NDArray[np.float32] | NDArray[np.uint8]
@@ -83,6 +84,7 @@ class Table(NamedTuple):
     recording: NDArray[np.int64] | None = None
     files: tuple[str, ...] = ()
     mixture: str = ""
+    limits: tuple[Limit, ...] = ()
 
 
 class Survey(NamedTuple):
@@ -109,6 +111,7 @@ class Survey(NamedTuple):
     """By column, the numbers that stand for no value."""
     key: str | None
     """The column that tells mixed machines apart, where nobody has named it."""
+    limits: tuple[Limit, ...] = ()
 
     @property
     def fields(self) -> list[Field]:
@@ -201,8 +204,10 @@ def survey(data: Path | Sequence[Path], selection: Selection, layout: Layout, *,
         read = read_features(sources, fields)  # again: a row whose bad cell was in a column left out is a good one
     texts = {name: found for name, found in texts.items() if name in names}
     sentinels = {name: found for name, found in sentinels.items() if name in names}
+    left_out |= others
+    refuse_unscored(selection.limits, names, left_out, suspects.doubts, layout)
     return Survey(
-        tables, sources, written, names, left_out | others, suspects, kept, texts, units, read, sentinels, key
+        tables, sources, written, names, left_out, suspects, kept, texts, units, read, sentinels, key, selection.limits
     )
 
 
@@ -270,6 +275,7 @@ def table_of(found: Survey) -> Table:
                 raise InputError(f"{found.tables.name}: {text}; more than a fifth is too much, {holes.describe()}")
             text += f"; in {holes.blank} of them nothing was recorded"
         notes.append(text)
+    read = within_limits(read, found.limits, found.names, notes.append)
     segment, clock = segments_of(read.kept, read.times, read.recording, found.layout.max_gap_s)
     period_s, stamp_s = (None, 0.0) if clock is None else (clock.period_s, clock.stamp_s)
     if stamp_s:
@@ -291,6 +297,7 @@ def table_of(found: Survey) -> Table:
         longer_gap_s=0.0 if clock is None or read.times is None else gap_that_helps(read.times, read.recording, clock),
         files=tuple(map(digest, found.tables.files)) if len(found.tables.files) > 1 else (),
         mixture=found.mixture,
+        limits=found.limits,
     )
 
 

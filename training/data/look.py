@@ -17,6 +17,7 @@ from ...runtime.rows.recognise import describe_format
 from ...runtime.rows.times import clock_of, is_break, write_time
 from ..settings.config import TrainConfig
 from .columns import plan_columns
+from .declared_limits import refuse_untaken
 from .inputs import refuse_too_few
 from .loading import Survey, Table, survey, table_of
 from .neighbours import is_evident
@@ -144,6 +145,7 @@ def look(
     columns, _ = plan_columns(
         values, table.names, texts=table.texts, treatments=selection.treatments, units=table.units
     )
+    refuse_untaken(table.limits, columns)
     planned = {column.name: column for column in columns}
     options, doubt = _propose(found, table, config)
     words = [*asked, *(word for option in options.items() for word in option)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ...runtime.bundle import Treatment
+from ...runtime.bundle import Limit, Treatment
 from ...runtime.errors import InputError, few
 from ...runtime.layout import Layout
 from ...runtime.rows.cell_units import unit_in
@@ -33,6 +33,8 @@ class Selection:
     """Of images, the names of the folders to learn from; empty for all."""
     missing_values: tuple[float, ...] | Mapping[str, tuple[float, ...]] | None = None
     """Numbers that stand for no value, in every column or by column; None leaves it to `sentinels.find_sentinels`."""
+    limits: tuple[Limit, ...] = ()
+    """What readings keep in normal operation."""
 
     def named_in(self, header: Sequence[str]) -> Selection:
         """The same with lists of columns, like "Temp, C,flow", taken apart into the names of a header."""
@@ -107,7 +109,8 @@ def choose_columns(
     are mostly numbers.
     """
     named = [selection.class_column] if selection.class_column else []
-    for name in (*selection.columns, *selection.exclude, *selection.treatments, *named):
+    limited = [limit.column for limit in selection.limits]
+    for name in (*selection.columns, *selection.exclude, *selection.treatments, *named, *limited):
         if name not in header:
             raise InputError(f"column {name!r} is not in the header: {few(map(shown, header), 12)}")
     candidates = [n for n in selection.columns or header if n not in selection.exclude and n not in time_columns]

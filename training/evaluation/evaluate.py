@@ -124,7 +124,9 @@ def judge(
         promised_range=(bundle.calibration.far_low, bundle.calibration.far_high),
         **rankings,
         at_threshold=_at_threshold(truth, alarm),
-        promise=check_promise(bundle, truth, labelled.score[kept], alarm),
+        promise=check_promise(
+            bundle, truth, labelled.score[kept], labelled.by_score(bundle.calibration.threshold)[kept]
+        ),
         events=_events(detector, labelled),
         log_likelihood=log_likelihood(detector, labelled),
         kind=bundle.kind,

@@ -18,6 +18,7 @@ from ...runtime.layout import Layout
 from ...runtime.observation import rounding_of, treat
 from ...runtime.rows.tables import read_rows
 from ...runtime.rows.time_order import in_time_order
+from ...runtime.scoring.results import Results
 from ...runtime.scoring.score import score_images, score_rows
 from ...runtime.scoring.state import StreamState
 from ..labels.origin import ALL_NORMAL, read_labels
@@ -41,6 +42,8 @@ class Labelled:
     score: NDArray[np.float32]
     p_value: NDArray[np.float32]
     alarm: NDArray[np.bool_]
+    limited: NDArray[np.bool_]
+    """Those that break a limit, and alarm whatever their score."""
     scored: NDArray[np.bool_]
     """False where there is no score, no p-value and no alarm: bad rows, and those before a full window."""
     z_score: NDArray[np.float64]
@@ -53,6 +56,10 @@ class Labelled:
     """Of images, relative to their folder; empty for rows."""
     masks: Path | None = None
     """Folder with a mask for each anomalous image, where there is one."""
+
+    def by_score(self, threshold: float) -> NDArray[np.bool_]:
+        """What alarms by its score: no limit was promised anything. Rows that break one go by this threshold."""
+        return np.where(self.limited, self.score > threshold, self.alarm)
 
 
 def score_labelled(
@@ -122,13 +129,15 @@ class _Parts:
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
         self._found: list[Scores] = []
+        self._limited: list[NDArray[np.bool_]] = []
         self._values: list[NDArray[Any]] = []
         self._z_score: list[NDArray[np.float64]] = []
 
-    def add(self, values: NDArray[Any], found: Scores) -> None:
-        """More of them, raw units, and their scores."""
+    def add(self, values: NDArray[Any], results: Results) -> None:
+        """More of them, raw units, and what was said of them."""
         self._values.append(values)
-        self._found.append(found)
+        self._found.append(results.scores)
+        self._limited.append(np.zeros(len(values), np.bool_) if results.limited is None else results.limited)
         self._z_score.append(_z_score(values, self._bundle))
 
     def __len__(self) -> int:
@@ -142,6 +151,7 @@ class _Parts:
             score=found.score,
             p_value=found.p_value,
             alarm=found.is_anomaly,
+            limited=np.concatenate(self._limited),
             scored=found.scored,
             z_score=np.concatenate(self._z_score),
             values=np.concatenate(self._values),
@@ -158,7 +168,7 @@ def _score_table(
     ordered = in_time_order(read_rows(data, bundle.columns, layout=layout))
     for rows in ordered.chunks:
         results, framer = score_rows(detector, state.framer, rows)
-        parts.add(rows.values, state.accept(results, framer).scores)
+        parts.add(rows.values, state.accept(results, framer))
         if rows.times is not None:
             times.append(rows.times)
     if not len(parts):
@@ -177,7 +187,7 @@ def _score_folder(detector: Detector, folder: Path, state: StreamState, normal: 
             pixels = read_file(file, image)
         except InputError as error:
             raise InputError(f"{file.path}: {error}") from None
-        parts.add(pixels[None], state.watch.accept(score_images(detector, number, [pixels])).scores)
+        parts.add(pixels[None], state.watch.accept(score_images(detector, number, [pixels])))
     truth = np.array([not {*normal} & {*file.name.split("/")[:-1]} for file in files])
     # MVTec has test/ and ground_truth/ side by side; below another folder the masks would be taken for images.
     beside = root.resolve()

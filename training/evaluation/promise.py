@@ -47,6 +47,8 @@ class NormalOnly(msgspec.Struct, frozen=True):
     kind: Kind = "rows"
     adaptive: bool = False
     """Whether the verdicts are of a threshold that followed the data."""
+    beyond_limits: int = 0
+    """Rows that break a limit; they alarm, and count among `alarms` only where their score does so too."""
 
     def describe(self) -> str:
         """A small table for the terminal."""
@@ -61,6 +63,7 @@ class NormalOnly(msgspec.Struct, frozen=True):
             f"  promised          {self.promised_false_alarm_rate:.3g}   realised rate "
             f"{describe_range(*self.promised_range)} allowed",
             f"  calibration       {self.promise.describe()}",
+            *([f"  beyond limits     {self.beyond_limits}"] if self.beyond_limits else []),
         ]
         if self.events is not None:
             a_day = self.events.false_events_per_day
@@ -72,7 +75,7 @@ class NormalOnly(msgspec.Struct, frozen=True):
 def judge_normal(bundle: Bundle, labelled: Labelled, events: Events | None, *, adaptive: bool = False) -> NormalOnly:
     """All that can be said of normal data that has been scored."""
     kept, calibration = labelled.scored, bundle.calibration
-    truth, alarm = labelled.truth[kept], labelled.alarm[kept]
+    truth, alarm = labelled.truth[kept], labelled.by_score(calibration.threshold)[kept]
     alarms, scored = int(alarm.sum()), len(alarm)
     return NormalOnly(
         rows=len(kept),
@@ -86,13 +89,14 @@ def judge_normal(bundle: Bundle, labelled: Labelled, events: Events | None, *, a
         events=events,
         kind=bundle.kind,
         adaptive=adaptive,
+        beyond_limits=int(labelled.limited[kept].sum()),
     )
 
 
 def check_promise(
     bundle: Bundle, truth: NDArray[np.bool_], score: NDArray[np.float32], alarm: NDArray[np.bool_]
 ) -> PromiseCheck:
-    """The promise on scored inputs in their order: their labels, scores and alarms, all (inputs,)."""
+    """The promise on scored inputs in their order: their labels, scores and alarms by the score, all (inputs,)."""
     calibration = bundle.calibration
     whole, normal = (DriftMonitor(calibration, bundle.data.period_s) for _ in range(2))
     over = score > calibration.threshold

@@ -13,14 +13,15 @@ import torch
 from numpy.typing import NDArray
 
 from ... import __version__
-from ...runtime.bundle import SCHEMA_VERSION, Bundle, Calibration, DataFacts, History
+from ...runtime.bundle import SCHEMA_VERSION, Bundle, Calibration, DataFacts, History, Limit
+from ...runtime.limits import newest_rows
 from ...runtime.scoring.framing import windows_at
 from ..data.loading import Table
 from ..data.split import Split
 from ..fitting.fit import Epoch
 from ..fitting.objective import active_units
 from ..model.autoencoder import Autoencoder
-from ..model.building import without_class
+from ..model.building import reference_scores, without_class
 from ..settings.recipes import SCORES
 from .files import Exported, Files, export_id, finish_parts, write_detector
 from .graphs import Constants, build_graphs
@@ -28,6 +29,9 @@ from .parity import certify, golden
 
 NUMBERS = ("linear", "log", "logit", "angle")
 """Treatments of columns that hold any number."""
+
+_GOLDEN_LIMITS = 8
+"""Limits that golden inputs break."""
 
 
 def assemble(
@@ -51,9 +55,10 @@ def assemble(
     history : of the training
     overridable : whether threshold, p-value table and noise are inputs of the scorer, with defaults
     """
-    graphs = build_graphs(model, Constants.of(model, calibration, overridable=overridable))
+    graphs = build_graphs(model, Constants.of(model, calibration, overridable=overridable), table.limits)
     golden_x, sample = _shown_inputs(model, table, parts, scores)
-    parity = certify(model, graphs.scorer, np.concatenate([golden_x, sample]), calibration.threshold)
+    shown = np.concatenate([golden_x, sample])
+    parity = certify(model, graphs.scorer, shown, calibration.threshold, table.limits)
     settings = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(model.config).items()}
     identity = export_id(graphs, json.dumps(settings, sort_keys=True))
     finished = finish_parts(graphs, identity)
@@ -63,6 +68,7 @@ def assemble(
         **_facts_of_model(model),
         active_units=_active_units(model, sample),
         calibration=calibration,
+        limits=table.limits,
         golden=golden(graphs.scorer, golden_x),
         parity=parity,
         parts=finished.digests,
@@ -116,7 +122,8 @@ def _shown_inputs(
     order = np.argsort(scores, kind="stable")
     spread = parts.calibration[order[np.linspace(0, len(order) - 1, 3 if is_image else 6).astype(int)]]
     along = np.linspace(0, len(order) - 1, min(len(order), 128 if is_image else 1024)).astype(int)
-    golden_x = _golden_inputs(model, windows_at(table.values, spread + window - 1, window))
+    normal = windows_at(table.values, spread + window - 1, window)
+    golden_x = np.concatenate([_golden_inputs(model, normal), *_limit_inputs(model, normal, table.limits)])
     return golden_x, windows_at(table.values, parts.calibration[along] + window - 1, window)
 
 
@@ -135,6 +142,20 @@ def _golden_inputs(model: Autoencoder, normal: NDArray[Any]) -> NDArray[Any]:
     one[..., numbers[:1]] += 8 * (all_ - normal[3])[..., numbers[:1]] / 6
     unknown = without_class(model, normal[::2]) if model.expansion.classes else normal[:0]
     return np.concatenate([normal, one[None], all_[None], unknown]).astype(np.float32)
+
+
+def _limit_inputs(model: Autoencoder, normal: NDArray[Any], limits: Sequence[Limit]) -> list[NDArray[np.float32]]:
+    """For each limit, at most `_GOLDEN_LIMITS`, a normal input whose newest row just breaks it: (1, ...) each."""
+    found = []
+    for limit in limits[:_GOLDEN_LIMITS]:
+        x = normal[:1].astype(np.float32)
+        beyond = {"<=": np.inf, ">=": -np.inf}.get(limit.operator)
+        reading = np.float32(limit.value)
+        at = [column.name for column in model.columns].index(limit.column)
+        newest_rows(x)[:, at] = reading if beyond is None else np.nextafter(reading, np.float32(beyond))
+        if np.isfinite(reference_scores(model, x)).all():  # a limit may be so far out that nothing there has a score
+            found.append(x)
+    return found
 
 
 def _active_units(model: Autoencoder, x: NDArray[Any]) -> int | None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...runtime import graph
 from .graphs import Constants, name_outputs, p_value, refuse_unsound, store, strip, to_onnx
+from .verdict import Verdict
 
 _REPLACED = (graph.SCORE, graph.P_VALUE, graph.IS_ANOMALY)
 
@@ -24,20 +25,23 @@ class Finetuned(nn.Module):
     Parameters
     ----------
     correction : inputs and their scores to corrected scores
+    verdict : of inputs, corrected scores and the threshold
     """
 
-    def __init__(self, correction: nn.Module) -> None:
+    def __init__(self, correction: nn.Module, verdict: Verdict) -> None:
         super().__init__()
-        self.correction = correction
+        self.correction, self.verdict = correction, verdict
 
     def forward(
         self, x: Tensor, score: Tensor, threshold: Tensor, knots: Tensor, inverse_widths: Tensor, log_steps: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         corrected = self.correction(x, score)
-        return corrected, p_value(corrected, knots, inverse_widths, log_steps), corrected > threshold
+        return corrected, p_value(corrected, knots, inverse_widths, log_steps), self.verdict(x, corrected, threshold)
 
 
-def graft(scorer: onnx.ModelProto, correction: nn.Module, constants: Constants, x: Tensor) -> onnx.ModelProto:
+def graft(
+    scorer: onnx.ModelProto, correction: nn.Module, constants: Constants, x: Tensor, verdict: Verdict
+) -> onnx.ModelProto:
     """A scorer's graph with its score corrected, as `Finetuned` has it; `x` is an example of two inputs.
 
     The names of outputs stay. What led from the old score to the old p-value and verdict goes.
@@ -47,7 +51,7 @@ def graft(scorer: onnx.ModelProto, correction: nn.Module, constants: Constants, 
     axes: dict[str, Any] = {graph.X: {0: "batch"}, graph.SCORE: {0: "batch"}, graph.THRESHOLD: None}
     axes |= {name: {0: "knots"} for name in (graph.KNOTS, graph.INVERSE_WIDTHS, graph.LOG_STEPS)}
     inputs = (graph.X, _OLD_SCORE, *arrays)
-    new = to_onnx(Finetuned(correction), (x, torch.zeros(2), *example), axes, inputs, _REPLACED)
+    new = to_onnx(Finetuned(correction, verdict), (x, torch.zeros(2), *example), axes, inputs, _REPLACED)
     # Names inside a graph must be unique: those of the new end get a prefix, but for what both share.
     new = onnx.compose.add_prefix(new, "finetuned.", rename_inputs=False, rename_outputs=False)
     outputs = [output.name for output in scorer.graph.output]

@@ -20,9 +20,10 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from ...runtime import graph
-from ...runtime.bundle import Calibration
+from ...runtime.bundle import Calibration, Limit
 from ...runtime.errors import ParityError
 from ..model.autoencoder import Autoencoder, example_input
+from .verdict import Verdict
 
 OPSET = 18
 
@@ -69,9 +70,10 @@ class Constants:
 class Scorer(nn.Module):
     """The whole detector as one graph: raw units in, `scorer_outputs` out."""
 
-    def __init__(self, model: Autoencoder) -> None:
+    def __init__(self, model: Autoencoder, limits: Sequence[Limit] = ()) -> None:
         super().__init__()
         self.model = model
+        self.verdict = Verdict(limits, [column.name for column in model.columns])
 
     def forward(
         self,
@@ -85,7 +87,7 @@ class Scorer(nn.Module):
         terms = self.model.terms(x, noise)
         score = terms.score
         p = p_value(score, knots, inverse_widths, log_steps)
-        outputs = [score, p, score > threshold, terms.reconstruction_error]
+        outputs = [score, p, self.verdict(x, score, threshold), terms.reconstruction_error]
         if terms.kl is not None:
             outputs += [terms.elbo, terms.kl]
         outputs += [terms.contribution, terms.reconstruction, terms.latent]
@@ -151,7 +153,7 @@ class Graphs(NamedTuple):
     decoder: onnx.ModelProto
 
 
-def build_graphs(model: Autoencoder, constants: Constants) -> Graphs:
+def build_graphs(model: Autoencoder, constants: Constants, limits: Sequence[Limit] = ()) -> Graphs:
     """The three graphs of a model on the CPU, in eval mode."""
     x = example_input(model, 2)
     arrays = constants.arrays()
@@ -160,7 +162,7 @@ def build_graphs(model: Autoencoder, constants: Constants) -> Graphs:
     axes |= {name: {0: "knots"} for name in (graph.KNOTS, graph.INVERSE_WIDTHS, graph.LOG_STEPS)}
     if graph.NOISE in arrays:
         axes[graph.NOISE] = None
-    scorer = to_onnx(Scorer(model), (x, *example), axes, (graph.X, *arrays), scorer_outputs(model))
+    scorer = to_onnx(Scorer(model, limits), (x, *example), axes, (graph.X, *arrays), scorer_outputs(model))
     store(scorer, constants)
     codes = (graph.MEAN, graph.LOG_VARIANCE) if model.is_gaussian else (graph.LATENT,)
     latent, indices = torch.zeros(2, model.config.latent), _example_indices(model, x)

@@ -5,6 +5,7 @@ Nothing is written before this certificate is computed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ import onnx
 from numpy.typing import NDArray
 
 from ...runtime import graph
-from ...runtime.bundle import Bundle, Golden, Parity
+from ...runtime.bundle import Bundle, Golden, Limit, Parity
 from ...runtime.errors import InputError, ParityError
+from ...runtime.limits import breaks_any
 from ...runtime.session import Session
 from ...runtime.verification import SCORE_TOLERANCE, flipped, relative_errors
 from ..model.autoencoder import Autoencoder
@@ -40,7 +42,9 @@ def hostile_inputs(model: Autoencoder | Bundle) -> NDArray[Any]:
     return np.stack([*full, one_nan, np.broadcast_to(center, shape).astype(np.float32)])
 
 
-def certify(model: Autoencoder, scorer: onnx.ModelProto, x: NDArray[Any], threshold: float) -> Parity:
+def certify(
+    model: Autoencoder, scorer: onnx.ModelProto, x: NDArray[Any], threshold: float, limits: Sequence[Limit] = ()
+) -> Parity:
     """The parity certificate: ONNX Runtime against the trained network on these inputs and on hostile ones.
 
     Parameters
@@ -54,7 +58,8 @@ def certify(model: Autoencoder, scorer: onnx.ModelProto, x: NDArray[Any], thresh
     """
     rows = np.concatenate([x, hostile_inputs(model)])
     batches = PARITY_BATCHES if model.image is None else IMAGE_BATCHES
-    return compare(scorer, rows, reference_scores(model, rows), threshold, batches)
+    limited = breaks_any(rows, limits, [column.name for column in model.columns])
+    return compare(scorer, rows, reference_scores(model, rows), threshold, batches, limited)
 
 
 def compare(
@@ -63,9 +68,11 @@ def compare(
     expected: NDArray[np.float32],
     threshold: float,
     batches: tuple[int, ...] = PARITY_BATCHES,
+    limited: NDArray[np.bool_] | None = None,
 ) -> Parity:
-    """The certificate from the scores that PyTorch gave for these inputs; raises like `certify`."""
-    parity, first_flip = measure(scorer, rows, expected, threshold, batches)
+    """The certificate from the scores that PyTorch gave for these inputs, of which `limited` break a limit; raises like
+    `certify`."""
+    parity, first_flip = measure(scorer, rows, expected, threshold, batches, limited)
     if first_flip is not None:
         of_torch, of_onnx = first_flip
         raise ParityError(
@@ -85,6 +92,7 @@ def measure(
     expected: NDArray[np.float32],
     threshold: float,
     batches: tuple[int, ...],
+    limited: NDArray[np.bool_] | None = None,
 ) -> tuple[Parity, tuple[float, float] | None]:
     """How far a scorer is from the scores that PyTorch gave, in batches of each size, whether that is bearable or not.
 
@@ -93,11 +101,13 @@ def measure(
     """
     session = Session(scorer.SerializeToString(), source="the exported scorer", provider="cpu")
     worst, flips = 0.0, list[tuple[float, float]]()
+    limited = np.zeros(len(rows), np.bool_) if limited is None else limited
     for batch in batches:
         repeats = max(1, -(-batch // len(rows)))
         filled, reference = np.concatenate([rows] * repeats), np.tile(expected, repeats)
+        certain = np.tile(limited, repeats)
         found, verdicts = _run_batches(session, filled, batch)
-        rows_flipped = flipped(reference, verdicts, reference > threshold, threshold)
+        rows_flipped = flipped(reference, verdicts, (reference > threshold) | certain, threshold, certain)
         flips += [(float(reference[row]), float(found[row])) for row in rows_flipped]
         worst = max(worst, float(relative_errors(reference, found, threshold).max(initial=0.0)))
     parity = Parity(max_relative_error=worst, verdict_flips=len(flips), rows=len(rows), batches=batches)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vae_detect.runtime.session import Session
 from vae_detect.training.export.graft import graft, open_at_code
 from vae_detect.training.export.graphs import Constants, p_value
+from vae_detect.training.export.verdict import Verdict
 
 CHANGED = {"score", "p_value", "is_anomaly"}
 
@@ -29,7 +30,7 @@ def exported(request: pytest.FixtureRequest) -> Exported:
 def grafted(exported: Exported, *, overridable: bool = False) -> onnx.ModelProto:
     table = (CALIBRATION.threshold, CALIBRATION.knot_scores, CALIBRATION.knot_log10_p)
     constants = Constants(*table, None, overridable)
-    return graft(exported.graphs.scorer, Doubled(), constants, torch.from_numpy(exported.x[:2]))
+    return graft(exported.graphs.scorer, Doubled(), constants, torch.from_numpy(exported.x[:2]), Verdict((), ()))
 
 
 def test_the_score_is_corrected_and_p_value_and_verdict_follow(exported: Exported) -> None:

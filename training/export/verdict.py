@@ -1,0 +1,50 @@
+"""The verdict in a scorer's graph: by the score, and by limits that people set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ...runtime.bundle import Limit, Operator
+
+_BROKEN: dict[Operator, Callable[[Tensor, Tensor], Tensor]] = {
+    "<": torch.ge,
+    "<=": torch.gt,
+    ">": torch.le,
+    ">=": torch.lt,
+}
+"""How a reading that breaks a limit compares with its value; NaN compares with nothing, and breaks none."""
+
+
+class Verdict(nn.Module):
+    """Whether the score exceeds the threshold or the newest row breaks a limit: (batch,).
+
+    Parameters
+    ----------
+    names : of the features
+    """
+
+    def __init__(self, limits: Sequence[Limit], names: Sequence[str]) -> None:
+        super().__init__()
+        self.operators: list[Operator] = []
+        # Those of an operator together, so that many limits are no more nodes than a few.
+        for operator in _BROKEN:
+            own = [limit for limit in limits if limit.operator == operator]
+            if own:
+                number = len(self.operators)
+                self.operators.append(operator)
+                self.register_buffer(f"places_{number}", torch.tensor([names.index(limit.column) for limit in own]))
+                self.register_buffer(f"values_{number}", torch.tensor([limit.value for limit in own]))
+
+    def forward(self, x: Tensor, score: Tensor, threshold: Tensor) -> Tensor:
+        over = score > threshold
+        if not self.operators:
+            return over
+        newest = x[:, -1] if x.ndim == 3 else x
+        broken = [
+            _BROKEN[operator](newest[:, self.get_buffer(f"places_{number}")], self.get_buffer(f"values_{number}"))
+            for number, operator in enumerate(self.operators)
+        ]
+        return over | torch.cat(broken, -1).any(-1)

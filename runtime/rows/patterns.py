@@ -22,7 +22,8 @@ _WITH_CLOCK = re.compile(
     re.IGNORECASE,
 )
 _OTHER_CLOCK = re.compile(
-    r"(?<=[ T_,])(?P<hour>[01]?\d|2[0-4])(?P<mark>[.h_-]?)(?P<minute>\d\d)(?:(?P<second>(?P=mark)\d\d)"
+    r"(?:(?<=[ T_,])|(?<=\d{4}-\d\d-\d\d-)|(?<=\d{8}:))"
+    r"(?P<hour>[01]?\d|2[0-4])(?P<mark>[.h_-]?)(?P<minute>\d\d)(?:(?P<second>(?P=mark)\d\d)"
     r"(?P<fraction>[.,]\d+)?)?(?P<half>\s*[ap]\.?m\.?)?(?P<zone>\s*(?:Z|UTC|GMT|[+-]\d\d(?::?\d\d)?))?$",
     re.IGNORECASE,
 )
@@ -35,6 +36,8 @@ def patterns_of(cell: str) -> list[str]:
     >>> patterns_of("1/5/26 6:00 PM"), patterns_of("2026-01-05T06:00:00Z"), patterns_of("on")
     (['%d/%m/%y %I:%M %p', '%m/%d/%y %I:%M %p', '%y/%m/%d %I:%M %p'], [''], [])
     """
+    if _is_interval(cell):
+        return [""]
     if any(_day_patterns(cell)):
         return ["" if pattern == "%Y-%m-%d" else pattern for pattern in _day_patterns(cell)]
     for form in (_WITH_CLOCK, _OTHER_CLOCK, _HOUR):
@@ -53,6 +56,12 @@ def patterns_of(cell: str) -> list[str]:
             if patterns:
                 return ["" if _is_iso(pattern, between) else pattern for pattern in patterns]
     return []
+
+
+def _is_interval(cell: str) -> bool:
+    """Whether a cell says when a row begins and ends, as ISO 8601 writes it; it is read as the begin."""
+    begin, stroke, end = cell.partition("/")
+    return bool(stroke) and all(re.match(r"\d{4}-\d\d-\d\dT\d\d", part) for part in (begin, end))
 
 
 def _is_iso(pattern: str, between: str) -> bool:
@@ -74,7 +83,7 @@ def _day_patterns(text: str) -> list[str]:
     """The patterns by which a date may be read, the likelier first; [""] of nothing, [] of what is no date."""
     if not text:
         return [""]
-    if ":" in text:
+    if ":" in text and not re.fullmatch(r"\d{4}:\d\d:\d\d", text):  # as cameras write dates
         return []
     tokens: list[str] = _TOKEN.findall(text)
     numbers = [at for at, token in enumerate(tokens) if token.isdecimal()]

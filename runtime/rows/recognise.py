@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import codecs
-import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -16,8 +14,8 @@ from ..errors import InputError
 from ..layout import Declared, TableFormat
 from .cell_units import split_unit
 from .cells import bad_reason, is_missing
-from .csv_text import as_spaced, header_names, marked_encoding, open_bytes
-from .times import parse_time
+from .csv_text import header_names, marked_encoding, open_bytes
+from .preamble import COMMENTS, GROUPED, MARKED, cells_of, header_row, read_at
 
 HEAD_BYTES = 1 << 18
 """Of a file, from which its form is recognised."""
@@ -30,24 +28,7 @@ _DELIMITERS = (",", ";", "\t", "|", " ")
 _PROSE = 0.1
 """Share of cells that hold a value, up to which text between white space is taken for prose."""
 
-_COMMENTS = ("#", "%", "//")
-
-_GROUPED = re.compile(r"[+-]?\d{1,3}(?:([.,'’ ])\d{3})+(?:([.,])\d+)?")
-_MARKED = re.compile(r"[+-]?\d*([.,])\d+(?:[eE][+-]?\d+)?")
-
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "white space"}
-
-
-class _Reading(NamedTuple):
-    """The first lines of a table, taken apart at one delimiter."""
-
-    delimiter: str
-    rows: list[list[str]]
-    """Cells of every line; [] of a blank one."""
-    width: int
-    """Cells of most rows, without empty ones at their ends."""
-    share: float
-    """How many of the cells hold what cells hold: numbers, times, nothing."""
 
 
 def recognise(
@@ -117,19 +98,9 @@ def _lines(head: bytes, encoding: str, *, is_whole: bool) -> list[str]:
     return lines[: len(lines) - (not is_whole)][:_LINES] if len(lines) > 1 else lines
 
 
-def _cells(line: str, delimiter: str) -> list[str]:
-    if not line.strip():
-        return []
-    line = as_spaced(line) if delimiter == " " else line
-    try:
-        return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
-    except csv.Error:
-        return []
-
-
 def _fits(lines: Sequence[str], form: TableFormat, wanted: Sequence[str]) -> bool:
     """Whether the header that a format expects holds all that is wanted, and rows below can be read."""
-    rows = [row for row in (_cells(line, form.delimiter) for line in lines[form.skip :]) if row]
+    rows = [row for row in (cells_of(line, form.delimiter) for line in lines[form.skip :]) if row]
     if not rows:
         return False
     if not form.header:
@@ -146,7 +117,7 @@ def _fits(lines: Sequence[str], form: TableFormat, wanted: Sequence[str]) -> boo
 
 
 def _other_mark(cell: str, form: TableFormat) -> bool:
-    found = _MARKED.fullmatch(cell.strip())
+    found = MARKED.fullmatch(cell.strip())
     return found is not None and found[1] != form.decimal and bool(bad_reason(form.with_point(cell)))
 
 
@@ -160,19 +131,19 @@ def _recognise(
         delimiters = (declared.delimiter,)
     elif separator:
         delimiters = (separator[1],)
-    readings = [_read(lines[first:], delimiter, declared) for delimiter in delimiters]
+    readings = [read_at(lines[first:], delimiter, declared) for delimiter in delimiters]
     # White space stands in any prose too, so that only a table with values in its rows is taken apart at it.
     tables = [each for each in readings if each.delimiter != " " or each.share > _PROSE] or readings
     best = max(tables, key=lambda each: (each.width > 1, round(each.share, 2)))
     if best.width == 1 and best.share <= _PROSE and any(best.rows) and not wanted:
         raise InputError(f"{source}: no numeric column, and nothing that looks like a table; expected rows of numbers")
     form = TableFormat(best.delimiter, encoding=encoding)
-    at = _header_row(best, wanted, declared)
+    at = header_row(best, wanted, declared)
     data = [row for row in best.rows[at:] if row][:200]
     decimal, thousands = _marks(data[1:] or data, best.delimiter, declared, source)
     form = replace(form, decimal=decimal, thousands=thousands)
     has_header = declared.header if declared.header is not None else _is_header(data, form, wanted)
-    comment = next((mark for mark in _COMMENTS if has_header and data and data[0][0].startswith(mark)), "")
+    comment = next((mark for mark in COMMENTS if has_header and data and data[0][0].startswith(mark)), "")
     if data and comment == data[0][0] and len(data[0]) == best.width:
         comment = ""  # a column of row numbers that is called #
     form = replace(
@@ -191,95 +162,11 @@ def _is_needed(above: Sequence[list[str]]) -> bool:
     return any(above)
 
 
-def _read(lines: Sequence[str], delimiter: str, declared: Declared) -> _Reading:
-    rows = [_cells(line, delimiter) for line in lines]
-    filled = [_trimmed(row) for row in rows if row]
-    widths = Counter(len(row) for row in filled[len(filled) // 3 :])
-    width = widths.most_common(1)[0][0] if widths else 1
-    below = [row for row in filled[len(filled) // 3 :][:100] if len(row) == width]
-    even = widths[width] / max(1, widths.total())
-    held = [_holds(cell, declared.decimal) for row in below for cell in row]
-    headed = any(len(row) in (width, width - 1) for row in filled[: len(filled) // 3 or 1])
-    return _Reading(delimiter, rows, width, even * (sum(held) / max(1, len(held)) + 0.01) * (1 if headed else 0.5))
-
-
-def _trimmed(row: list[str]) -> list[str]:
-    """Without the empty cells at its end."""
-    last = next((at for at in range(len(row), 0, -1) if row[at - 1].strip()), 1)
-    return row[:last]
-
-
-def _holds(cell: str, decimal: str | None) -> bool:
-    """Whether a cell holds a number in some form, a time, or nothing."""
-    text = cell.strip()
-    if is_missing(text) or not bad_reason(text):
-        return True
-    if decimal != "." and (_MARKED.fullmatch(text) or _GROUPED.fullmatch(text)):
-        return True
-    if split_unit(text) is not None:
-        return True
-    return parse_time(text) == parse_time(text) or bool(re.fullmatch(r"[\d./: -]{4,25}(?:[APap][Mm])?", text))
-
-
-def _header_row(reading: _Reading, wanted: Sequence[str], declared: Declared) -> int:
-    """The row where the table begins: the first that holds all that is wanted, else the first as wide as most are."""
-    for at, row in enumerate(reading.rows[:100]):
-        if wanted and {*wanted} <= {cell.strip().lstrip("#%").strip() for cell in row}:
-            return at
-    at = _first_wide(reading, 0)
-    end = _end_of_preamble(reading, at)
-    at = at if end is None else _first_wide(reading, end + 1)
-    named = next((above for above in range(at - 1, -1, -1) if reading.rows[above]), None)
-    if named is not None and reading.width > 2 and len(reading.rows[named]) == reading.width - 1:
-        # R writes no name above the numbers of its rows.
-        is_bare = not any(_holds(cell, declared.decimal) for cell in reading.rows[named])
-        if is_bare and _share_held(reading.rows[at], declared) >= 0.5:
-            return named
-    return at
-
-
-def _first_wide(reading: _Reading, first: int) -> int:
-    """The first row from here that is as wide as most are and no title; one of a comment if no other follows."""
-    found = None
-    for at, row in enumerate(reading.rows[first:], first):
-        trimmed = _trimmed(row) if row else []
-        width = len(trimmed) - (1 if trimmed and trimmed[0] in _COMMENTS else 0)
-        is_comment = bool(trimmed) and trimmed[0].startswith(_COMMENTS)
-        if is_comment and found is None and len(trimmed) >= reading.width:
-            found = at
-        if width < reading.width - (reading.delimiter == " " and width > 1) or width == 0:
-            continue
-        if not is_comment:
-            return found if found is not None and _is_data(row) else at
-    return first if found is None else found
-
-
-def _is_data(row: Sequence[str]) -> bool:
-    """Whether there is a number in a row, so that it names no columns."""
-    return any(not bad_reason(cell) for cell in row)
-
-
-def _end_of_preamble(reading: _Reading, at: int) -> int | None:
-    """A line of one text below, where another header follows: what stands above it is about the recording."""
-    if reading.width < 3:
-        return None
-    for place in range(at + 1, min(at + 30, len(reading.rows) - 1)):
-        alone = reading.rows[place] and len(_trimmed(reading.rows[place])) == 1
-        if alone and not _is_data(reading.rows[place][:1]) and not _is_data(reading.rows[place + 1]):
-            return place
-    return None
-
-
-def _share_held(row: Sequence[str], declared: Declared) -> float:
-    """How many of the cells of a row hold what cells hold."""
-    return sum(_holds(cell, declared.decimal) for cell in row) / max(1, len(row))
-
-
 def _marks(rows: Sequence[list[str]], delimiter: str, declared: Declared, source: str) -> tuple[str, str]:
     """The decimal mark, and what stands between thousands."""
     cells = [cell.strip() for row in rows for cell in row]
-    last = Counter(found[1] for cell in cells if (found := _MARKED.fullmatch(cell)))
-    grouped = [found for cell in cells if (found := _GROUPED.fullmatch(cell))]
+    last = Counter(found[1] for cell in cells if (found := MARKED.fullmatch(cell)))
+    grouped = [found for cell in cells if (found := GROUPED.fullmatch(cell))]
     both = [found for found in grouped if found[2] and found[2] != found[1]]
     if both:
         mark, between = Counter((found[2], found[1]) for found in both).most_common(1)[0][0]

@@ -38,6 +38,7 @@ _DATES_S = -6.2e10, 2.5e11  # within what datetime knows, the years 1 to 9999
 def parse_time(text: str) -> float:
     """Seconds since 1970 from ISO 8601 (no zone means UTC), a compact date or a number; NaN when it is none of them.
 
+    Of an interval, like 2026-01-05T00:00/2026-01-05T01:00, it is the begin.
     20260105 and 20260105103000 are dates. Numbers are seconds; larger ones milli-, micro- or nanoseconds.
     """
     stamp = text.strip()
@@ -52,7 +53,7 @@ def parse_time(text: str) -> float:
     except ValueError:
         pass
     try:
-        moment = datetime.fromisoformat(stamp)
+        moment, *_ = [datetime.fromisoformat(part) for part in stamp.split("/", 1)]
     except ValueError:
         return math.nan
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -30,6 +30,8 @@ DMY, MDY = "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M"
             *("%d.%m.%Y %H:%M:%S", DMY, MDY, "%m/%d/%y %I:%M:%S %p", "%d-%b-%Y %H:%M:%S", "%b %d, %Y %I:%M:%S %p"),
             *("%Y%m%d%H%M%S", "%Y/%m/%d %H:%M:%S", "%d-%m-%Y %H:%M:%S", "%d.%m.%y %H:%M:%S", "%Y%m%dT%H%M%S"),
             *("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S UTC", "%d/%m/%Y %H.%M.%S"),
+            *("%Y:%m:%d %H:%M:%S", "%Y-%m-%d-%H-%M-%S", "%Y-%m-%d-%H-%M", "%Y%m%d:%H%M"),
+            "%Y-%m-%dT%H:%M:%S.0/2061-01-01T00:00:00.0",
         ]
     ),
     st.datetimes(datetime(2000, 1, 1), datetime(2060, 1, 1)),

@@ -29,13 +29,23 @@ def test_whatever_the_moment(moment: datetime, pattern: str) -> None:
     assert {pattern, pattern.replace("%B", "%b")} & {*found}  # May is short and long
 
 
-@pytest.mark.parametrize("cell", ["2026-01-05", "2026-01-05 06:00", "2026-01-05T06:00:00Z", "2026-1-5 6:00:00 UTC"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "2026-01-05",
+        "2026-01-05 06:00",
+        "2026-01-05T06:00:00Z",
+        "2026-1-5 6:00:00 UTC",
+        "2026-01-05T06:00/2026-01-05T07:00",
+    ],
+)
 def test_iso_has_no_pattern(cell: str) -> None:
     assert patterns_of(cell) == [""]
 
 
 @pytest.mark.parametrize(
-    "cell", ["", "on", "A-1", "pump 3", "1/2", "1/2/3/4", "v1.2.3-x", "jan", "5 6 7 8", "-", "a:b"]
+    "cell",
+    ["", "on", "A-1", "pump 3", "1/2", "1/2/3/4", "v1.2.3-x", "jan", "5 6 7 8", "-", "a:b", "12:30:05/3", "1:2:3"],
 )
 def test_what_is_no_date_has_none(cell: str) -> None:
     assert not any(patterns_of(cell))

@@ -17,6 +17,10 @@ from vae_detect.runtime.rows.tables import read_rows, read_sample
 
 NOTHING = Declared()
 
+ABOUT = "".join(f"# {line}. what is told; of column {line}\n" for line in range(31)) + "#\n"
+WIDE = "depths,2,0.5,3,4,5,6\nweeks,3,first,7,8\n"
+"""What stands above tables: more comments than rows, and lines wider than the table."""
+
 
 def written(path: Path, content: str | bytes) -> Path:
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -38,6 +42,10 @@ def written(path: Path, content: str | bytes) -> Path:
         ("Station 7, north\nmade by a logger\n\na,b,c\n1,2,3\n4,5,6\n7,8,9\n", TableFormat(skip=3)),
         ("# a comment, with a comma\n# and another\na,b,c\n1,2,3\n4,5,6\n7,8,9\n", TableFormat(skip=2)),
         ("# a,b,c\n1,2,3\n4,5,6\n", TableFormat(comment="#")),
+        (f"{ABOUT}# a;b;c\n1;2;3\n4;5;6\n", TableFormat(";", skip=32, comment="#")),
+        (f"{ABOUT}# a;b\n# s;m\n1;2\n4;5\n", TableFormat(";", skip=32, below=1, comment="#")),
+        (f"site,x\n{WIDE}notes,of\n1,2,3,4\n4,5,6,7\n7,8,9,9\n", TableFormat(header=False, skip=4)),
+        (f"site,x\n{WIDE}notes,of\na,b,c,d\n1,2,3,4\n4,5,6,7\n7,8,9,9\n", TableFormat(skip=4)),
         ('"#","a","b"\n1,2,3\n4,5,6\n7,8,9\n', TableFormat()),
         ('"a","b","c"\n"1",2,3,4\n"2",5,6,7\n"3",5,6,7\n', TableFormat(row_names=True)),
         ("#kind,no,no,yes\n#type,text,long,text\n,a,b,c\n,1,2,x\n,3,4,x\n", TableFormat(skip=2)),

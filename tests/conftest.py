@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import json
 import os
 import subprocess
@@ -26,19 +27,22 @@ from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.service.app import Service, create_app
 from vae_detect.runtime.service.metrics import ServiceMetrics
 from vae_detect.runtime.service.models import Served
-from vae_detect.runtime.simulation import csv_lines, simulate
+from vae_detect.runtime.simulation import Fault, csv_lines, simulate
 
 # Networks as small as those of the tests take ten times as long on several threads of a busy machine. torch reads this
 # when it is first imported, and most tests never import it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# The libraries' objects stay; looking through them for garbage again and again takes a tenth of the time.
+gc.set_threshold(50_000)
+
 ROOT = Path(__file__).parent.parent
 MODEL = ROOT / "exported" / "vae.onnx"
 
 
-def run_here(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """The same in this process, which has torch at hand already."""
-    result = CliRunner().invoke(commands, [*map(str, arguments)], prog_name="vae-detect")
+def run_here(*arguments: str | Path, stdin: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    """The command in this process, which has torch at hand already."""
+    result = CliRunner(env=env).invoke(commands, [*map(str, arguments)], input=stdin, prog_name="vae-detect")
     return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout, result.stderr)
 
 
@@ -60,6 +64,34 @@ def normal_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recordings") / "normal.csv"
     path.write_text("".join(csv_lines(simulate(duration_s=2 * 86400, period_s=120, seed=1))))
     return path
+
+
+@pytest.fixture(scope="session")
+def rows_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two hours with a cavitation in the second, labelled."""
+    path = tmp_path_factory.mktemp("rows") / "rows.csv"
+    faults = [Fault.parse("cavitation@1h+30m")]
+    path.write_text("".join(csv_lines(simulate(duration_s=7200, period_s=30, seed=5, faults=faults), labels=True)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def drifted_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fourteen hours after a sensor was replaced by one that shows half as much again."""
+    simulated = simulate(duration_s=14 * 3600, period_s=30, seed=5, faults=[Fault.parse("cavitation@7h+30m")])
+    header, *rows = (line.split(",") for line in csv_lines(simulated, labels=True))
+    for row in rows:
+        row[1] = str(1.5 * float(row[1]))
+    path = tmp_path_factory.mktemp("drifted") / "drifted.csv"
+    path.write_text("".join(map(",".join, [header, *rows])))
+    return path
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

@@ -1,4 +1,4 @@
-"""The installed command on images, and on tables with text, flags and classes, with right and wrong input."""
+"""The command on images, and on tables with text, flags and classes, with right and wrong input."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import Serving, read_csv, refused
+from conftest import run_here
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from test_cli import Serving, read_csv, refused, run
 
 from vae_detect.training.settings.recipes import RECIPES
+
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 SIDE = 16
 MODES = ("idle", "busy")
@@ -52,7 +55,7 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiles_model(tiles: Path) -> Path:
     """Trained by the command on the folder; the kind is not named."""
     out = tiles.with_name("tiles.onnx")
-    made = run("train", tiles, "--recipe", "vae", "--out", out, "--size", str(SIDE), "--far", "0.1", "--set",
+    made = run_here("train", tiles, "--recipe", "vae", "--out", out, "--size", str(SIDE), "--far", "0.1", "--set",
                "colour=grey", "hidden=8,16", "latent=4", "batch=16", "epochs=12", "learning_rate=5e-3")  # fmt: skip
     assert made.returncode == 0, made.stderr
     assert "150 images of 16x16x1 values: 105 images to train, 15 to validate, 30 to calibrate, shuffled" in made.stderr
@@ -90,7 +93,7 @@ def machine_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def machine_model(machine_csv: Path) -> Path:
     """A cvae of the machine's mode, trained by the command."""
     out = machine_csv.with_name("machine.onnx")
-    made = run("train", machine_csv, "--out", out, "--recipe", "cvae", "--class-column", "mode", "--far", "0.05",
+    made = run_here("train", machine_csv, "--out", out, "--recipe", "cvae", "--class-column", "mode", "--far", "0.05",
                "--treat", "faults=log", "--set", "hidden=16", "latent=2", "epochs=10",
                "learning_rate=5e-3")  # fmt: skip
     assert made.returncode == 0, made.stderr
@@ -99,24 +102,19 @@ def machine_model(machine_csv: Path) -> Path:
     return out
 
 
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
 def test_recipes_are_listed() -> None:
-    listed = run("recipes")
+    listed = run_here("recipes")
     assert listed.returncode == 0, listed.stderr
     for name, recipe in RECIPES.items():
         assert any(line.startswith(name) and recipe.summary in line for line in listed.stdout.splitlines()), name
 
 
 def test_evaluate_takes_the_folders_as_labels(tiles: Path, tiles_model: Path) -> None:
-    figures = json.loads(run("evaluate", tiles, "--model", tiles_model, "--json").stdout)
+    figures = json.loads(run_here("evaluate", tiles, "--model", tiles_model, "--json").stdout)
     assert (figures["scored"], figures["anomalous"], figures["events"]) == (20, 10, None)
     assert figures["detector"]["roc_auc"] > 0.9
     assert np.isfinite(figures["log_likelihood"]["log_likelihood"])
-    shown = run("evaluate", tiles, "--model", tiles_model)
+    shown = run_here("evaluate", tiles, "--model", tiles_model)
     assert "20 images, 20 scored, of them 10 anomalous (50.0%)" in shown.stdout
     assert "heat maps are not judged: no masks in ground_truth beside test" in shown.stdout
 
@@ -127,7 +125,7 @@ def test_evaluate_holds_heat_maps_against_masks(tiles: Path, tiles_model: Path, 
     masked = tmp_path / "tiles"
     shutil.copytree(tiles, masked)
     write_images(masked / "ground_truth" / "bad", mask.repeat(9, axis=0))
-    made = run("evaluate", masked, "--model", tiles_model, "--json", "--report", "report.html")
+    made = run_here("evaluate", masked, "--model", tiles_model, "--json", "--report", "report.html")
     found = json.loads(made.stdout)["pixels"]
     assert (found["masks"], found["without_mask"]) == (9, 1)
     assert found["roc_auc"] > 0.8
@@ -138,7 +136,7 @@ def test_evaluate_holds_heat_maps_against_masks(tiles: Path, tiles_model: Path, 
 
 
 def test_score_writes_heat_maps_beside_the_scores(tiles: Path, tiles_model: Path) -> None:
-    scored = run("score", tiles / "test", "--model", tiles_model, "--heat-maps", "heat", "--out", "scores.csv")
+    scored = run_here("score", tiles / "test", "--model", tiles_model, "--heat-maps", "heat", "--out", "scores.csv")
     assert scored.returncode == 0, scored.stderr
     assert "20 images: 20 scored" in scored.stderr
     lines = {line["file"]: line for line in read_csv(Path("scores.csv"))}
@@ -151,7 +149,7 @@ def test_score_writes_heat_maps_beside_the_scores(tiles: Path, tiles_model: Path
 
 def test_serve_scores_a_png_as_the_file(tiles: Path, tiles_model: Path) -> None:
     path = tiles / "test" / "bad" / "0.png"
-    (line,) = csv.DictReader(run("score", path, "--model", tiles_model).stdout.splitlines())
+    (line,) = csv.DictReader(run_here("score", path, "--model", tiles_model).stdout.splitlines())
     with Serving("--model", str(tiles_model)) as url:
         request = urllib.request.Request(f"{url}/score?explain=1", path.read_bytes(), {"content-type": "image/png"})
         with urllib.request.urlopen(request, timeout=10) as reply:
@@ -162,17 +160,17 @@ def test_serve_scores_a_png_as_the_file(tiles: Path, tiles_model: Path) -> None:
 
 
 def test_images_are_encoded_drawn_reconstructed_and_sampled(tiles: Path, tiles_model: Path) -> None:
-    made = run("encode", tiles / "test", "--model", tiles_model, "--out", "codes.csv", "--picture", "codes.png")
+    made = run_here("encode", tiles / "test", "--model", tiles_model, "--out", "codes.csv", "--picture", "codes.png")
     assert made.returncode == 0, made.stderr
     lines = read_csv(Path("codes.csv"))
     assert (len(lines), list(lines[0])) == (20, ["file", "status", "z0", "z1", "z2", "z3"])
     assert Path("codes.png").read_bytes().startswith(b"\x89PNG")
-    made = run("reconstruct", tiles / "test", "--model", tiles_model, "--out", "expected")
+    made = run_here("reconstruct", tiles / "test", "--model", tiles_model, "--out", "expected")
     assert "20 images: 20 reconstructed" in made.stderr
     with Pillow.open("expected/good/3.png") as image, Pillow.open(tiles / "test" / "good" / "3.png") as original:
         assert (image.size, image.mode) == (original.size, original.mode)
         assert np.corrcoef(np.asarray(image).ravel(), np.asarray(original).ravel())[0, 1] > 0.5
-    made = run("sample", "--model", tiles_model, "--n", "4", "--out", "new.png")
+    made = run_here("sample", "--model", tiles_model, "--n", "4", "--out", "new.png")
     assert made.returncode == 0, made.stderr
     with Pillow.open("new.png") as image:
         assert image.mode == "L"
@@ -186,7 +184,7 @@ def test_a_class_changes_the_score_and_may_be_unknown(machine_csv: Path, machine
     swapped = write_rows(Path("swapped.csv"), [{**row, "mode": MODES[row["mode"] == "idle"]} for row in rows])
     scores = {}
     for path in (known, unknown, swapped):
-        scored = run("score", path, "--model", machine_model)
+        scored = run_here("score", path, "--model", machine_model)
         assert scored.returncode == 0, scored.stderr
         assert "40 rows: 40 scored" in scored.stderr
         scores[path.stem] = [float(line["score"]) for line in csv.DictReader(scored.stdout.splitlines())]
@@ -197,7 +195,7 @@ def test_a_class_changes_the_score_and_may_be_unknown(machine_csv: Path, machine
     as_json = "".join(json.dumps(row) + "\n" for row in rows)
     without = "".join(json.dumps({k: v for k, v in row.items() if k != "mode"}) + "\n" for row in rows)
     for stdin, expected in ((lines, "known"), (as_json, "known"), (without, "unknown")):
-        answered = run("score", "-", "--model", machine_model, stdin=stdin)
+        answered = run_here("score", "-", "--model", machine_model, stdin=stdin)
         assert answered.returncode == 0, answered.stderr
         found = [json.loads(line)["score"] for line in answered.stdout.splitlines()]
         assert found == pytest.approx(scores[expected], rel=1e-4)
@@ -211,7 +209,7 @@ def test_a_class_changes_the_score_and_may_be_unknown(machine_csv: Path, machine
 
 def test_a_class_that_was_not_seen_is_a_bad_row(machine_model: Path) -> None:
     write_rows(Path("rows.csv"), [{**row, "mode": "standby"} for row in recording(2, seed=1)])
-    scored = run("score", "rows.csv", "--model", machine_model)
+    scored = run_here("score", "rows.csv", "--model", machine_model)
     for line in csv.DictReader(scored.stdout.splitlines()):
         assert line["status"] == "bad"
         for words in ("mode", "standby", "'busy', 'idle'"):
@@ -219,9 +217,9 @@ def test_a_class_that_was_not_seen_is_a_bad_row(machine_model: Path) -> None:
 
 
 def test_tables_of_text_are_reconstructed_and_sampled(machine_csv: Path, machine_model: Path) -> None:
-    made = run("reconstruct", machine_csv, "--model", machine_model, "--out", "expected.csv")
+    made = run_here("reconstruct", machine_csv, "--model", machine_model, "--out", "expected.csv")
     assert made.returncode == 0, made.stderr
-    made = run("sample", "--model", machine_model, "--n", "30", "--out", "new.csv")
+    made = run_here("sample", "--model", machine_model, "--n", "30", "--out", "new.csv")
     assert made.returncode == 0, made.stderr
     assert {line["mode"] for line in read_csv(Path("new.csv"))} == {""}  # given to the model, not made by it
     assert {line["open"] for line in read_csv(Path("new.csv"))} <= {"0.0", "1.0"}
@@ -239,7 +237,7 @@ def test_tables_of_text_are_reconstructed_and_sampled(machine_csv: Path, machine
     ],
 )
 def test_a_wrong_combination_is_refused_in_one_line(machine_csv: Path, arguments: list[str], words: list[str]) -> None:
-    result = run("train", machine_csv, "--out", "x.onnx", *arguments)
+    result = run_here("train", machine_csv, "--out", "x.onnx", *arguments)
     refused(result, 2, *words)
     assert len([line for line in result.stderr.splitlines() if line.startswith("Error: ")]) == 1
     assert not list(Path().iterdir())

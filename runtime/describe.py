@@ -20,7 +20,7 @@ def describe(bundle: Bundle) -> str:
     inputs_are, features_are = ("rows", "columns") if bundle.image is None else ("images", "channels")
     period = f", a row every {data.period_s:.4g} s" if data.period_s else ""
     coarse = f" of {data.stamp_s:g} s" if data.stamp_s else ""
-    time_column = f", time stamps{coarse} in {data.time_column!r}" if data.time_column else ""
+    time_column = f", time stamps{coarse} in {data.time_column!r}" if data.time_column is not None else ""
     width = max(len(column.name) for column in bundle.columns)
     heading = f"{len(bundle.columns)}, mean +- standard deviation while training"
     if any(column.treatment in ("log", "logit") for column in bundle.columns):

@@ -134,11 +134,19 @@ class Stamps(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """As strptime takes it; s, ms, us or ns of numbers since 1970; "" for ISO 8601, see `rows.times.parse_time`."""
     zone: str = "UTC"
     """Of stamps that do not name one."""
+    others: tuple[str, ...] = ()
+    """Where `column` holds the year only: those of the month, the day and so on; see `rows.date_parts`."""
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that they are in, in the order of `pattern`."""
-        return (self.column, self.clock) if self.clock else (self.column,)
+        return (self.column, *([self.clock] if self.clock else []), *self.others)
+
+    @property
+    def named(self) -> str:
+        """The columns in words."""
+        names = [repr(name) if name else "the column without a name" for name in self.columns]
+        return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
 class Long(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

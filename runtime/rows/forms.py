@@ -155,7 +155,7 @@ def describe_stamps(stamps: Stamps) -> str:
     >>> describe_stamps(Stamps("Date", "Time", "%d.%m.%Y %H:%M"))
     "time stamps: columns 'Date' and 'Time', written %d.%m.%Y %H:%M"
     """
-    where = f"column{'s' * bool(stamps.clock)} {' and '.join(map(repr, stamps.columns))}"
+    where = f"column{'s' * (len(stamps.columns) > 1)} {stamps.named}" if stamps.column else stamps.named
     written = f", numbers of {stamps.pattern}" if stamps.pattern in NUMBERS_OF else f", written {stamps.pattern}"
     return f"time stamps: {where}{written if stamps.pattern else ''}"
 

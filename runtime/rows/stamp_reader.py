@@ -12,6 +12,7 @@ import numpy as np
 
 from ..layout import NUMBERS_OF
 from .cells import is_plain
+from .date_parts import PATTERNS, read_parts
 from .times import parse_time
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class StampReader:
         """Seconds since 1970, NaN where a cell is none of the pattern: (cells,)."""
         if self.pattern in NUMBERS_OF:
             return _numbers(cells) / NUMBERS_OF[self.pattern]
+        if self.pattern in PATTERNS:
+            return read_parts(cells, self.pattern)
         if self._cut is None:
             return np.array([self._whole(cell) for cell in cells], np.float64)
         days, clocks, cut = self._days, self._clocks, self._cut

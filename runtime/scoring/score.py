@@ -39,11 +39,11 @@ def score_stream(detector: Detector, chunks: Iterable[Rows], state: StreamState)
 
     They tell the times, where the detector knows a column of them, and of rows that alarm the column to blame.
     """
-    time_column = detector.bundle.data.time_column
+    is_timed = detector.bundle.data.time_column is not None
     for rows in chunks:
         framed, framer = state.framer.frame(rows)
         results = state.accept(_score(detector, framed), framer)
-        times = np.full(len(framed.status), np.nan) if time_column and rows.times is None else rows.times
+        times = np.full(len(framed.status), np.nan) if is_timed and rows.times is None else rows.times
         keys = rows.keys or [""] * len(framed.status) if detector.bundle.data.layout.key is not None else None
         yield results._replace(times=times, keys=keys, blamed=_blame(detector, framed, results))
 

@@ -21,6 +21,7 @@ from ...runtime.rows.fields import Field
 from ...runtime.rows.forms import describe_stamps
 from ...runtime.rows.recognise import describe_format
 from ...runtime.rows.table_files import Tables, find_tables
+from .date_columns import spare_parts
 from .declared_limits import refuse_unscored, within_limits
 from .holes import MOST_BAD, find_holes
 from .mixture import describe_mixture, find_mixture, is_like_long
@@ -184,7 +185,9 @@ def survey(data: Path | Sequence[Path], selection: Selection, layout: Layout, *,
     if layout.long is not None:
         _refuse_not_long(layout, header)
         header, sample, left_out = with_late_columns(sources, sample_of(sources))
-    taken = layout.stamps.columns if layout.stamps else ()
+    spare = [name for name in spare_parts(header, sample, layout.stamps) if not selection.asks_for(name)]
+    left_out |= dict.fromkeys(spare, "says a part of the date, as the time stamps do")
+    taken = (*layout.stamps.columns, *spare) if layout.stamps else ()
     selection = _but_for_key(selection, layout.key, header)
     texts = {} if numbers_only else few_texts(sources, header, sample, selection, taken, layout)
     names, others = choose_columns(header, sample, selection, taken, layout, texts)

@@ -251,7 +251,7 @@ def _describe_time(layout: Layout, times: Times | None) -> str:
     if stamps is None:
         return "no time stamps"
     written = f"numbers of {stamps.pattern}" if stamps.pattern in NUMBERS_OF else stamps.pattern or "ISO 8601"
-    form = f"{' and '.join(map(repr, stamps.columns))}, {written}, {stamps.zone}"
+    form = f"{stamps.named}, {written}, {stamps.zone}"
     if times is None:
         return form
     even = "" if times.regular > _MOSTLY else f" in {times.regular:.0%} of the steps"

@@ -44,7 +44,7 @@ def settle_kind(settings: TrainConfig | Mapping[str, Any], table: Table) -> tupl
     if table.time_column is None and not table.ordered:
         return configure({**settings, "kind": "rows"}), ""
     window, why = choose_window(within(table), table.names)
-    order = f"time stamps in {table.time_column!r}" if table.time_column else "neighbouring rows are alike"
+    order = f"time stamps in {table.time_column!r}" if table.time_column is not None else "neighbouring rows are alike"
     if not window:
         return configure({**settings, "kind": "rows"}), f"rows, each on its own, though {order}: {why}"
     line = f"windows of {window} rows ({order}; {why}); --kind rows or --window N for something else"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -117,7 +118,7 @@ def choose_columns(
     candidates += [name for name in named if name not in candidates]
     chosen, left_out = list[str](), dict[str, str]()
     for name in candidates:
-        if not name:  # the row numbers that pandas writes
+        if not name or re.fullmatch(r"Unnamed: \d+", name):  # the row numbers that pandas writes, and reads
             left_out[name] = "may number the rows"
             continue
         position = list(header).index(name)

@@ -15,6 +15,7 @@ from ...runtime.rows.cells import bad_reason, is_missing, shown
 from ...runtime.rows.forms import has_clock, has_day, possible_patterns, settle_pattern
 from ...runtime.rows.stamp_reader import StampReader
 from ...runtime.rows.times import LEAST_EPOCH_S, TIME_NAMES, Clock, clock_of, is_break
+from .date_columns import find_parts, parts_named
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +72,17 @@ def find_stamps(
     InputError
         when a named column is missing, and as `forms.settle_pattern`
     """
-    names = _named(header, named) if named is not None else _found(header, sample, pattern)
+    parts = None
+    if named is not None:
+        names = _named(header, named)
+        parts = parts_named(header, names)
+        _refuse_many(names, parts)
+    else:
+        names = _found(header, sample, pattern)
+        if not names or _counts_itself(names, header, sample):
+            parts = find_parts(header, sample) if pattern is None else None
+    if parts is not None:
+        return parts
     if not names:
         return None
     if pattern is None:
@@ -85,9 +96,21 @@ def _named(header: Sequence[str], named: str) -> list[str]:
     missing = next((name for name in names if name not in header), None)
     if missing is not None:
         raise InputError(f"time column {missing!r} is not in the header: {few(map(shown, header), 12)}")
-    if len(names) > 2:
-        raise InputError(f"time column names {len(names)} columns, expected one, or those of a date and a time of day")
     return names
+
+
+def _refuse_many(names: Sequence[str], parts: Stamps | None) -> None:
+    if len(names) > 2 and parts is None:
+        raise InputError(
+            f"time column names {len(names)} columns, expected one, those of a date and a time of day, or of year, "
+            "month, day, hour, ... by these names"
+        )
+
+
+def _counts_itself(names: Sequence[str], header: Sequence[str], sample: Sequence[Sequence[str]]) -> bool:
+    """Whether a column called like time stamps holds small numbers, which may be a time of day, like 930."""
+    cells = [cell for cell in _cells(header, sample, names[0]) if not bad_reason(cell)]
+    return len(names) == 1 and bool(cells) and max(map(float, cells)) < LEAST_EPOCH_S
 
 
 def _cells(header: Sequence[str], sample: Sequence[Sequence[str]], name: str) -> list[str]:
@@ -97,11 +120,9 @@ def _cells(header: Sequence[str], sample: Sequence[Sequence[str]], name: str) ->
 
 def _found(header: Sequence[str], sample: Sequence[Sequence[str]], pattern: str | None) -> list[str]:
     """The columns that hold time stamps: one, two of a date and a time of day, or none."""
-    dated = [
-        found
-        for place, name in enumerate(header)
-        if name and (found := _look_at(place, name, _cells(header, sample, name), pattern))
-    ]
+    # Pandas writes no name above its index.
+    lone = [(at, name) for at, name in enumerate(header) if name or [*header].count("") == 1]
+    dated = [found for at, name in lone if (found := _look_at(at, name, _cells(header, sample, name), pattern))]
     whole = [each for each in dated if each.has_day]
     if not whole:
         return []

@@ -291,6 +291,8 @@ def test_without_a_header_the_first_column_may_be_the_time(tmp_path: Path) -> No
 
 def test_a_column_without_a_name_is_left_out() -> None:
     assert choose_columns(["", "a"], [["0", "1.5"]], ANY, (), CSV) == (["a"], {"": "may number the rows"})
+    unnamed = ["Unnamed: 0", "a"]
+    assert choose_columns(unnamed, [["0", "1.5"]], ANY, (), CSV) == (["a"], {"Unnamed: 0": "may number the rows"})
 
 
 # --- order -----------------------------------------------------------------------------------------------------------

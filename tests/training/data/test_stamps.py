@@ -35,10 +35,26 @@ def found(header: list[str], rows: list[list[str]], named: str | None = None, pa
         (["flow", "when"], ["1", DATE], "when", "when"),  # as told
         (["ts", "other"], ["1", "2"], "other", "other"),  # as told, against the name
         (["flow"], ["1"], None, ""),
+        (["year", "month", "day", "flow"], ["2026", "1", "5", "1"], None, "year"),
+        (["year", "month", "day", "when"], ["2026", "1", "5", DATE], None, "when"),  # whole stamps say more
+        (["year", "month", "day", "time"], ["2026", "1", "5", "930"], None, "year"),  # 930 is no time by itself
+        (["flow", "day", "month", "year"], ["1", "5", "1", "2026"], "day,month,year", "year"),  # as told
     ],
 )
 def test_the_time_column_is_found(header: list[str], row: list[str], named: str | None, expected: str) -> None:
     assert found(header, [row, row], named).column == expected
+
+
+def test_stamps_in_a_column_without_a_name_are_found() -> None:
+    rows = [[DATE, "1"], [DATE, "2"]]
+    assert find_stamps(["", "flow"], rows, None, lambda name: []) == Stamps("")
+    assert find_stamps(["", ""], rows, None, lambda name: []) is None  # which of the two?
+    assert find_stamps(["", "flow"], [["0", "1"], ["1", "2"]], None, lambda name: []) is None
+
+
+def test_columns_that_are_no_parts_of_a_date_are_refused() -> None:
+    with pytest.raises(InputError, match="names 3 columns, expected one, those of a date and a time of day, or of y"):
+        found(["a", "b", "c"], [["1", "2", "3"]], "a,b,c")
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,14 @@ def detector() -> Detector:
 
 
 @pytest.fixture(scope="session")
+def limited_detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
+    """The same with the limit power_kw < 17, which the one or other normal row breaks."""
+    from limited import limited_model
+
+    return Detector.load(limited_model(tmp_path_factory.mktemp("limited"), "power_kw", 17.0), provider="cpu")
+
+
+@pytest.fixture(scope="session")
 def normal_rows() -> NDArray[np.float32]:
     """Normal rows of the pump station that the committed detector watches, (720, 8), raw units."""
     return simulate(duration_s=6 * 3600, period_s=30, seed=7).values.astype(np.float32)

@@ -97,6 +97,7 @@ def finetune(
     _refuse_unfit(detector, label_column)
     recording, label = _review(detector, labels, label_column, layout, anomalous, say)
     labelled = choose_labels(detector.bundle, labels, recording, label, say)
+    _tell_limits(detector.bundle, recording, labelled, label, say)
     fit = _learn(detector.bundle, recording, labelled, label)
     say(fit.describe())
     normal = _of_labels(fit, recording, label, labels, say) if data is None else _of_data(detector, fit, data, layout)
@@ -129,6 +130,22 @@ def _learn(bundle: Bundle, recording: ScoredRows, labelled: NDArray[np.int64], l
     return Fit(bundle, recording, labelled, label[labelled] == FAULT, near=event_rows(bundle))
 
 
+def _tell_limits(
+    bundle: Bundle,
+    recording: ScoredRows,
+    labelled: NDArray[np.int64],
+    label: NDArray[np.int64],
+    say: Callable[[str], None],
+) -> None:
+    """Says which labels cannot do what they ask."""
+    beyond = labelled[breaks_any(recording.values[labelled], bundle.limits, bundle.names) & (label[labelled] != FAULT)]
+    if len(beyond):
+        say(
+            f"{len(beyond)} rows labelled as false alarms or normal break a limit (first: row {beyond[0]}), and go on "
+            "alarming: no label changes a limit, only a training with another --limit"
+        )
+
+
 def _refuse_unfit(detector: Detector, label_column: str) -> None:
     bundle, path = detector.bundle, detector.path
     if bundle.kind == "images":
@@ -146,7 +163,7 @@ def _of_labels(
     fit: Fit, recording: ScoredRows, label: NDArray[np.int64], path: Path, say: Callable[[str], None]
 ) -> Normal:
     """The rows that nobody called a fault, each scored without its own label."""
-    rows = np.flatnonzero(recording.usable & (label != FAULT))
+    rows = _within_limits(fit.bundle, recording, np.flatnonzero(recording.usable & (label != FAULT)))
     before = fit.bundle.calibration
     alarms = float(np.mean(recording.score[rows] > before.threshold)) if len(rows) else 0.0
     if alarms > before.far_high:
@@ -174,9 +191,14 @@ def _of_data(detector: Detector, fit: Fit, path: Path, layout: Layout) -> Normal
         score = np.concatenate([detector.score(x).score for x in inputs])
     else:
         recording = score_recording(detector, path, layout)
-        values, rows = recording.values, np.flatnonzero(recording.usable)
+        values, rows = recording.values, _within_limits(bundle, recording, np.flatnonzero(recording.usable))
         score = recording.score[rows]
     return Normal(values, rows, fit.correct(values, rows, score, np.zeros(len(rows), np.int64)), path)
+
+
+def _within_limits(bundle: Bundle, recording: ScoredRows, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of these rows those that break no limit: others are not normal, as in training."""
+    return rows[~breaks_any(recording.values[rows], bundle.limits, bundle.names)]
 
 
 def _held_out(bundle: Bundle, path: Path, layout: Layout) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

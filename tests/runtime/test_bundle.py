@@ -135,6 +135,8 @@ def column(facts: dict[str, Any], name: str) -> None:
         (lambda facts: facts["calibration"].update(far=1.0), r"false-alarm rate 1\.0"),
         (lambda facts: facts["calibration"].update(effective_n=0.0), r"worth 0\.0"),
         (lambda facts: facts["data"].update(period_s=1e-300), "a row every 1e-300 s"),
+        (lambda facts: facts.update(limits=[{"column": "x", "operator": "<", "value": 8}]), "a limit of no column"),
+        (lambda facts: facts.update(limits=[{"column": "flow_m3h", "operator": "=", "value": 8}]), "Invalid enum"),
         (lambda facts: facts["calibration"]["knot_log10_p"].pop(), "knots of unequal length"),
         (lambda facts: facts["calibration"].update(knot_scores=[], knot_log10_p=[]), "does not begin at 1"),
         (lambda facts: facts["calibration"]["knot_log10_p"].__setitem__(0, -1.0), "does not begin at 1"),

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from conftest import MODEL
+from limited import limited_model
 from numpy.typing import NDArray
 from tiny_images import write_detector
 
@@ -96,6 +97,23 @@ def test_flipped_verdicts_by_hand() -> None:
     assert flipped(expected, np.array([False, True, False, True]), above, 2.0).tolist() == []
     assert flipped(expected, np.array([True, True, False, True]), above, 2.0).tolist() == [0]
     assert flipped(expected, np.array([True, False, True, True]), above, 2.0).tolist() == [0, 1]
+
+
+def test_a_limit_that_is_broken_leaves_no_doubt_at_the_threshold() -> None:
+    expected = np.array([2.0001, np.nan, 2.0001], np.float32)
+    alarm, limited = np.ones(3, np.bool_), np.array([True, True, False])
+    assert flipped(expected, ~alarm, alarm, 2.0, limited).tolist() == [0, 1]
+
+
+def test_a_graph_without_the_limit_of_its_metadata_is_refused(tmp_path: Path) -> None:
+    path = limited_model(tmp_path, "power_kw", 17.0)
+    Detector.load(path, provider="cpu")
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.input[:] = ["by_score" if name == "limited" else name for name in node.input]
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="a golden row has another verdict"):
+        Detector.load(path, provider="cpu")
 
 
 def test_errors_of_scores_by_hand() -> None:

@@ -10,7 +10,8 @@ from pieces import Floats, chunks, run
 
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.rows.writers import records
-from vae_detect.runtime.scoring.score import score_images
+from vae_detect.runtime.scoring.score import score_images, score_stream
+from vae_detect.runtime.scoring.state import StreamState
 
 
 def test_an_overflow_takes_only_its_row_down(detector: Detector, normal_rows: Floats) -> None:
@@ -22,6 +23,32 @@ def test_an_overflow_takes_only_its_row_down(detector: Detector, normal_rows: Fl
     assert not result.scores.is_anomaly[6]
     clean = detector.score(normal_rows[:10]).score
     assert np.delete(result.scores.score, 6).tobytes() == np.delete(clean, 6).tobytes()
+
+
+# --- limits ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_row_that_breaks_a_limit_alarms_and_its_reason_says_why(
+    limited_detector: Detector, normal_rows: Floats
+) -> None:
+    values = normal_rows[:4].copy()
+    values[1], values[3, 5] = normal_rows[normal_rows[:, 5].argmax()], 3.4e38
+    [result] = run(limited_detector, chunks(values, [], bad=(2,)))
+    assert result.status == ["ok", "ok", "bad", "overflow"]
+    told = ["", "power_kw is 17.37, limit < 17", "column 'flow_m3h' is empty", "the score exceeds float32"]
+    assert result.reason == told
+    assert result.scores.score[1] < limited_detector.bundle.calibration.threshold
+    assert result.limited is not None
+    assert result.limited.tolist() == result.scores.is_anomaly.tolist() == [False, True, False, False]
+
+
+def test_a_row_that_breaks_a_limit_blames_its_column(limited_detector: Detector, normal_rows: Floats) -> None:
+    values = normal_rows[:3].copy()
+    values[0, 0] *= 5
+    values[1, 0] *= 5
+    values[1, 5] = 17  # nothing beside that speed
+    results = list(score_stream(limited_detector, chunks(values, [1]), StreamState(limited_detector.bundle)))
+    assert [name for each in results for name in each.blamed or ()] == ["speed_rpm", "power_kw", ""]
 
 
 # --- images ----------------------------------------------------------------------------------------------------------

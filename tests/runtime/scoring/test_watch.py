@@ -39,6 +39,31 @@ def test_an_adaptive_watch_changes_verdicts_and_nothing_else(detector: Detector,
         assert getattr(adapted.scores, name).tobytes() == getattr(plain.scores, name).tobytes()
 
 
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_limits_are_no_part_of_what_was_promised(
+    limited_detector: Detector, normal_rows: Floats, adaptive: bool
+) -> None:
+    watch = Watch(limited_detector.bundle, adaptive=adaptive)
+    row = normal_rows[normal_rows[:, 5].argmax()]  # beyond the limit, and normal by its score
+    for results in run(limited_detector, chunks(np.tile(row, (5000, 1)), [2000])):
+        assert watch.accept(results).scores.is_anomaly.all()
+    assert watch.monitor.memory.rows == 5000
+    assert watch.monitor.memory.since_alarms == 0
+    assert watch.monitor.holds
+
+
+def test_an_adaptive_threshold_that_is_used_up_switches_no_limit_off(
+    limited_detector: Detector, normal_rows: Floats
+) -> None:
+    rows = np.tile(normal_rows[:1], (100, 1))
+    rows[:, 0] *= 3
+    rows[50:, 5] = 17
+    (plain,) = run(limited_detector, chunks(rows, []))
+    adapted = Watch(limited_detector.bundle, adaptive=True).accept(plain)
+    # used up after 34 alarms, as without limits
+    assert adapted.scores.is_anomaly.tolist() == [row < 34 or row >= 50 for row in range(100)]
+
+
 def test_images_are_watched_too(images_detector: Detector, photos: NDArray[np.uint8]) -> None:
     watch = Watch(images_detector.bundle)
     watch.accept(score_images(images_detector, 0, [photos[0], "is damaged", photos[40]]))

@@ -407,6 +407,24 @@ def test_adapted_verdicts_are_judged_by_their_own_rate(detector: Detector) -> No
     assert found.describe() == "rate in the range; reported after 1508 inputs as broken"
 
 
+def test_alarms_by_limits_are_alarms_and_no_part_of_the_promise(
+    limited_detector: Detector, normal_rows: NDArray[np.float32], tmp_path: Path
+) -> None:
+    beyond = normal_rows[normal_rows[:, 5].argmax()]  # by its score it is normal
+    rows = [np.asarray(row, np.float64) for row in (normal_rows[0], beyond, normal_rows[1], beyond)]
+    path = write(limited_detector, tmp_path / "a.csv", rows, "0101")
+    found = evaluate(limited_detector, path, "label", CSV)
+    assert (found.at_threshold.precision, found.at_threshold.recall) == (1, 1)
+    normal = evaluate_any(limited_detector, path, "none", CSV)
+    assert isinstance(normal, NormalOnly)
+    assert (normal.alarms, normal.beyond_limits, normal.false_alarm_rate) == (0, 2, 0)
+    assert "  beyond limits     2" in normal.describe().splitlines()
+    many = write(limited_detector, tmp_path / "b.csv", rows[1:2] * 5000, "0" * 5000)
+    judged = evaluate_any(limited_detector, many, "none", CSV)
+    assert isinstance(judged, NormalOnly)
+    assert (judged.alarms, judged.promise.reported_after) == (0, None)
+
+
 def test_an_evaluation_needs_no_torch() -> None:
     code = "import sys; import vae_detect.training.evaluation.evaluate; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

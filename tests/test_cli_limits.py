@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from command_line import read_csv, refused, run
 from conftest import Client, run_here
-from test_cli import read_csv, refused, run
 
 from vae_detect.runtime.detector import Detector
+
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 LIMITS = ("--limit", "vibration_mm_s<5", "--limit", "flow_m3h >= 50")
 BROKEN = {300: ("vibration_mm_s", "5"), 700: ("vibration_mm_s", "9.2"), 701: ("flow_m3h", "-0.5")}
@@ -69,7 +71,7 @@ def test_a_row_beyond_a_limit_alarms_and_says_why(
 
 def test_a_pipe_and_the_service_say_so_too(recording: Path, model: Path) -> None:
     lines = recording.read_text().splitlines(keepends=True)
-    piped = run("score", "-", "--model", model, stdin="".join([lines[0], *lines[297:303]]))
+    piped = run_here("score", "-", "--model", model, stdin="".join([lines[0], *lines[297:303]]))
     results = [json.loads(line) for line in piped.stdout.splitlines()]
     assert [row["reason"] for row in results[3:]] == [None, REASONS[300], None]
     rows = [list(map(float, line.split(",")[1:])) for line in lines[298:302]]

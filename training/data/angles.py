@@ -11,10 +11,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_DIRECTIONS = ("direction", "heading", "azimut", "richtung", "winkel", "angle", "peilung")
+_DIRECTIONS = ("direction", "heading", "azimut", "richtung", "winkel", "angle", "peilung", "direcci")
 """Parts of headers that name directions."""
 
-_SHORT = frozenset({"yaw", "dir", "wdir", "winddir", "wd", "cog", "kurs", "gier"})
+_SHORT = frozenset({"yaw", "dir", "wdir", "winddir", "wd", "cog", "kurs", "gier", "wa", "ya", "windbearing"})
 """Words of headers that do."""
 
 _OTHERS = (
@@ -24,7 +24,7 @@ _OTHERS = (
 )
 """Parts of headers whose columns are no directions, whatever else they say."""
 
-_DEGREES = re.compile(r"(°|deg|degrees?|grad) ?(n|t|true|mag)?", re.IGNORECASE)
+_DEGREES = re.compile(r"(°|deg\.?|degrees?|grad) ?(from )?(n|north|t|true|true north|mag)?", re.IGNORECASE)
 _RADIANS = re.compile(r"rad|radians?", re.IGNORECASE)
 
 _BEYOND, _NEAR = 1 / 360, 0.05

@@ -26,7 +26,7 @@ from .declared_limits import refuse_unscored, within_limits
 from .holes import MOST_BAD, find_holes
 from .mixture import describe_mixture, find_mixture, is_like_long
 from .selection import Selection, choose_columns, few_texts
-from .sentinels import Sentinel, declared_sentinels, describe_sentinels, find_sentinels
+from .sentinels import Sentinel, blank_columns, declared_sentinels, describe_sentinels, find_sentinels
 from .sources import (
     Read,
     Source,
@@ -195,8 +195,13 @@ def survey(data: Path | Sequence[Path], selection: Selection, layout: Layout, *,
     fields = [Field(name, texts.get(name, ()), unit=units.get(name, "")) for name in names]
     read = read_features(sources, fields)
     sentinels = _find_sentinels(read, names, texts, selection)
+    blank = blank_columns(sentinels, [name for name in names if not selection.asks_for(name)])
+    names = [name for name in names if name not in blank]
     fields = [dataclasses.replace(field, missing=_values_of(sentinels, field.name)) for field in fields]
-    if sentinels:
+    if blank:
+        fields = [field for field in fields if field.name in names]
+        read = read_features(sources, fields)
+    elif sentinels:
         read = read.settled(fields)
     key = find_mixture(read, names) if layout.key is None else None
     suspects = _find_suspects(read, names, texts, selection)
@@ -207,7 +212,7 @@ def survey(data: Path | Sequence[Path], selection: Selection, layout: Layout, *,
         read = read_features(sources, fields)  # again: a row whose bad cell was in a column left out is a good one
     texts = {name: found for name, found in texts.items() if name in names}
     sentinels = {name: found for name, found in sentinels.items() if name in names}
-    left_out |= others
+    left_out |= others | blank
     refuse_unscored(selection.limits, names, left_out, suspects.doubts, layout)
     return Survey(
         tables, sources, written, names, left_out, suspects, kept, texts, units, read, sentinels, key, selection.limits

@@ -22,12 +22,21 @@ a switch."""
 
 _LARGEST_INTEGERS = frozenset({32767.0, -32768.0, 65535.0, 2147483647.0, -2147483648.0, 4294967295.0})
 
+_CODES = frozenset({6999.0, -6999.0, 7999.0, -7999.0})
+"""What Campbell's loggers write for no number in a format of two bytes, which ends at 7999."""
+
+_BLANK = 0.8
+"""Share of the rows without a value from which on a column holds next to nothing."""
+
+_SEVERAL = 3
+"""Columns in which -1 must stand for nothing before it does in any."""
+
 _ENDLESS = 1e20
 """From here on a number is no measurement: 1e30, netCDF's 9.96921e36, the largest float."""
 
 
 class Sentinel(NamedTuple):
-    """The numbers that stand for nothing in a column, ascending, and in what share of the rows."""
+    """The numbers that stand for nothing in a column, ascending, and in what share of the rows that could be read."""
 
     values: tuple[float, ...]
     share: float
@@ -48,11 +57,11 @@ class _Counted(NamedTuple):
     @classmethod
     def of(cls, cells: NDArray[np.float32]) -> _Counted:
         levels, counts = np.unique(cells[np.isfinite(cells)], return_counts=True)
-        below = sum(1 for _ in takewhile(is_filler, map(_shortest, levels)))
-        above = sum(1 for _ in takewhile(is_filler, map(_shortest, levels[below:][::-1])))
+        below = sum(1 for _ in takewhile(is_filler, map(shortest, levels)))
+        above = sum(1 for _ in takewhile(is_filler, map(shortest, levels[below:][::-1])))
         outer = [*range(below), *range(len(levels) - above, len(levels))]
         inner = slice(below, len(levels) - above)
-        return cls(levels[inner], counts[inner], {_shortest(levels[at]): int(counts[at]) for at in outer})
+        return cls(levels[inner], counts[inner], {shortest(levels[at]): int(counts[at]) for at in outer})
 
     def is_far(self, value: float) -> bool:
         """Whether all values lie on one side of a number, closer to each other than to it, as 90 % of them are.
@@ -74,15 +83,27 @@ class _Counted(NamedTuple):
         """Whether there are several values, and all on one side of a number."""
         return len(self.levels) > 1 and not self.levels[0] <= value <= self.levels[-1]
 
+    def without_minus_one(self) -> _Counted | None:
+        """The same without -1, where that comes again and again, and is the only negative value of many."""
+        is_lone = len(self.levels) > _LEAST_LEVELS and self.levels[0] == -1 and self.levels[1] >= 0
+        if not is_lone or self.counts[0] < _LEAST_COUNT:
+            return None
+        return _Counted(self.levels[1:], self.counts[1:], self.fillers | {-1.0: int(self.counts[0])})
+
 
 def find_sentinels(values: NDArray[np.float32], names: Sequence[str]) -> dict[str, Sentinel]:
     """By name, those columns of (rows, columns) in which a number stands for a missing value; cells may be NaN.
 
     A filler (`is_filler`) that comes up again and again, far from all other values of a column that takes many. What is
     one in one column is one in every other whose values all lie on one side of it, whether it is there or not: the same
-    logger writes them. 0 is never one, nor is a number that others come near, as where a sensor is at its limit.
+    logger writes them. 0 is never one, nor is a number that others come near, as where a sensor is at its limit. -1 is
+    one where it is the only negative value, and far from the others in several columns.
     """
     columns = {name: _Counted.of(cells) for name, cells in zip(names, values.T, strict=True)}
+    minus = {name: other for name, column in columns.items() if (other := column.without_minus_one())}
+    if sum(other.is_far(-1.0) for other in minus.values()) < _SEVERAL:
+        minus = {}
+    columns |= minus
     known = {
         value
         for column in columns.values()
@@ -91,9 +112,10 @@ def find_sentinels(values: NDArray[np.float32], names: Sequence[str]) -> dict[st
     }
     found = {}
     for name, column in columns.items():
-        mine = tuple(sorted(filter(column.is_outside, known)))
+        mine = tuple(sorted({*filter(column.is_outside, known), *([-1.0] if name in minus else [])}))
         if mine:
-            found[name] = Sentinel(mine, sum(column.fillers.get(value, 0) for value in mine) / len(values))
+            read = max(1, int(column.counts.sum()) + sum(column.fillers.values()))
+            found[name] = Sentinel(mine, sum(column.fillers.get(value, 0) for value in mine) / read)
     return found
 
 
@@ -109,6 +131,16 @@ def declared_sentinels(
     return found
 
 
+def blank_columns(found: Mapping[str, Sentinel], names: Sequence[str]) -> dict[str, str]:
+    """Why columns among these are to be left out that hold next to nothing but such numbers; not all of them are."""
+    blank = {
+        name: f"holds {each.written}, which stands for no value, in {each.share:.0%} of the rows"
+        for name, each in found.items()
+        if name in names and each.share >= _BLANK
+    }
+    return blank if len(blank) < len(names) else {}
+
+
 def describe_sentinels(found: Mapping[str, Sentinel]) -> list[str]:
     """A line for each column that holds such numbers."""
     return [
@@ -122,17 +154,31 @@ def describe_sentinels(found: Mapping[str, Sentinel]) -> list[str]:
 def is_filler(value: float) -> bool:
     """Whether loggers write a number for want of another: nines, a round negative one, a largest integer, no end.
 
-    >>> [is_filler(value) for value in (-200.0, -99.9, 999.0, 9999.0, 65535.0, -1e30)]
-    [True, True, True, True, True, True]
+    >>> [is_filler(value) for value in (-200.0, -99.9, 999.0, -7999.0, -9900.0, 65535.0, -1e30)]
+    [True, True, True, True, True, True, True]
     >>> [is_filler(value) for value in (0.0, -1.0, 99.0, 100.0, 4095.0, -210.0)]
     [False, False, False, False, False, False]
     """
-    digits = write_number(abs(value)).replace(".", "").lstrip("0")
+    digits = _digits(value)
     nines = set(digits) == {"9"} and len(digits) >= (2 if value < 0 else 3)
-    is_round = value <= -100 and float(f"{value:.0e}") == value
-    return nines or is_round or value in _LARGEST_INTEGERS or abs(value) >= _ENDLESS
+    is_round = value <= -100 and (float(f"{value:.0e}") == value or set(digits.rstrip("0")) == {"9"})
+    return nines or is_round or value in _LARGEST_INTEGERS | _CODES or abs(value) >= _ENDLESS
 
 
-def _shortest(value: np.float32) -> float:
+def is_nothing(value: float) -> bool:
+    """Whether a column that holds only this number holds nothing; less is sure of it than of a filler among others.
+
+    >>> [is_nothing(value) for value in (9999.0, -9999.9, -7999.0, 999999.0, -200.0, 99.0, 9.0)]
+    [True, True, True, True, False, False, False]
+    """
+    nines = set(_digits(value)) == {"9"} and abs(value) >= 999
+    return nines or value in _LARGEST_INTEGERS | _CODES or abs(value) >= _ENDLESS
+
+
+def _digits(value: float) -> str:
+    return write_number(abs(value)).replace(".", "").lstrip("0")
+
+
+def shortest(value: np.float32) -> float:
     """A float32 as it is written: -999.9, and not -999.9000244140625."""
     return float(str(value))

@@ -14,6 +14,7 @@ from scipy.ndimage import median_filter
 from ...runtime.errors import few
 from ...runtime.rows.forms import has_day, possible_patterns
 from .neighbours import is_evident
+from .sentinels import is_nothing, shortest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,6 +69,7 @@ class Doubt(Enum):
     COUNTER = "it only rises or falls, like a counter, and later rows lie beyond", "linear"
     PASSING = "its texts do not come again, like dates or lots", "category"
     LABEL = "it is named like a label and is the same in every row", "constant"
+    NOTHING = "it holds nothing but a number that loggers write for want of a value", "constant"
 
 
 class Suspects(NamedTuple):
@@ -127,6 +129,8 @@ def find_suspects(
                 doubts[name] = Doubt.LABEL
             else:
                 labels.append(name)
+        if name not in texts and len(cells) and is_nothing(shortest(cells[0])) and np.all(cells == cells[0]):
+            doubts[name] = Doubt.NOTHING
         if name in texts and is_passing(cells, texts[name]):
             doubts[name] = Doubt.PASSING
         if counter and (ordered or counts_rows(cells)):

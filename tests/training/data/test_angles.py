@@ -30,7 +30,11 @@ def found(name: str, cells: Cells) -> tuple[float, float] | None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Wind Direction (°)", "wind_dir_deg", "heading", "Azimuth [deg]", "yaw", "Windrichtung"]
+    "name",
+    [
+        *("Wind Direction (°)", "wind_dir_deg", "heading", "Azimuth [deg]", "yaw", "Windrichtung", "WindDir_D1_WVT"),
+        *("Wind Direction @ 3m [deg from N]", "Wa_avg", "Ya_avg", "Dirección del viento", "Direction (deg. true)"),
+    ],
 )
 @pytest.mark.parametrize("cells", [WIND, NORTH, np.random.default_rng(2).permutation(WIND)])
 def test_a_direction_by_name_and_range(name: str, cells: Cells) -> None:

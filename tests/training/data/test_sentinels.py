@@ -36,12 +36,43 @@ def with_value(cells: NDArray[np.floating], value: float, count: int) -> NDArray
 GAS = RNG.normal(20, 2, 500)
 
 
-@pytest.mark.parametrize("value", [-200.0, -999.0, -99.9, 999.0, 9999.0, 65535.0, -32768.0, 1e30])
+@pytest.mark.parametrize("value", [-200.0, -999.0, -99.9, 999.0, 9999.0, 65535.0, -32768.0, 1e30, -7999.0, -9900.0])
 @pytest.mark.parametrize("count", [3, 100, 400])
 def test_a_filler_far_from_the_others_is_found(value: float, count: int) -> None:
     found = find_sentinels(table(with_value(GAS, value, count)), ["gas"])
     assert found == {"gas": Sentinel((value,), count / 500)} or found["gas"].values[0] == pytest.approx(value)
     assert found["gas"].share == count / 500
+
+
+def test_minus_one_stands_for_nothing_where_it_does_in_several_columns() -> None:
+    gases = [with_value(RNG.normal(20, 2, 500), -1.0, count) for count in (10, 20, 30)]
+    states = RNG.integers(-1, 2, 500).astype(float)  # -1 is one of three
+    signed = RNG.normal(0, 2, 500).round(0)
+    found = find_sentinels(table(*gases, states, signed), ["a", "b", "c", "state", "signed"])
+    assert found == {name: Sentinel((-1.0,), share) for name, share in (("a", 0.02), ("b", 0.04), ("c", 0.06))}
+    assert find_sentinels(table(*gases[:2], states, signed), ["a", "b", "state", "signed"]) == {}
+
+
+def test_the_share_is_that_of_the_rows_that_could_be_read() -> None:
+    gas = with_value(GAS, -200.0, 100)
+    gas[::2] = np.nan
+    gas[1::4] = -200.0
+    assert find_sentinels(table(gas), ["gas"])["gas"].share == pytest.approx(np.mean(gas[1::2] == -200.0))
+
+
+def test_a_column_that_holds_next_to_nothing_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    rows = [
+        f"{gas:.3f},{-7999 if row % 10 else 21 + row * 0.01:.2f},{-9999.9},{row % 7}" for row, gas in enumerate(GAS)
+    ]
+    path.write_text("\n".join(["gas,shy,broken,phase", *rows]) + "\n")
+    read = load_table(path, Selection(), Layout())
+    assert read.names == ("gas", "phase")
+    assert len(read.values) == 500
+    assert "column 'shy' left out: holds -7999, which stands for no value, in 90% of the rows" in read.notes
+    nothing = "left out, since it holds nothing but a number that loggers write for want of a value: 'broken'"
+    assert f"{nothing}; --treat 'broken=constant' keeps it" in read.notes
+    assert load_table(path, Selection(treatments={"broken": "constant"}), Layout()).names == ("gas", "broken", "phase")
 
 
 @pytest.mark.parametrize(

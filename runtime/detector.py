@@ -16,6 +16,7 @@ from . import graph
 from .arrays import as_float32, as_indices, as_uint8
 from .bundle import Bundle
 from .errors import InputError, ModelError
+from .limits import breaks_any
 from .metadata import read_bundle, read_part
 from .observation import observe
 from .session import BoundRun, Session, first_line, read_model_file
@@ -53,7 +54,8 @@ class Scores(NamedTuple):
     """Results of a batch, one element a row; the fields are those of `Verdict`, as arrays of shape (batch,).
 
     Where `scored` is False the row could not be scored, because a feature is not a finite float32 or
-    because the score overflows float32; its score, severity and p-value are NaN and `is_anomaly` is False.
+    because the score overflows float32; its score, severity and p-value are NaN and `is_anomaly` is False, unless its
+    newest row breaks a limit.
     """
 
     score: NDArray[np.float32]
@@ -145,7 +147,7 @@ class Detector:
         # NaN and infinity in a feature make the score NaN or infinite: no second look at the input is needed.
         if not scored.all():
             score[~scored] = p_value[~scored] = np.nan
-            is_anomaly[~scored] = False
+            is_anomaly[~scored] = breaks_any(batch[~scored], self.bundle.limits, self.bundle.names)
         severity = np.log10(p_value) / self._log10_far
         return Scores(score, severity, p_value, is_anomaly, scored)
 

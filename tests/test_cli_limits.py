@@ -74,6 +74,10 @@ def test_a_pipe_and_the_service_say_so_too(recording: Path, model: Path) -> None
     piped = run_here("score", "-", "--model", model, stdin="".join([lines[0], *lines[297:303]]))
     results = [json.loads(line) for line in piped.stdout.splitlines()]
     assert [row["reason"] for row in results[3:]] == [None, REASONS[300], None]
+    first = run_here("score", "-", "--model", model, "--fail-on-anomaly", stdin="".join([lines[0], lines[301]]))
+    assert first.returncode == 1  # a window is not full, and the limit is broken all the same
+    answer = json.loads(first.stdout)
+    assert (answer["status"], answer["score"], answer["is_anomaly"]) == ("warming", None, True)
     rows = [list(map(float, line.split(",")[1:])) for line in lines[298:302]]
     *_, served = Client(Detector.load(model, provider="cpu")).results(rows)
     assert (served["is_anomaly"], served["status"], served["reason"]) == (True, "ok", REASONS[300])

@@ -27,7 +27,8 @@ COLUMNS = {"score": float, "severity": float, "p_value": float, "is_anomaly": bo
 
 
 class Results(NamedTuple):
-    """Results of consecutive rows, one element a row; `scores` is NaN wherever `status` is not ok."""
+    """Results of consecutive rows, one element a row; `scores` is NaN wherever `status` is not ok, where only rows that
+    break a limit alarm."""
 
     first: int
     scores: Scores
@@ -52,7 +53,10 @@ class Results(NamedTuple):
         """
         numbers: Sequence[NDArray[Any]] = self.scores[:4]
         if not self.scores.scored.all():
-            numbers = [np.ma.array(values, mask=~self.scores.scored) for values in numbers]
+            absent = ~self.scores.scored
+            # A row that breaks a limit has a verdict without a score.
+            masks = [absent] * 3 + [absent if self.limited is None else absent & ~self.limited]
+            numbers = [np.ma.array(values, mask=mask) for values, mask in zip(numbers, masks, strict=True)]
         first = range(self.first, self.first + len(self.status)) if names is None else names
         reasons = [text or None for text in self.reason]
         found: dict[str, Any] = {} if self.file is None else {"file": [self.file] * len(self.status)}

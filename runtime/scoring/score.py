@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..detector import Detector, Explanation, Scores
-from ..limits import broken_limits, describe_broken, newest_rows
+from ..limits import broken_limits, describe_broken
 from ..rows.chunk import Rows
 from .framing import Framed, Framer, fill
 from .results import BAD, OK, OVERFLOW, Results
@@ -30,7 +30,7 @@ def score_rows(detector: Detector, framer: Framer, rows: Rows, *, explain: bool 
     explain : also contributions and expected values, of windows summed and at the newest row
     """
     framed, after = framer.frame(rows)
-    results = _score(detector, framed)
+    results = _within_limits(detector, rows.values, _score(detector, framed))
     return results._replace(explanation=_explain(detector, framed)) if explain else results, after
 
 
@@ -42,10 +42,10 @@ def score_stream(detector: Detector, chunks: Iterable[Rows], state: StreamState)
     is_timed = detector.bundle.data.time_column is not None
     for rows in chunks:
         framed, framer = state.framer.frame(rows)
-        results = state.accept(_score(detector, framed), framer)
+        results = state.accept(_within_limits(detector, rows.values, _score(detector, framed)), framer)
         times = np.full(len(framed.status), np.nan) if is_timed and rows.times is None else rows.times
         keys = rows.keys or [""] * len(framed.status) if detector.bundle.data.layout.key is not None else None
-        yield results._replace(times=times, keys=keys, blamed=_blame(detector, framed, results))
+        yield results._replace(times=times, keys=keys, blamed=_blame(detector, framed, rows.values, results))
 
 
 def score_images(detector: Detector, first: int, images: Sequence[NDArray[np.uint8] | str]) -> Results:
@@ -65,44 +65,47 @@ def score_images(detector: Detector, first: int, images: Sequence[NDArray[np.uin
 
 
 def _score(detector: Detector, framed: Framed) -> Results:
-    """The scores of the inputs at the places where there is one; what overflows is marked in status and reason, and the
-    reason says which limits a row breaks."""
+    """The scores of the inputs at the places where there is one; what overflows is marked in status and reason."""
     scored: Scores = detector.score(framed.inputs)
     if not scored.scored.all():
         for index in np.flatnonzero(framed.full)[~scored.scored]:
             framed.status[index] = OVERFLOW
             framed.reason[index] = "the score exceeds float32"
-    limited = _tell_limits(detector, framed, scored.scored) if detector.bundle.limits else None
     if not framed.full.all():
         scored = Scores(*(fill(values, framed.full, len(framed.full)) for values in scored))
-    return Results(framed.first, scored, framed.status, framed.reason, None, limited=limited)
+    return Results(framed.first, scored, framed.status, framed.reason, None)
 
 
-def _tell_limits(detector: Detector, framed: Framed, scored: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which of all rows break a limit, (rows,), as their reasons say then; of inputs only those that are `scored`."""
+def _within_limits(detector: Detector, values: NDArray[np.float32], results: Results) -> Results:
+    """The same where the reasons say which limits rows (rows, features) break: these alarm, also those without a score.
+
+    A window that is not yet full holds nothing back that one reading tells. Of a bad row no reading is known.
+    """
     limits, names = detector.bundle.limits, detector.bundle.names
-    broken = broken_limits(framed.inputs, limits, names) & scored[:, None]
-    limited, rows = np.zeros(len(framed.full), np.bool_), np.flatnonzero(framed.full)
-    for place in np.flatnonzero(broken.any(axis=1)).tolist():
-        limited[rows[place]] = True
-        why = describe_broken(newest_rows(framed.inputs)[place], broken[place], limits, names)
-        framed.reason[rows[place]] = why
-    return limited
+    if not limits:
+        return results
+    broken = broken_limits(values, limits, names)
+    limited = np.asarray(broken.any(axis=1))
+    for index in np.flatnonzero(limited).tolist():
+        why = describe_broken(values[index], broken[index], limits, names)
+        results.reason[index] = f"{results.reason[index]}; {why}" if results.reason[index] else why
+    scores = results.scores._replace(is_anomaly=results.scores.is_anomaly | limited)
+    return results._replace(scores=scores, limited=limited)
 
 
-def _blame(detector: Detector, framed: Framed, results: Results) -> list[str]:
+def _blame(detector: Detector, framed: Framed, values: NDArray[np.float32], results: Results) -> list[str]:
     """The column that contributes most, of every row that alarms, or whose limit it breaks; "" of others."""
-    alarm = results.scores.is_anomaly
-    blamed = [""] * len(alarm)
+    blamed = [""] * len(values)
+    alarm = results.scores.is_anomaly & results.scores.scored
     if alarm.any():
         contribution = detector.explain(framed.inputs[alarm[framed.full]]).contribution
         largest = contribution.reshape(len(contribution), -1, contribution.shape[-1]).sum(axis=1).argmax(axis=1)
         for index, place in zip(np.flatnonzero(alarm).tolist(), largest.tolist(), strict=True):
             blamed[index] = detector.bundle.names[place]
     if results.limited is not None:
-        limits, inputs = detector.bundle.limits, framed.inputs[results.limited[framed.full]]
-        first = broken_limits(inputs, limits, detector.bundle.names).argmax(axis=1)
-        for index, place in zip(np.flatnonzero(results.limited).tolist(), first.tolist(), strict=True):
+        limits, beyond = detector.bundle.limits, np.flatnonzero(results.limited)
+        first = broken_limits(values[beyond], limits, detector.bundle.names).argmax(axis=1)
+        for index, place in zip(beyond.tolist(), first.tolist(), strict=True):
             blamed[index] = limits[place].column
     return blamed
 

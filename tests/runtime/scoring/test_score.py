@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from pieces import Floats, chunks, run
 
+from vae_detect.runtime.bundle import Limit
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.rows.writers import records
 from vae_detect.runtime.scoring.score import score_images, score_stream
@@ -35,11 +38,34 @@ def test_a_row_that_breaks_a_limit_alarms_and_its_reason_says_why(
     values[1], values[3, 5] = normal_rows[normal_rows[:, 5].argmax()], 3.4e38
     [result] = run(limited_detector, chunks(values, [], bad=(2,)))
     assert result.status == ["ok", "ok", "bad", "overflow"]
-    told = ["", "power_kw is 17.37, limit < 17", "column 'flow_m3h' is empty", "the score exceeds float32"]
+    told = ["", "power_kw is 17.37, limit < 17", "column 'flow_m3h' is empty",
+            "the score exceeds float32; power_kw is 3.4e+38, limit < 17"]  # fmt: skip
     assert result.reason == told
     assert result.scores.score[1] < limited_detector.bundle.calibration.threshold
     assert result.limited is not None
-    assert result.limited.tolist() == result.scores.is_anomaly.tolist() == [False, True, False, False]
+    assert result.limited.tolist() == result.scores.is_anomaly.tolist() == [False, True, False, True]
+    assert limited_detector.score(values[[0, 3]]).is_anomaly.tolist() == [False, True]
+
+
+def test_a_row_before_a_full_window_that_breaks_a_limit_alarms_without_a_score(
+    windows_detector: Detector, normal_rows: Floats
+) -> None:
+    limited = copy(windows_detector)
+    limited.bundle = msgspec.structs.replace(windows_detector.bundle, limits=(Limit("power_kw", "<", 100.0),))
+    values = normal_rows[:12].copy()
+    values[[1, 5, 7, 9], 5] = 100  # warming, beside a bad row, in the gap after it, in a full window
+    [result] = run(limited, chunks(values, [], bad=(5,)))
+    assert result.status == ["warming"] * 3 + ["ok", "ok", "bad"] + ["gap"] * 3 + ["ok"] * 3
+    told = list(records(result.table("row")))
+    beyond = [row["row"] for row in told if "power_kw is 100, limit < 100" in (row["reason"] or "")]
+    assert beyond == [1, 7, 9]
+    assert all(told[row]["is_anomaly"] for row in beyond)
+    assert [row["is_anomaly"] for row in told[:3]] == [None, True, None]
+    assert told[1]["score"] is told[1]["severity"] is told[1]["p_value"] is None
+    assert told[7]["reason"] == "row 5 in the window is bad; 2 more rows fill the window; power_kw is 100, limit < 100"
+    [blamed] = score_stream(limited, chunks(values, [], bad=(5,)), StreamState(limited.bundle))
+    assert blamed.blamed is not None
+    assert [blamed.blamed[row] for row in (1, 7, 9)] == ["power_kw"] * 3
 
 
 def test_a_row_that_breaks_a_limit_blames_its_column(limited_detector: Detector, normal_rows: Floats) -> None:

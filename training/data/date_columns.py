@@ -44,7 +44,7 @@ def find_parts(header: Sequence[str], sample: Sequence[Sequence[str]]) -> Stamps
 
 def parts_named(header: Sequence[str], names: Sequence[str]) -> Stamps | None:
     """Columns that somebody named, in whatever order; None where their names do not say what they hold."""
-    places = {part: name for name in names if (part := _part_of(name))}
+    places = {part: name for name in names if (part := part_of(name))}
     found = _stamps(places)
     return found if found is not None and {*found.columns} == {*names} and {*names} <= {*header} else None
 
@@ -58,7 +58,7 @@ def spare_parts(header: Sequence[str], sample: Sequence[Sequence[str]], stamps: 
 def _by_name(header: Sequence[str], sample: Sequence[Sequence[str]]) -> Stamps | None:
     places = dict[str, str]()
     for name in header:
-        part = _part_of(name)
+        part = part_of(name)
         if part is not None and list(header).count(name) == 1:
             places.setdefault(part, name)
     found = _stamps(places)
@@ -95,7 +95,8 @@ def _by_place(header: Sequence[str], sample: Sequence[Sequence[str]]) -> Stamps 
     return None
 
 
-def _part_of(name: str) -> str | None:
+def part_of(name: str) -> str | None:
+    """The part of a date, as strptime calls it, that a header names."""
     plain = re.sub(r"[\s_.-]", "", re.sub(r"\s*[\[(].*[\])]$", "", name)).lower()
     return next((part for part, names in _NAMES.items() if plain in names), None)
 

@@ -13,13 +13,12 @@ from msgspec.structs import replace
 
 from ...runtime.bundle import Image, Limit
 from ...runtime.errors import InputError, few
-from ...runtime.layout import Declared, Layout, TableFormat
+from ...runtime.layout import Declared, Layout
 from ...runtime.opening import digest
 from ...runtime.rows.cell_units import unit_in
 from ...runtime.rows.cells import shown
 from ...runtime.rows.fields import Field
 from ...runtime.rows.forms import describe_stamps
-from ...runtime.rows.recognise import describe_format
 from ...runtime.rows.table_files import Tables, find_tables
 from .date_columns import spare_parts
 from .declared_limits import refuse_unscored, within_limits
@@ -31,6 +30,7 @@ from .sources import (
     Read,
     Source,
     describe_sheets,
+    describe_text,
     read_features,
     read_texts,
     sample_of,
@@ -141,7 +141,8 @@ class Survey(NamedTuple):
             return ""
         option, value = self.remedy
         does = "keeps them apart" if option == "--key" else "makes a column of each"
-        return f"{describe_mixture(self.key, self.texts, option)}; {option} {shlex.quote(value)} {does}"
+        what = describe_mixture(self.key, self.texts, option, timed=self.read.times is not None)
+        return f"{what}; {option} {shlex.quote(value)} {does}"
 
     @property
     def layout(self) -> Layout:
@@ -176,7 +177,7 @@ def survey(data: Path | Sequence[Path], selection: Selection, layout: Layout, *,
     """What is in the files, before it is asked whether that will do. Raises as `load_table`, but for bad rows."""
     tables = find_tables(data)
     sources = sources_of(tables, layout)
-    written = _describe_text(sources) if layout.declared is not None else ""
+    written = describe_text(sources) if layout.declared is not None else ""
     header, sample, left_out = with_late_columns(sources, sample_of(sources))
     selection = selection.named_in(header)
     if layout.stamps is None:
@@ -204,7 +205,7 @@ def survey(data: Path | Sequence[Path], selection: Selection, layout: Layout, *,
     elif sentinels:
         read = read.settled(fields)
     key = find_mixture(read, names) if layout.key is None else None
-    suspects = _find_suspects(read, names, texts, selection)
+    suspects = _find_suspects(read, names, texts, selection).but_for(key)
     left = [name for name in names if name not in suspects.doubts]
     kept = "" if left else "no other column is left"
     if len(left) < len(names) and not kept:
@@ -249,12 +250,6 @@ def _stamped(
     if stamps is not None and declared.time_zone is not None:
         stamps = replace(stamps, zone=declared.time_zone)
     return stamped(sources, stamps, is_said=pattern is not None)
-
-
-def _describe_text(sources: Sequence[Source]) -> str:
-    """How the files are written, "" where that is the plain form."""
-    forms = dict.fromkeys(source.layout.format for source in sources)
-    return "; or ".join(map(describe_format, forms)) if {*forms} != {TableFormat()} else ""
 
 
 def table_of(found: Survey) -> Table:

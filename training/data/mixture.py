@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...runtime.errors import few
+from .date_columns import part_of
 from .suspects import MOST_LEVELS
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ _LEAST_BACK = 10
 
 _SHARED = 1.1
 """Rows of a stamp on average from which on rows share stamps."""
+
+_LEAST_IN_RUN = 5
+"""Rows that are counted anew, on average: fewer may be the places of a code."""
 
 _EXPLAINED = 0.95
 """Share of such steps that are none between the rows of one value."""
@@ -37,11 +41,12 @@ _KEY_WORDS = frozenset({"machine", "device", "unit", "asset", "pump", "turbine",
 def find_mixture(read: Read, names: Sequence[str]) -> str | None:
     """The column but for whose values time would go forward all the way; None where it does, or no column explains it.
 
-    Rows of several machines take turns, or come one machine after the other.
+    Rows of several machines take turns, or come one machine after the other. Without time stamps, it is the column for
+    each of whose values another one counts the rows anew.
     """
     read = read.reordered(np.lexsort((read.row, read.file)))
     if read.times is None:
-        return None
+        return _find_counted_anew(read.values[read.kept], names)
     usable = read.kept & np.isfinite(read.times)
     times, values, recording = read.times[usable], read.values[usable], read.recording[usable]
     back = _steps_back(times, recording)
@@ -59,6 +64,26 @@ def find_mixture(read: Read, names: Sequence[str]) -> str | None:
     return None
 
 
+def _find_counted_anew(values: NDArray[np.float32], names: Sequence[str]) -> str | None:
+    """The first column whose values come in one run each, in which another goes up by 1 from row to row.
+
+    Days, in which hours are counted, are none.
+    """
+    if len(values) < 2:
+        return None
+    steps = np.diff(values, axis=0)
+    moves = steps != 0
+    for place, name in enumerate(names):
+        ends = moves[:, place]
+        runs = np.count_nonzero(ends) + 1
+        if runs < 2 or len(values) < _LEAST_IN_RUN * runs or len(np.unique(values[:, place])) != runs:
+            continue
+        counts = np.all((steps == 1) != ends[:, None], axis=0) & np.all(steps[ends] < 0, axis=0)
+        if any(counts[other] and part_of(names[other]) is None for other in range(len(names)) if other != place):
+            return name if part_of(name) is None else None
+    return None
+
+
 def is_like_long(name: str, value: str) -> bool:
     """Whether two columns are called as names and values of a long table are, and not as a machine and a reading.
 
@@ -69,12 +94,13 @@ def is_like_long(name: str, value: str) -> bool:
     return bool(words & _LONG_WORDS) and not words & _KEY_WORDS
 
 
-def describe_mixture(name: str, texts: Mapping[str, Sequence[str]], option: str) -> str:
+def describe_mixture(name: str, texts: Mapping[str, Sequence[str]], option: str, *, timed: bool) -> str:
     """What is wrong, for the user; `option` is what helps."""
     whose = f" ({few(map(repr, texts[name]), 3)})" if name in texts else ""
     if option == "--long":
         return f"each time has a row for each {name!r}{whose}: this is a long table"
-    return f"time goes back or repeats, but not within the rows of one {name!r}{whose}: several machines share the file"
+    again = "time goes back or repeats, but not within the rows of one" if timed else "rows are counted anew for each"
+    return f"{again} {name!r}{whose}: several machines share the file"
 
 
 def _is_steady(times: NDArray[np.float64], whose: NDArray[np.int64]) -> bool:

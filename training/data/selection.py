@@ -11,8 +11,11 @@ from ...runtime.errors import InputError, few
 from ...runtime.layout import Layout
 from ...runtime.rows.cell_units import unit_in
 from ...runtime.rows.cells import bad_reason, is_missing, is_utf8, shown
+from ...runtime.rows.times import TIME_NAMES
 from .sources import Source, read_texts
 from .suspects import MOST_LEVELS
+
+_CLOCK = re.compile(r"\d{1,2}:\d\d(?::\d\d)?(?:[.,]\d+)?")
 
 _LEAST_OF_A_TEXT = 10
 """How often each text of a category must come up, on average."""
@@ -86,14 +89,19 @@ def few_texts(
     wanted = {*(selection.columns or header), *([selection.class_column] if selection.class_column else [])}
     for position, name in enumerate(header):
         cells = [row[position].strip() for row in sample if position < len(row) and not is_missing(row[position])]
-        is_none = not name or name in time_columns or name in selection.exclude
-        if name not in wanted or is_none or are_numbers(cells, layout):
+        is_none = not name or list(header).count(name) > 1 or name in time_columns or name in selection.exclude
+        if name not in wanted or is_none or are_numbers(cells, layout) or _is_clock(name, cells):
             continue
         filled = [cell for cell in map(str.strip, read_texts(sources, name)) if cell and is_utf8(cell)]
         texts = sorted(set(filled))
         if 1 < len(texts) <= MOST_LEVELS and len(filled) >= _LEAST_OF_A_TEXT * len(texts):
             found[name] = tuple(texts)
     return found
+
+
+def _is_clock(name: str, cells: Sequence[str]) -> bool:
+    """Whether a column called like time stamps holds only times of day, as spreadsheets leave them of a date."""
+    return name.strip().lower() in TIME_NAMES and bool(cells) and all(map(_CLOCK.fullmatch, map(str.strip, cells)))
 
 
 def choose_columns(
@@ -121,12 +129,17 @@ def choose_columns(
         if not name or re.fullmatch(r"Unnamed: \d+", name):  # the row numbers that pandas writes, and reads
             left_out[name] = "may number the rows"
             continue
+        if list(header).count(name) > 1 and not selection.asks_for(name):
+            left_out[name] = "stands in the header more than once"
+            continue
         position = list(header).index(name)
         cells = [row[position] for row in sample if position < len(row) and not is_missing(row[position])]
         if are_numbers(cells, layout) or name in (texts or {}):
             chosen.append(name)
             continue
         what = f"holds text ({shown(cells[0])})" if cells else "is empty"
+        if _is_clock(name, cells):
+            what = f"holds times of day without a date ({shown(cells[0])})"
         if name in (*selection.columns, *named):
             raise InputError(
                 f"column {name!r} {what}, expected numbers, or 2 to {MOST_LEVELS} different texts that come up at "

@@ -11,12 +11,12 @@ import numpy as np
 from msgspec.structs import replace
 
 from ...runtime.errors import InputError, few
-from ...runtime.layout import Layout, Stamps
+from ...runtime.layout import Layout, Stamps, TableFormat
 from ...runtime.rows.binary_tables import sheets_of
 from ...runtime.rows.cells import BadCell, is_missing
 from ...runtime.rows.fields import Absences, Field
 from ...runtime.rows.forms import settle_pattern
-from ...runtime.rows.recognise import recognise
+from ...runtime.rows.recognise import describe_format, recognise
 from ...runtime.rows.table_files import Tables
 from ...runtime.rows.tables import read_column, read_rows, read_sample
 from ...runtime.rows.time_order import describe_order, order_of, rows_in_order
@@ -93,7 +93,7 @@ def with_late_columns(sources: Sequence[Source], sample: Sample) -> Sample:
     width = len(sample.header)
     rows = [[*row, *[""] * (width - len(row))] for row in sample.rows]
     for place, name in enumerate(sample.header):
-        if not name or not all(is_missing(row[place]) for row in rows):
+        if not name or sample.header.count(name) > 1 or not all(is_missing(row[place]) for row in rows):
             continue
         cells = read_texts(sources, name)
         filled = [cell for cell in cells if not is_missing(cell)]
@@ -112,6 +112,12 @@ def describe_sheets(sources: Sequence[Source]) -> list[str]:
         for path, sheets in found
         if len(sheets) > 1
     ]
+
+
+def describe_text(sources: Sequence[Source]) -> str:
+    """How the files are written, "" where that is the plain form."""
+    forms = dict.fromkeys(source.layout.format for source in sources)
+    return "; or ".join(map(describe_format, forms)) if {*forms} != {TableFormat()} else ""
 
 
 def _marks(source: Source) -> tuple[str, str]:

@@ -56,6 +56,12 @@ _RARE = 0.2
 _NEARLY = 0.9
 """Share of its rows in which the flag of a cause comes with the label."""
 
+_FAULTS = frozenset({"fault", "faults", "defect", "defects", "error", "errors", "damage", "stoerung", "störung"})
+"""Last words of headers that name what is not normal, where one of several classes is set."""
+
+_LEAST_CHOICES = 3
+"""Flags of which one is set in each row: of two, the other may be the first one turned round."""
+
 _ONLY_LABELS = frozenset(
     {"y", "target", "class", "normal", "is_normal", "fault", "faults", "is_fault", "has_fault", "defect", "defective"}
     | {"change_point", "ground_truth", "groundtruth", "truth", "gt", "att_flag", "failure_type", "fault_type"}
@@ -81,6 +87,12 @@ class Suspects(NamedTuple):
     """Columns that only rise or fall, perhaps because the table is sorted by them."""
     labels: list[str]
     """Columns named like labels that vary, and flags that are set where these are."""
+    choices: tuple[tuple[str, ...], ...] = ()
+    """Flags beside each other of which each row has one set, where their names do not say that they are labels."""
+
+    def but_for(self, key: str | None) -> Suspects:
+        """The same without the column of which more is known: that it tells machines apart."""
+        return self._replace(rising=[name for name in self.rising if name != key])
 
     def describe(self, *, kept: str) -> list[str]:
         """In lines for the user; `kept` says why columns to be left out are nevertheless there, "" if they are not."""
@@ -104,6 +116,11 @@ class Suspects(NamedTuple):
                 f"named or set like labels: {few(map(repr, self.labels))}; if that says what is normal, --exclude "
                 f"{shlex.quote(','.join(self.labels))}, or the detector is told the answers"
             )
+        lines += [
+            f"one of {few(map(repr, names))} is set in each row, as where classes are spelt out; if that says what is "
+            f"normal, --exclude {shlex.quote(','.join(names))}"
+            for names in self.choices
+        ]
         return lines
 
 
@@ -138,7 +155,34 @@ def find_suspects(
         elif counter:
             rising.append(name)
     labels += _causes(values, names, texts, [name for name in labels if name not in doubts])
-    return Suspects(doubts, rising, labels)
+    choices = _choices(values, names, texts)
+    told = [each for each in choices if {*each} & {*labels} or any(map(_names_fault, each))]
+    labels += [name for each in told for name in each if name not in labels]
+    return Suspects(doubts, rising, labels, tuple(each for each in choices if each not in told))
+
+
+def _choices(
+    values: NDArray[np.float32], names: Sequence[str], texts: Mapping[str, Sequence[str]]
+) -> list[tuple[str, ...]]:
+    """Flags beside each other of which exactly one is set in each row: a class for each, three or more."""
+    columns = zip(names, values.T, strict=True)
+    flags = [name not in texts and set(np.unique(cells)) == {0.0, 1.0} for name, cells in columns]
+    found, begin = list[tuple[str, ...]](), 0
+    while begin < len(names):
+        total, end = np.zeros(len(values)), begin
+        while end < len(names) and flags[end] and total.max(initial=0.0) <= 1 and not total.all():
+            total += values[:, end]
+            end += 1
+        is_choice = end - begin >= _LEAST_CHOICES and bool(np.all(total == 1))
+        found += [tuple(names[begin:end])] if is_choice else []
+        begin = end if is_choice else begin + 1
+    return found
+
+
+def _names_fault(name: str) -> bool:
+    """Whether a header, perhaps of one class among several, names what is not normal, or says that all is well."""
+    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
+    return is_label(name) or bool(words and words[-1] in _FAULTS) or bool({"normal", "healthy"} & {*words})
 
 
 def _causes(

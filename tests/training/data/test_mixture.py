@@ -144,3 +144,40 @@ def test_columns_that_are_missing_and_no_times_are_refused(long_and_wide: tuple[
     timeless.write_text("sensor,value\n" + "a,1\nb,2\n" * 20)
     with pytest.raises(InputError, match="--long needs the times"):
         load_table(timeless, Selection(), replace_long(ANY))
+
+
+def runs_of(lengths: list[int], *, header: str = "unit,cycle,temp,flow") -> str:
+    rng = np.random.default_rng(0)
+    rows = [
+        f"{unit},{cycle},{20 + rng.normal():.3f},{5 + rng.normal():.3f}"
+        for unit, length in enumerate(lengths, start=7)
+        for cycle in range(1, length + 1)
+    ]
+    return "\n".join([header, *rows]) + "\n"
+
+
+def test_without_time_stamps_the_key_is_that_for_which_rows_are_counted_anew(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(runs_of([60, 45, 80, 50, 55]))
+    looked, found = look(path, Selection(), ANY, {})
+    assert found.key == "unit"
+    assert looked.options == {"--key": "unit"}
+    assert not any("--exclude" in note for note in looked.notes)
+    assert any(
+        "rows are counted anew for each 'unit': several machines share the file" in note for note in looked.notes
+    )
+    keyed = load_table(path, Selection(), replace_key("unit"))
+    assert keyed.names == ("temp", "flow")  # the number of the cycle comes again in no later one
+    assert keyed.recording is not None
+    assert np.unique(keyed.recording).tolist() == [0, 1, 2, 3, 4]
+
+
+def replace_key(name: str) -> Layout:
+    return Layout(declared=Declared(), key=name)
+
+
+@pytest.mark.parametrize("header", ["day,hour,temp,flow", "month,day,temp,flow", "unit,min,temp,flow"])
+def test_hours_of_a_day_are_no_key(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "days.csv"
+    path.write_text(runs_of([24] * 12, header=header))
+    assert survey(path, Selection(), ANY).key is None

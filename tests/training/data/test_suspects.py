@@ -15,7 +15,14 @@ from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.layout import Layout, TableFormat
 from vae_detect.training.data.loading import load_table
 from vae_detect.training.data.selection import Selection
-from vae_detect.training.data.suspects import counts_rows, find_suspects, is_counter, is_label, is_passing
+from vae_detect.training.data.suspects import (
+    Suspects,
+    counts_rows,
+    find_suspects,
+    is_counter,
+    is_label,
+    is_passing,
+)
 
 Cells = list[str] | NDArray[np.float64]
 
@@ -286,3 +293,39 @@ def test_nothing_usable_is_still_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", columns)
     with pytest.raises(InputError, match="21 of 21 rows left out"):
         load_table(path, Selection(), CSV)
+
+
+# --- one flag of several ---------------------------------------------------------------------------------------------
+
+
+def one_of(*names: str) -> dict[str, Cells]:
+    """Flags of which one is set in each row."""
+    chosen = rng(5).integers(0, len(names), ROWS)
+    return {name: (chosen == place).astype(float) for place, name in enumerate(names)}
+
+
+def suspects_of(columns: Mapping[str, Cells]) -> Suspects:
+    values = np.stack([np.asarray(cells, np.float32) for cells in columns.values()], axis=1)
+    return find_suspects(values, list(columns), {}, None)
+
+
+def test_classes_that_name_faults_are_labels_and_others_are_told_of() -> None:
+    faults = one_of("Scratch_Fault", "Dirt_Fault", "Other")
+    assert suspects_of(signals() | faults).labels == [*faults]
+    assert suspects_of(signals() | one_of("normal", "leaking", "blocked")).labels == ["normal", "leaking", "blocked"]
+    modes = one_of("idle", "run", "stop", "clean")
+    found = suspects_of(modes | signals())
+    assert (found.labels, found.choices) == ([], (("idle", "run", "stop", "clean"),))
+    assert found.describe(kept="") == [
+        "one of 'idle', 'run', 'stop', 'clean' is set in each row, as where classes are spelt out; if that says what "
+        "is normal, --exclude idle,run,stop,clean"
+    ]
+
+
+def test_flags_of_which_none_or_several_may_be_set_are_no_classes() -> None:
+    pumps = {name: (rng(seed).random(ROWS) < 0.4).astype(float) for seed, name in enumerate(("p1", "p2", "p3"))}
+    assert suspects_of(signals() | pumps).choices == ()
+    assert suspects_of(signals() | one_of("steel A", "steel B")).choices == ()  # the second is the first turned round
+    seldom = {name: np.where(np.arange(ROWS) == 7, 0.0, cells) for name, cells in one_of("a", "b", "c").items()}
+    assert suspects_of(signals() | seldom).choices == ()
+    assert suspects_of(pumps | one_of("a", "b", "c") | signals()).choices == (("a", "b", "c"),)

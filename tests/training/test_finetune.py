@@ -498,9 +498,9 @@ def test_the_command(model: Path, labels_csv: Path, two_weeks_csv: Path, tmp_pat
     assert "exists already; pass --force" in again.stderr
     as_json = run_here("finetune", "-m", start, "--labels", labels_csv, "--data", two_weeks_csv, "--force", "--json")
     assert json.loads(as_json.stdout)["finetuning"]["faults"] == 6
-    shown = command("inspect", out)
+    shown = run_here("inspect", out)
     assert "fine-tuned from" in shown.stdout
-    scored = command("score", labels_csv, "--model", out, "--out", tmp_path / "scores.csv")
+    scored = run_here("score", labels_csv, "--model", out, "--out", tmp_path / "scores.csv")
     assert scored.returncode == 0, scored.stderr
     assert len((tmp_path / "scores.csv").read_text().splitlines()) == 721
 
@@ -508,7 +508,7 @@ def test_the_command(model: Path, labels_csv: Path, two_weeks_csv: Path, tmp_pat
 def test_evaluate_and_serve_take_it(tuned: Tuned, faulty: Day, tmp_path: Path) -> None:
     lines, truth, values = faulty
     path = write_labels(tmp_path / "a.csv", lines, {row: str(int(fault)) for row, fault in enumerate(truth.tolist())})
-    result = command("evaluate", path, "--labels", "label", "--model", tuned.after.path, "--json")
+    result = run_here("evaluate", path, "--labels", "label", "--model", tuned.after.path, "--json")
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["detector"]["roc_auc"] > 0.5
     (row,) = Client(tuned.after).results(values[300].tolist())

@@ -227,19 +227,26 @@ def _quiet_exporter() -> Iterator[None]:
 
 @contextmanager
 def _operators_kept() -> Iterator[None]:
-    """Lends the exporter its table of ONNX operators, which it would build for every graph: a second of each."""
+    """Lends the exporter its tables of operators, which it would build for every graph: a second of each."""
     try:
+        from torch._export import utils
         from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-        own = vars(ONNXRegistry)["from_torchlib"]
+        tables: tuple[tuple[Any, str], ...] = (
+            (ONNXRegistry, "from_torchlib"),
+            (utils, "_collect_all_valid_cia_ops_for_namespace"),
+        )
+        own = [vars(owner)[name] for owner, name in tables]
     except (ImportError, KeyError):  # no public part of torch: where another version has it elsewhere, it takes longer
         yield
         return
-    setattr(ONNXRegistry, "from_torchlib", _kept(ONNXRegistry))  # noqa: B010
+    for owner, name in tables:
+        setattr(owner, name, _kept(owner, name))
     try:
         yield
     finally:
-        setattr(ONNXRegistry, "from_torchlib", own)  # noqa: B010
+        for (owner, name), first in zip(tables, own, strict=True):
+            setattr(owner, name, first)
 
 
 @contextmanager
@@ -256,8 +263,8 @@ def _nothing_collected() -> Iterator[None]:
 
 
 @cache
-def _kept(registry: Any) -> Any:
-    return staticmethod(cache(registry.from_torchlib))
+def _kept(owner: Any, name: str) -> Any:
+    return staticmethod(cache(getattr(owner, name)))
 
 
 def strip(model: onnx.ModelProto) -> None:

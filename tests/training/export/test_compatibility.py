@@ -11,16 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT
+from every_recipe import trained_model
 from numpy.typing import NDArray
-from PIL import Image as Pillow
-from tiny_images import normal_images
 
-from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.layout import Layout
-from vae_detect.training.data.selection import Selection
-from vae_detect.training.settings.config import configure
-from vae_detect.training.train import train
 
 _SCORE = """
 import json, sys
@@ -75,26 +69,9 @@ def test_the_committed_detector_scores_the_same_on_1_18(old_python: Path, detect
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [
-        {"recipe": "conv-unpool", "kind": "images", "size": 16, "hidden": "4,8"},
-        {"recipe": "vae", "kind": "windows", "window": 4, "network": "gru", "hidden": "8"},
-        {"recipe": "iwae", "hidden": "16"},
-        {"recipe": "ensemble", "kind": "windows", "window": 4},
-        {"recipe": "ensemble", "kind": "images", "size": 16, "hidden": "4,8"},
-    ],
-    ids=lambda settings: f"{settings['recipe']}, {settings.get('kind', 'rows')}",
+    "case", ["conv-unpool, images", "vae, gru", "iwae", "ensemble", "ensemble, windows", "ensemble, images"]
 )
 def test_every_kind_of_graph_scores_the_same_on_1_18(
-    old_python: Path, normal_csv: Path, tmp_path: Path, settings: dict[str, Any]
+    old_python: Path, case: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    config = configure({"epochs": 1, "latent": 3, **settings})
-    data = normal_csv
-    if config.kind == "images":
-        data = tmp_path / "images"
-        data.mkdir()
-        for number, pixels in enumerate(normal_images(Image(16, 16, "grey"), 60, seed=0)):
-            Pillow.fromarray(pixels[..., 0]).save(data / f"{number}.png")
-    out = tmp_path / "model.onnx"
-    train(data, out, config, selection=Selection(), layout=Layout())
-    check(old_python, Detector.load(out, provider="cpu"))
+    check(old_python, trained_model(tmp_path_factory, case).detector)

@@ -155,8 +155,8 @@ def test_two_processes_resume_to_the_same_bits(recipe: str, spread: dict[str, Le
 
 def test_one_process_speaks_and_writes(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.onnx"
-    ended = torchrun("-m", "vae_detect", "train", data, "--out", out, "--set", "hidden=8", "epochs=2",
-                     "--far", "0.05")  # fmt: skip
+    ended = torchrun("-m", "vae_detect", "train", data, "--out", out, "--recipe", "vae", "--set", "hidden=8",
+                     "epochs=2", "--far", "0.05")  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.split() == [str(out.with_name(f"out{part}.onnx")) for part in ("", ".encoder", ".decoder")]
     said = ended.stderr
@@ -164,7 +164,7 @@ def test_one_process_speaks_and_writes(data: Path, tmp_path: Path) -> None:
         assert said.count(words) == 1, said
     assert "arning" not in said
     alone = train(
-        data, tmp_path / "alone.onnx", configure({"hidden": "8", "epochs": 2}), selection=Selection(),
+        data, tmp_path / "alone.onnx", configure({"recipe": "vae", "hidden": "8", "epochs": 2}), selection=Selection(),
         layout=Layout(), far="0.05", device="cpu",
     )  # fmt: skip
     assert alone is not None

@@ -64,6 +64,8 @@ class TableFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether the first column has no name in a header that is shorter for it, as R writes it."""
     thousands: str = ""
     """What stands between groups of three digits."""
+    unfilled: int = 0
+    """Names at the end of the header for which the rows have no cell, like that of comments in LabVIEW's files."""
 
     def __post_init__(self) -> None:
         _check_delimiter(self.delimiter)

@@ -179,6 +179,7 @@ def header_names(row: Sequence[str], form: TableFormat) -> list[str]:
     if form.comment:
         names[0] = names[0].lstrip(form.comment).strip()
         names = names[not names[0] :]
+    names = names[: len(names) - form.unfilled]
     return ["", *names] if form.row_names else names
 
 

@@ -25,6 +25,9 @@ _LINES = 300
 _DELIMITERS = (",", ";", "\t", "|", " ")
 """The likelier ones first."""
 
+_ALL_BUT_FEW = 0.9
+"""Share of the rows that must be as short, for the last names of the header to have no cells."""
+
 _PROSE = 0.1
 """Share of cells that hold a value, up to which text between white space is taken for prose."""
 
@@ -152,7 +155,9 @@ def _recognise(
     if has_header and data:
         widths = Counter(map(len, data[1:]))
         named = len(header_names(data[0], form))
-        form = replace(form, row_names=bool(widths) and widths.most_common(1)[0][0] == named + 1)
+        usual, rows = widths.most_common(1)[0] if widths else (named, 0)
+        unfilled = named - usual if 1 < usual < named and rows >= _ALL_BUT_FEW * widths.total() else 0
+        form = replace(form, row_names=usual == named + 1, unfilled=unfilled)
         form = replace(form, below=_units_below(data[1:], form))
     return form
 
@@ -164,7 +169,7 @@ def _is_needed(above: Sequence[list[str]]) -> bool:
 
 def _marks(rows: Sequence[list[str]], delimiter: str, declared: Declared, source: str) -> tuple[str, str]:
     """The decimal mark, and what stands between thousands."""
-    cells = [cell.strip() for row in rows for cell in row]
+    cells = [parts[0] if (parts := split_unit(cell)) else cell.strip() for row in rows for cell in row]
     last = Counter(found[1] for cell in cells if (found := MARKED.fullmatch(cell)))
     grouped = [found for cell in cells if (found := GROUPED.fullmatch(cell))]
     both = [found for found in grouped if found[2] and found[2] != found[1]]

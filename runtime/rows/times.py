@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 TIME_NAMES = frozenset(
     {"timestamp", "time", "datetime", "date", "ts", "time stamp", "date time", "time_stamp", "date_time"}
-    | {"datum", "uhrzeit", "zeit", "zeitstempel", "fecha", "hora", "heure", "epoch"}
+    | {"datum", "uhrzeit", "zeit", "zeitstempel", "fecha", "hora", "heure", "epoch", "x_value"}
 )
 """Headers, lower-case, that name the time stamp when no column is named as such."""
 

@@ -129,7 +129,8 @@ class Survey(NamedTuple):
         """The option that tells mixed rows apart, where nobody gave it, and its value."""
         if self.key is None:
             return None
-        others = [name for name in self.names if name != self.key]
+        values = self.read.values[self.read.kept]
+        others = [name for at, name in enumerate(self.names) if name != self.key and np.ptp(values[:, at])]
         if len(others) == 1 and is_like_long(self.key, others[0]):
             return "--long", f"{self.key},{others[0]}"
         return "--key", self.key
@@ -274,7 +275,7 @@ def table_of(found: Survey) -> Table:
         text = f"{len(read.bad)} of {rows} rows left out: a missing or bad cell (first: {read.place(row)}, {why})"
         if len(read.bad) > MOST_BAD * rows:
             holes = find_holes(found.sources, found.fields)
-            if not holes.are_few:
+            if not holes.are_few or not read.kept.any():
                 raise InputError(f"{found.tables.name}: {text}; more than a fifth is too much, {holes.describe()}")
             text += f"; in {holes.blank} of them nothing was recorded"
         notes.append(text)

@@ -87,10 +87,10 @@ def _find_counted_anew(values: NDArray[np.float32], names: Sequence[str]) -> str
 def is_like_long(name: str, value: str) -> bool:
     """Whether two columns are called as names and values of a long table are, and not as a machine and a reading.
 
-    >>> is_like_long("sensor", "value"), is_like_long("machine", "temp")
-    (True, False)
+    >>> is_like_long("sensor", "value"), is_like_long("VarName", "VarValue"), is_like_long("machine", "temp")
+    (True, True, False)
     """
-    words = {*re.findall(r"[a-z]+", f"{name} {value}".lower())}
+    words = {*re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", f"{name} {value}").lower())}
     return bool(words & _LONG_WORDS) and not words & _KEY_WORDS
 
 

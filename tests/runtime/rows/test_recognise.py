@@ -50,6 +50,9 @@ def written(path: Path, content: str | bytes) -> Path:
         ('"a","b","c"\n"1",2,3,4\n"2",5,6,7\n"3",5,6,7\n', TableFormat(row_names=True)),
         ("#kind,no,no,yes\n#type,text,long,text\n,a,b,c\n,1,2,x\n,3,4,x\n", TableFormat(skip=2)),
         ("Logger\t\nDate\t1\t2\n***End***\t\t\na\tb\tc\n1\t2\t3\n4\t5\t6\n", TableFormat("\t", skip=3)),
+        ("x\ta\tComment\n0\t1\n1\t2\n2\t5\n", TableFormat("\t", unfilled=1)),
+        ("a;b;c\n1;2\n3;4\n5;6;7\n", TableFormat(";")),  # some rows have it
+        ("a;b\n11,8°C;1,5 bar\n12,1°C;1,6 bar\n", TableFormat(";", ",")),
         ("a;b\n[bar];[m]\n1;2\n3;4\n5;6\n", TableFormat(";", below=1)),
         ('"a" "b"\n"1" 2 3\n"2" 4 5\n"3" 6 7\n', TableFormat(" ", row_names=True)),
         ('time,a\n2026-01-05 00:00:00,"1,5"\n2026-01-05 00:01:00,"2,25"\n', TableFormat(",", ",")),
@@ -65,6 +68,15 @@ def written(path: Path, content: str | bytes) -> Path:
 )
 def test_forms_are_recognised(tmp_path: Path, content: str | bytes, form: TableFormat) -> None:
     assert recognise(written(tmp_path / "a.csv", content), NOTHING) == form
+
+
+def test_the_last_names_may_have_no_cells(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.lvm", "x\ta\tComment\n" + "0,5\t1,5\n" * 20 + "0,7\t2,5\t\n0,7\t2,5\tlate\n")
+    layout = Layout(format=recognise(path, NOTHING))
+    assert read_sample(path, layout)[0] == ["x", "a"]
+    chunks = list(read_rows(path, ["x", "a"], layout=layout))
+    assert chunks[0].values[20].tolist() == np.array([0.7, 2.5], np.float32).tolist()
+    assert {row: str(cell) for row, cell in chunks[0].bad.items()} == {21: "has 3 cells, expected 2"}
 
 
 def test_what_is_declared_wins(tmp_path: Path) -> None:

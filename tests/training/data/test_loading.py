@@ -323,3 +323,10 @@ def test_rows_at_uneven_times_are_brought_to_a_grid(tmp_path: Path) -> None:
     found = load_table(path, Selection(treatments={"a": "linear"}), Layout(resampling=Resampling(60)))
     np.testing.assert_array_equal(found.values[:, 0], np.arange(1, 300, 3))
     assert (found.period_s, found.layout.resampling) == (60, Resampling(60))
+
+
+def test_a_table_without_a_single_usable_row_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("a,b,c\n" + "1,2\n3,4,5,6\n" * 50)
+    with pytest.raises(InputError, match="100 of 100 rows left out"):
+        load_table(path, Selection(), Layout())

@@ -181,3 +181,11 @@ def test_hours_of_a_day_are_no_key(tmp_path: Path, header: str) -> None:
     path = tmp_path / "days.csv"
     path.write_text(runs_of([24] * 12, header=header))
     assert survey(path, Selection(), ANY).key is None
+
+
+def test_constant_columns_beside_a_value_do_not_hide_a_long_table(tmp_path: Path) -> None:
+    path = tmp_path / "long.csv"
+    lines = [f"{60 * row},{name},{row % 7}.{row % 5},1" for row in range(100) for name in ("T1", "P1")]
+    path.write_text("\n".join(["time,VarName,VarValue,Validity", *lines]) + "\n")
+    looked, _ = look(path, Selection(), ANY, {})
+    assert looked.options == {"--long": "VarName,VarValue"}

@@ -43,8 +43,9 @@ class Verdict(nn.Module):
         if not self.operators:
             return over
         newest = x[:, -1] if x.ndim == 3 else x
-        broken = [
-            _BROKEN[operator](newest[:, self.get_buffer(f"places_{number}")], self.get_buffer(f"values_{number}"))
-            for number, operator in enumerate(self.operators)
-        ]
-        return over | torch.cat(broken, -1).any(-1)
+        broken = []
+        for number, operator in enumerate(self.operators):
+            readings = newest.index_select(1, self.get_buffer(f"places_{number}"))
+            broken.append(_BROKEN[operator](readings, self.get_buffer(f"values_{number}")))
+        # As float32, of which every engine knows the maximum.
+        return over | (torch.cat(broken, -1).float().amax(-1) > 0)

@@ -40,7 +40,7 @@ def old_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = folder / "bin" / "python"
     packages = ["onnxruntime==1.18.1", "numpy<2", "msgspec"]
     installed = subprocess.run(
-        [sys.executable, "-m", "pip", "--python", python, "install", "-q", *packages],
+        [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-compile", *packages],
         capture_output=True,
         text=True,
         check=False,

@@ -25,6 +25,7 @@ from .data.order import describe_unscored, settle_kind
 from .data.selection import Selection
 from .data.split import Split, is_ordered, split
 from .export.files import Exported, Files, claimed
+from .foresight import foresee
 from .settings.config import TrainConfig, configure
 from .settings.rates import parse_far
 
@@ -147,6 +148,8 @@ def _plan(
     rows_hz = rate_hz or (1 / table.period_s if table.period_s else None)
     alpha = None if far is None else parse_far(far, rate_hz=rows_hz)
     refuse_too_few(parts, len(table.values), config, far=alpha, needed=min_calibration_rows(alpha) if alpha else 2)
+    if alpha is None and table.image is None and (doubt := foresee(table, parts, config)):
+        say(doubt)
     return Plan(config, table, parts, ordered, alpha)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +26,14 @@ from .order import describe_unscored, settle_kind
 from .profile import Profile, profile_table
 from .selection import Selection
 from .sources import Read
-from .split import is_ordered, split
+from .split import Split, is_ordered, split
 from .stamps import longest
 
 if TYPE_CHECKING:
     pass
+
+Foresight = Callable[[Table, Split, TrainConfig], str]
+"""Says why calibration will probably refuse what is held out, "" where it will not."""
 
 _JITTER = 0.1
 """Of a period, by which a step may differ from it and still be regular."""
@@ -126,6 +130,7 @@ def look(
     settings: Mapping[str, Any],
     *,
     asked: Sequence[str] = (),
+    foresee: Foresight = lambda table, parts, config: "",
 ) -> tuple[Look, Survey]:
     """Looks at tables as a training with these settings would see it; also gives what was read.
 
@@ -134,6 +139,7 @@ def look(
     Parameters
     ----------
     asked : the options that the user gave, as they are typed; they go into the command
+    foresee : says why calibration will probably refuse what is held out, "" where it will not
     """
     found = survey(data, selection, layout)
     rows, profiles = profile_table(found.sources, units=found.units, sentinels=found.sentinels)
@@ -147,7 +153,7 @@ def look(
     )
     refuse_untaken(table.limits, columns)
     planned = {column.name: column for column in columns}
-    options, doubt = _propose(found, table, config)
+    options, doubt = _propose(found, table, config, foresee)
     words = [*asked, *(word for option in options.items() for word in option)]
     named = [data] if isinstance(data, Path) else data
     name = (named[0] if named[0].exists() else found.tables.files[0]).resolve().name.partition(".")[0]
@@ -169,23 +175,50 @@ def look(
     return looked, found
 
 
-def _propose(found: Survey, table: Table, config: TrainConfig) -> tuple[dict[str, str], str]:
+def _propose(found: Survey, table: Table, config: TrainConfig, foresee: Foresight) -> tuple[dict[str, str], str]:
     """What had better be added, by option, and what would come of training without; "" where all is well."""
     options = {"--exclude": ",".join(found.suspects.labels)} if found.suspects.labels else {}
     if found.remedy is not None:
         return options | dict([found.remedy]), table.mixture
-    if unscored := describe_unscored(table, config.window):
-        return options | {"--max-gap": f"{table.longer_gap_s:g}s"}, unscored
+    unscored = describe_unscored(table, config.window)
+    if not unscored:
+        further, doubt = _check_parts(table, config, foresee)
+        return options | further, doubt
+    longer = table_of(_with_gaps_to(table.longer_gap_s, found))._replace(ordered=table.ordered)
+    further, doubt = _check_parts(longer, config, foresee)
+    if "--kind" in further:  # single rows have no gaps
+        return options | further, doubt
+    options |= {"--max-gap": f"{table.longer_gap_s:g}s"} | further
+    return options, "; ".join(filter(None, [unscored, doubt]))
+
+
+def _check_parts(table: Table, config: TrainConfig, foresee: Foresight) -> tuple[dict[str, str], str]:
+    """The option that helps, and why, where too little is left to learn from, to compare with, or to promise by."""
+    doubts = [_doubt_of(table, each, foresee) for each in (config, dataclasses.replace(config, kind="rows", window=1))]
+    if not doubts[0] or config.kind != "windows":
+        return {}, doubts[0]
+    if doubts[1]:
+        return {}, doubts[0]
+    return {"--kind": "rows"}, f"{doubts[0]}; --kind rows takes each row on its own"
+
+
+def _doubt_of(table: Table, config: TrainConfig, foresee: Foresight) -> str:
     parts = split(
         table, window=config.window, stride=config.stride, ordered=is_ordered(config.kind, table), seed=config.seed
     )
     try:
         refuse_too_few(parts, len(table.values), config, far=None, needed=2)
     except InputError as error:
-        if config.kind == "windows":
-            return options | {"--kind": "rows"}, f"{error}; --kind rows takes each row on its own"
-        return options, str(error)
-    return options, ""
+        return str(error)
+    return foresee(table, parts, config)
+
+
+def _with_gaps_to(longest_s: float, found: Survey) -> Survey:
+    """The same where steps up to so many seconds are no gaps."""
+    sources = [
+        source._replace(layout=msgspec.structs.replace(source.layout, max_gap_s=longest_s)) for source in found.sources
+    ]
+    return found._replace(sources=sources)
 
 
 def _times(read: Read, max_gap_s: float | None) -> Times | None:

@@ -13,8 +13,11 @@ DELIMITERS = {"tab": "\t", "\\t": "\t", "space": " ", "\\s+": " "}
 """How delimiters that cannot be seen are typed."""
 
 
-NUMBERS_OF = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
-"""Patterns of time stamps that are numbers since 1970, and how many of them make a second."""
+NUMBERS_OF = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9, "excel": 1 / 86400, "matlab": 1 / 86400}
+"""Patterns of time stamps that are numbers, and how many of them make a second."""
+
+DAYS_TO_1970 = {"excel": 25569.0, "matlab": 719529.0}
+"""What those that count days count on 1970-01-01; the others are 0 then."""
 
 _DIRECTIVES = "aAbBdHIjmMpSyYzZfGuVwUWcxX%"
 """What strptime knows."""
@@ -121,7 +124,7 @@ def _check_time_format(pattern: str) -> None:
         what = f"{unknown[0]} is no directive" if unknown else "it says nothing of a date or a time"
         raise InputError(
             f"time format is {pattern!r}, but {what}; expected one like '%d.%m.%Y %H:%M:%S', one of "
-            f"{', '.join(NUMBERS_OF)} for numbers since 1970, or iso"
+            f"{', '.join(NUMBERS_OF)} for numbers, or iso"
         )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from ..errors import InputError
-from ..layout import NUMBERS_OF, Stamps
+from ..layout import DAYS_TO_1970, NUMBERS_OF, Stamps
 from .cells import bad_reason, is_missing, shown
 from .patterns import patterns_of
 from .stamp_reader import StampReader, split_pattern
@@ -26,7 +26,13 @@ _Cell = TypeVar("_Cell")
 _LOOKED_AT = 200
 """Cells by which the forms are found that can be meant."""
 
-_COMPACT = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_COMPACT = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+
+_DAYS, _LEAST_DECIMALS = (4400.0, 34400.0), 3
+"""Days since 1970 of dates that are counted in days, and decimals of one that says the time of day."""
+
+_CHOSEN_STEPS_S = (1, 2, 5, 10, 15, 20, 30, 60, 120, 180, 300, 360, 600, 900, 1200, 1800, 3600)
+"""Times from row to row that people choose."""
 
 _MOSTLY = 0.5
 """Share of cells that a form must read: a few damaged stamps must not hide the others."""
@@ -217,8 +223,29 @@ def _of_numbers(numbers: Sequence[str]) -> str:
     dates = [cell for cell in numbers if cell[:2] in ("19", "20") and cell.isdecimal()]
     if pattern is not None and 2 * len(dates) > len(numbers) and _count(pattern, dates) > _MOSTLY * len(numbers):
         return pattern
+    days = _days_of(np.array(list(map(float, numbers))), numbers)
+    if days:
+        return days
     size = unit_of(float(np.median(np.abs(list(map(float, numbers))))))
     return next(unit for unit, per_second in NUMBERS_OF.items() if per_second == size)
+
+
+def _days_of(counts: NDArray[np.float64], numbers: Sequence[str]) -> str:
+    """Whether numbers are days with fractions, as Excel or MATLAB counts them; "" where they are not.
+
+    They lie in the years from 1982 to 2064, have decimals, and go on in steps that people choose, or they may be
+    seconds that a logger counts from its own beginning.
+    """
+    steps = np.abs(np.diff(counts)) * 86400
+    steps = steps[steps > 0]
+    decimals = sum(len(cell.partition(".")[2]) >= _LEAST_DECIMALS for cell in numbers)
+    if not len(steps) or 2 * decimals < len(numbers):
+        return ""
+    step = float(np.median(steps))
+    is_chosen = any(abs(step - chosen) <= max(0.01 * chosen, 0.01) for chosen in _CHOSEN_STEPS_S)
+    since = {pattern: counts - zero for pattern, zero in DAYS_TO_1970.items()}
+    within = [pattern for pattern, days in since.items() if _DAYS[0] < days.min() and days.max() < _DAYS[1]]
+    return within[0] if within and is_chosen else ""
 
 
 def _shape(cell: str) -> str:

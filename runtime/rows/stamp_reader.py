@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..layout import NUMBERS_OF
+from ..layout import DAYS_TO_1970, NUMBERS_OF
 from .cells import is_plain
 from .date_parts import PATTERNS, read_parts
 from .times import parse_time
@@ -62,7 +62,7 @@ class StampReader:
     def read(self, cells: Sequence[str]) -> NDArray[np.float64]:
         """Seconds since 1970, NaN where a cell is none of the pattern: (cells,)."""
         if self.pattern in NUMBERS_OF:
-            return _numbers(cells) / NUMBERS_OF[self.pattern]
+            return _numbers(cells) / NUMBERS_OF[self.pattern] - 86400 * DAYS_TO_1970.get(self.pattern, 0.0)
         if self.pattern in PATTERNS:
             return read_parts(cells, self.pattern)
         if self._cut is None:

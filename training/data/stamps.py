@@ -20,7 +20,7 @@ from .date_columns import find_parts, parts_named
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_HOUR_NAMES = frozenset({"hour", "hr", "stunde"})
+_HOUR_NAMES = frozenset({"hour", "hr", "hh", "stunde"})
 
 _INTERRUPTED = 30
 """Periods from which on a step is an interruption, whatever the others are."""
@@ -35,7 +35,7 @@ _NICE_S = [
 _SUNDAY, _BACK, _LATEST_HOUR = 6, (3, 4, 9, 10, 11), 4
 """When clocks are put back, in either half of the world."""
 
-_TIME_WORDS = TIME_NAMES | {"utc", "clock", "stamp"}
+_TIME_WORDS = TIME_NAMES | {"utc", "clock", "stamp", "yyyymmdd", "yyyymmddhh", "yyyymmddhhmm"}
 """Words of a header that may name time stamps; only their cells tell whether it does."""
 
 
@@ -169,8 +169,8 @@ def _look_at(place: int, name: str, cells: Sequence[str], pattern: str | None) -
     plain = _plain(name)
     are_numbers = patterns[0] in NUMBERS_OF or 2 * sum(not bad_reason(cell) for cell in filled) > len(filled)
     is_named = plain in TIME_NAMES or plain in _HOUR_NAMES
-    if are_numbers and not is_named:
-        return None  # any number may count something
+    if are_numbers and not is_named and not (words & _TIME_WORDS and patterns[0].startswith("%Y%m%d")):
+        return None  # any number may count something, but 2026010506 under a name that speaks of time
     is_small = patterns[0] == "s" and not any(float(cell) >= LEAST_EPOCH_S for cell in filled if not bad_reason(cell))
     if plain in _HOUR_NAMES and not is_small:
         return None

@@ -50,6 +50,9 @@ _LABELS = frozenset(
 )
 """Last words of headers that name labels."""
 
+_NORMAL = frozenset({"normal", "healthy", "benign", "no failure", "no fault", "no_failure", "no_fault"})
+"""Texts of labels that say that all is well."""
+
 _RARE = 0.2
 """Share of the rows up to which a label or a flag is rarely set."""
 
@@ -141,7 +144,9 @@ def find_suspects(
     ordered = segment is None or (rises.any() and is_evident(values[:, ~rises], segment))
     rising = list[str]()
     for name, cells, counter in zip(names, values.T, rises, strict=True):
-        if is_label(name) and (distinct := len(np.unique(cells))) <= MOST_LEVELS:
+        if name in texts and len(texts[name]) > 1 and _NORMAL & {text.strip().lower() for text in texts[name]}:
+            labels.append(name)
+        elif is_label(name) and (distinct := len(np.unique(cells))) <= MOST_LEVELS:
             if distinct == 1:
                 doubts[name] = Doubt.LABEL
             else:

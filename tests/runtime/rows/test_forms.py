@@ -47,6 +47,22 @@ def test_a_column_is_read_back_in_whatever_form_it_was_written(pattern: str, sta
     assert StampReader(found).read(cells).tolist() == [moment.replace(tzinfo=UTC).timestamp() for moment in moments]
 
 
+@pytest.mark.parametrize(("pattern", "first"), [("excel", 46027.25), ("matlab", 739987.25)])
+@pytest.mark.parametrize("minutes", [1, 15, 60])
+def test_days_are_counted_as_excel_and_matlab_count_them(pattern: str, first: float, minutes: int) -> None:
+    cells = [f"{first + row * minutes / 1440:.8f}" for row in range(300)]
+    assert settled(cells) == pattern
+    times = StampReader(pattern).read(cells)
+    assert times[0] == datetime(2026, 1, 5, 6, tzinfo=UTC).timestamp()
+    assert times[-1] - times[0] == pytest.approx(299 * 60 * minutes, abs=0.01)
+    assert settled(cells[:1], likely=pattern) == pattern  # one row to be scored does not tell
+
+
+@pytest.mark.parametrize("step", [0.1, 0.02, 0.25, 1.0, 60.0])
+def test_seconds_of_a_logger_are_no_days(step: float) -> None:
+    assert settled([f"{46027 + row * step:.4f}" for row in range(300)]) == "s"
+
+
 def test_a_day_that_is_no_month_decides_wherever_it_stands() -> None:
     for pattern in (DMY, MDY):
         cells = written(pattern, timedelta(days=1), 20)

@@ -35,6 +35,9 @@ def found(header: list[str], rows: list[list[str]], named: str | None = None, pa
         (["flow", "when"], ["1", DATE], "when", "when"),  # as told
         (["ts", "other"], ["1", "2"], "other", "other"),  # as told, against the name
         (["flow"], ["1"], None, ""),
+        (["STATION", "MESS_DATUM", "T"], ["3987", "2026010523", "1"], None, "MESS_DATUM"),
+        (["STATION", "YYYYMMDD", "T"], ["3987", "20260105", "1"], None, "YYYYMMDD"),
+        (["lot", "T"], ["2026010523", "1"], None, ""),  # any number may look so
         (["year", "month", "day", "flow"], ["2026", "1", "5", "1"], None, "year"),
         (["year", "month", "day", "when"], ["2026", "1", "5", DATE], None, "when"),  # whole stamps say more
         (["year", "month", "day", "time"], ["2026", "1", "5", "930"], None, "year"),  # 930 is no time by itself

@@ -329,3 +329,12 @@ def test_flags_of_which_none_or_several_may_be_set_are_no_classes() -> None:
     seldom = {name: np.where(np.arange(ROWS) == 7, 0.0, cells) for name, cells in one_of("a", "b", "c").items()}
     assert suspects_of(signals() | seldom).choices == ()
     assert suspects_of(pumps | one_of("a", "b", "c") | signals()).choices == (("a", "b", "c"),)
+
+
+def test_texts_of_which_one_says_normal_are_labels(tmp_path: Path) -> None:
+    states = {
+        "state": ["NORMAL", "BROKEN", "NORMAL", "RECOVERING"] * (ROWS // 4),
+        "mode": ["auto", "hand"] * (ROWS // 2),
+    }
+    notes = load_table(write(tmp_path / "a.csv", {"time": stamps(), **signals(), **states}), Selection(), CSV).notes
+    assert any("named or set like labels: 'state';" in note for note in notes)

@@ -21,7 +21,7 @@ from .columns import plan_columns
 from .declared_limits import refuse_untaken
 from .inputs import refuse_too_few
 from .loading import Survey, Table, survey, table_of
-from .neighbours import is_evident
+from .neighbours import is_evident, lies_on_its_side
 from .order import describe_unscored, settle_kind
 from .profile import Profile, profile_table
 from .selection import Selection
@@ -30,7 +30,7 @@ from .split import Split, is_ordered, split
 from .stamps import longest
 
 if TYPE_CHECKING:
-    pass
+    from numpy.typing import NDArray
 
 Foresight = Callable[[Table, Split, TrainConfig], str]
 """Says why calibration will probably refuse what is held out, "" where it will not."""
@@ -157,7 +157,7 @@ def look(
     words = [*asked, *(word for option in options.items() for word in option)]
     named = [data] if isinstance(data, Path) else data
     name = (named[0] if named[0].exists() else found.tables.files[0]).resolve().name.partition(".")[0]
-    notes = [*table.notes, *filter(None, [doubt])]
+    notes = [*table.notes, *filter(None, [_describe_side(table.values), doubt])]
     looked = Look(
         data=" ".join(map(str, named)),
         files=tuple(map(str, found.tables.files)),
@@ -219,6 +219,17 @@ def _with_gaps_to(longest_s: float, found: Survey) -> Survey:
         source._replace(layout=msgspec.structs.replace(source.layout, max_gap_s=longest_s)) for source in found.sources
     ]
     return found._replace(sources=sources)
+
+
+def _describe_side(values: NDArray[np.float32] | NDArray[np.uint8]) -> str:
+    """What to do with a table that lies on its side, "" of others."""
+    if not lies_on_its_side(values):
+        return ""
+    rows, columns = values.shape
+    return (
+        f"{rows} rows of {columns} columns, and rows differ far more than what stands in each of them: they seem to be "
+        "sensors; turn the table round, so that each has a column"
+    )
 
 
 def _times(read: Read, max_gap_s: float | None) -> Times | None:

@@ -16,6 +16,9 @@ sorted by some property reach 0.6."""
 _LEAST_ROWS = 50
 """Rows from which on such a correlation says something."""
 
+_LEAST_SENSORS, _FAR_APART = 3, 10
+"""Rows that may be sensors, and how many times the spread of one their means must be spread."""
+
 _LOOKED_AT = 50_000
 """Rows that are looked at."""
 
@@ -33,6 +36,18 @@ def is_evident(values: NDArray[Any], segment: NDArray[np.int64]) -> bool:
     if not ranks or not follows.any():
         return False
     return float(np.median([(z[1:] * z[:-1])[follows].mean() for z in ranks])) >= _EVIDENT
+
+
+def lies_on_its_side(values: NDArray[Any]) -> bool:
+    """Whether the rows of (rows, columns) seem to be sensors, and the columns the times of their readings.
+
+    There are fewer rows than columns, and rows differ by far more than what stands in one of them.
+    """
+    rows, columns = values.shape
+    if not _LEAST_SENSORS <= rows < columns or np.isnan(values).any():
+        return False
+    within = np.median(values.std(axis=1, dtype=np.float64))
+    return bool(values.mean(axis=1, dtype=np.float64).std() > _FAR_APART * within)
 
 
 def ranks(values: NDArray[Any]) -> NDArray[np.float64]:

@@ -27,3 +27,13 @@ def test_order_is_evident_from_a_rank_correlation_of_0_8(step: float) -> None:
     found = spearmanr(smooth[1:, 0], smooth[:-1, 0]).statistic
     assert neighbours.is_evident(smooth, np.zeros(400, np.int64)) == (found >= 0.8)
     assert not neighbours.is_evident(smooth[:, 1:], np.zeros(400, np.int64))
+
+
+def test_a_table_whose_rows_are_sensors_lies_on_its_side() -> None:
+    rng = np.random.default_rng(0)
+    sensors = np.array([[0.25], [3650.0], [42.0], [120.0]]) * (1 + 0.01 * rng.normal(size=(4, 50)))
+    assert neighbours.lies_on_its_side(sensors)
+    assert not neighbours.lies_on_its_side(sensors.T)
+    cycles = 40 + 5 * np.sin(np.linspace(0, 6, 50)) + rng.normal(size=(20, 1))  # of which each has a row
+    assert not neighbours.lies_on_its_side(cycles)
+    assert not neighbours.lies_on_its_side(np.array([[1.0, 2.0, 3.0]]))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
 
@@ -35,7 +37,7 @@ def as_indices(x: ArrayLike | None, shape: tuple[int | str | None, ...]) -> NDAr
     return np.ascontiguousarray(array, dtype=np.int64)
 
 
-def as_float32(x: ArrayLike, wrong: str) -> NDArray[np.float32]:
+def as_float32(x: ArrayLike | Sequence[Any], wrong: str) -> NDArray[np.float32]:
     """`x` as contiguous float32; a number beyond it becomes infinity, which is refused row by row.
 
     Raises InputError, beginning with `wrong`, for what is no numbers; numpy by itself would read "1_0" and dates.

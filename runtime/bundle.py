@@ -121,10 +121,11 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Inputs with the answers that the trained network gave; replayed wherever the file is loaded.
 
-    `x` is nested like the graph input, in raw units; empty for images, whose bytes are in `pixels`.
+    `x` is nested like the graph input, in raw units, null where a cell is missing; empty for images, whose bytes
+    are in `pixels`.
     """
 
-    x: list[list[float | list[float]]]
+    x: list[list[float | list[float | None] | None]]
     score: list[float]
     p_value: list[float]
     is_anomaly: list[bool]
@@ -171,10 +172,14 @@ class DataFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The sha256 of each file, where there were several."""
 
     def complete(self, layout: Layout) -> Layout:
-        """A layout with the key and the grid of the recording and what makes it wide, its time stamps where none are
-        named, its form where one is recognised."""
+        """A layout with the key and the grid of the recording, what makes it wide and what may be missing, its time
+        stamps where none are named, its form where one is recognised."""
         layout = msgspec.structs.replace(
-            layout, key=self.layout.key, long=self.layout.long, resampling=self.layout.resampling
+            layout,
+            key=self.layout.key,
+            long=self.layout.long,
+            resampling=self.layout.resampling,
+            most_missing=self.layout.most_missing,
         )
         declared = layout.declared
         if declared is not None:

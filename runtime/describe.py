@@ -39,6 +39,11 @@ def describe(bundle: Bundle) -> str:
         *([f"limits       {', '.join(map(str, bundle.limits))}"] if bundle.limits else []),
         *([f"labels       {_describe_labels(bundle.finetuning)}"] if bundle.finetuning else []),
         f"data         {data.rows} {inputs_are}{period}{time_column}, sha256 {data.sha256[:16]}",
+        *(
+            [f"missing      up to {data.layout.most_missing} of {len(bundle.columns)} cells of a row are filled"]
+            if data.layout.most_missing
+            else []
+        ),
         f"split        {data.train} train, {data.validation} validation, {data.calibration} calibration",
         f"parity       scores within {bundle.parity.max_relative_error:.1e} of PyTorch's, "
         f"{bundle.parity.verdict_flips} verdict flips; {len(bundle.golden.score)} golden {inputs_are} reproduced here",

@@ -205,7 +205,11 @@ def _held_out(bundle: Bundle, path: Path, layout: Layout) -> tuple[NDArray[np.fl
     """The training recording and the newest rows of the inputs that training kept for calibration."""
     missing = {column.name: column.missing for column in bundle.columns}
     selection = Selection(
-        columns=bundle.names, time_column=bundle.data.time_column, missing_values=missing, limits=bundle.limits
+        columns=bundle.names,
+        time_column=bundle.data.time_column,
+        missing_values=missing,
+        max_missing=bundle.data.layout.most_missing / len(bundle.names),
+        limits=bundle.limits,
     )
     table = load_table(path, selection, msgspec.structs.replace(layout, key=bundle.data.layout.key))
     seed, ordered = int(str(bundle.settings["seed"])), is_ordered(bundle.kind, bundle.data)

@@ -222,7 +222,7 @@ def _export(
 ) -> Exported:
     """Settles and calibrates the trained model, and writes the three files."""
     from .export.assemble import assemble
-    from .model.building import price_departures, scores_along, settle, without_class
+    from .model.building import fit_tolls, price_departures, scores_along, settle, without_class
     from .model.unknown_class import UnknownClass
 
     table, parts, config = plan.table, plan.parts, plan.config
@@ -234,6 +234,7 @@ def _export(
         model.unknown_class = UnknownClass(unknown[0], calibration)
     say(describe_calibration(calibration))
     price_departures(model, scores[0], calibration)
+    fit_tolls(model, table.values, parts)
     made = assemble(
         model,
         table,

@@ -16,7 +16,7 @@ from ..output import check_suffix, keep_inputs, text_written_aside, written_asid
 from ..rows.table_files import find_tables, name_of
 from ..rows.writers import CsvWriter, ParquetWriter, Schema, Table, Writer
 from ..scoring.framing import fill
-from ..scoring.results import OK
+from ..scoring.results import SCORED
 from .inputs import mark_overflows, read_inputs
 from .summary import Summary
 
@@ -33,8 +33,8 @@ _MOST_POINTS = 10_000
 class Codes(NamedTuple):
     """Codes of consecutive rows or images, an element for each.
 
-    `names` are row numbers, or names of files within their folder. Wherever `status` is not ok, `latent` (n, latent)
-    and `severity` (n,) are NaN and `is_anomaly` is False.
+    `names` are row numbers, or names of files within their folder. Wherever there is no score, `latent` (n, latent) and
+    `severity` (n,) are NaN and `is_anomaly` is False.
     """
 
     names: Sequence[int | str]
@@ -79,7 +79,7 @@ def write_codes(
     """Writes the codes of tables, as `find_tables` finds them, or of a folder of images as a table.
 
     Its columns are `row` (`file` for images, both for several tables), `status`, `z0`, `z1`, ...; the codes are empty
-    where status is not ok.
+    where there is none.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def write_codes(
             writer.write(_table(codes, detector))
         writer.close()
         if plot is not None and draw is not None:
-            if not summary.by_status[OK]:
+            if not summary.scored:
                 raise InputError(f"{name_of(data)}: there is no code to draw in {summary.describe()}")
             plot.write(draw(*cloud.points()))
     return summary
@@ -131,7 +131,7 @@ def _writer(detector: Detector, out: Path, stack: ExitStack, *, several: bool, f
 
 def _table(codes: Codes, detector: Detector) -> Table:
     label = "file" if detector.bundle.kind == "images" else "row"
-    is_absent = np.array([status != OK for status in codes.status], np.bool_)
+    is_absent = np.array([status not in SCORED for status in codes.status], np.bool_)
     latent = np.ma.array(codes.latent, mask=np.broadcast_to(is_absent[:, None], codes.latent.shape))
     file = {} if codes.file is None else {"file": [codes.file] * len(codes.status)}
     return {**file, label: codes.names, "status": codes.status} | {f"z{place}": z for place, z in enumerate(latent.T)}

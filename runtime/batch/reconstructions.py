@@ -18,7 +18,7 @@ from ..output import check_suffix, text_written_aside, written_aside
 from ..rows.fields import UNKNOWN, write_number
 from ..rows.writers import CsvWriter, Schema, Table
 from ..scoring.framing import fill
-from ..scoring.results import OK
+from ..scoring.results import SCORED
 from .inputs import mark_overflows, read_inputs
 from .summary import Summary
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 def reconstruct(detector: Detector, data: Path, layout: Layout) -> Iterator[tuple[NDArray[np.float32], list[str]]]:
     """What is expected instead of every row of a CSV or every image of a folder, in order, and their status.
 
-    In raw units, (n, features) or (n, height, width, channels); of a window its newest row; NaN where status is not
-    ok. A class column is given to the model, not expected by it: it stays as it was.
+    In raw units, (n, features) or (n, height, width, channels); of a window its newest row; NaN where there is
+    none. A class column is given to the model, not expected by it: it stays as it was.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def write_reconstructions(detector: Detector, data: Path, out: Path, *, layout: 
     with text_written_aside(out, force=force) as file:
         writer = CsvWriter(file, _schema(bundle))
         for values, status in reconstruct(detector, data, layout):
-            writer.write(_table(values, bundle.columns, np.array([one != OK for one in status], np.bool_)))
+            writer.write(_table(values, bundle.columns, np.array([one not in SCORED for one in status], np.bool_)))
             summary.add(status)
         writer.close()
     return summary
@@ -141,7 +141,7 @@ def _texts(values: NDArray[np.float32], column: Column, is_absent: NDArray[np.bo
 
 def _write_images(images: NDArray[np.float32], status: Sequence[str], paths: Iterator[Path]) -> None:
     for image, one, path in zip(images, status, paths, strict=False):  # of `paths` the rest is for the next images
-        if one == OK:
+        if one in SCORED:
             write_picture(path, png(to_pixels(image)))
 
 

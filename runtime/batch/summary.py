@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..bundle import Kind
-from ..scoring.results import BAD, OK, OVERFLOW
+from ..scoring.results import BAD, FILLED, OVERFLOW, SCORED
 
 
 @dataclass
@@ -16,7 +16,7 @@ class Summary:
 
     kind: Kind
     done: str
-    """What was done to those whose status is ok, like "encoded"."""
+    """What was done to those that could be scored, like "encoded"."""
     anomalies: int | None = None
     """None where no verdict is given."""
     by_status: Counter[str] = field(default_factory=Counter)
@@ -31,13 +31,19 @@ class Summary:
     def refused(self) -> bool:
         """Whether an image could not be read, or no row could be used because of bad ones."""
         bad = self.by_status[BAD] + self.by_status[OVERFLOW]
-        return bool(self.by_status[BAD]) if self.kind == "images" else bad > 0 and not self.by_status[OK]
+        return bool(self.by_status[BAD]) if self.kind == "images" else bad > 0 and not self.scored
+
+    @property
+    def scored(self) -> int:
+        """How many had a score, whatever was made of them."""
+        return sum(self.by_status[status] for status in SCORED)
 
     def describe(self) -> str:
         """One line for the terminal."""
         what = "images" if self.kind == "images" else "rows"
-        ok = self.by_status[OK]
-        text = f"{self.by_status.total()} {what}: {ok} {self.done}"
+        scored, filled = self.scored, self.by_status[FILLED]
+        text = f"{self.by_status.total()} {what}: {scored} {self.done}"
+        text += f" ({filled} with filled cells)" if filled else ""
         if self.anomalies is not None:
-            text += f", {self.anomalies} anomalies" + (f" ({self.anomalies / ok:.2%})" if ok else "")
-        return text + "".join(f", {count} {status}" for status, count in self.by_status.items() if status != OK)
+            text += f", {self.anomalies} anomalies" + (f" ({self.anomalies / scored:.2%})" if scored else "")
+        return text + "".join(f", {count} {status}" for status, count in self.by_status.items() if status not in SCORED)

@@ -57,29 +57,30 @@ class JsonRowsError(InputError):
 
 
 class RowReader:
-    """Reads bodies for a model with these columns.
+    """Reads bodies for a model with these columns, of which so many cells of a row may be missing.
 
     >>> reader = RowReader(["flow", "pressure"])
     >>> reader.read(b'[[1, 2], {"pressure": 4, "flow": 3}]').tolist()
     [[1.0, 2.0], [3.0, 4.0]]
     """
 
-    def __init__(self, columns: Sequence[str | Column | Field]) -> None:
+    def __init__(self, columns: Sequence[str | Column | Field], *, most_missing: int = 0) -> None:
         self._fields = as_fields(columns)
-        self._absences = Absences(self._fields)
+        self._absences = Absences(self._fields, most_missing)
         self._columns = tuple(field.name for field in self._fields)
         self._keys = [msgspec.json.encode(name) for name in self._columns]
         self._coded = [(place, field) for place, field in enumerate(self._fields) if not field.is_number]
         self._truths = [(place, field) for place, field in enumerate(self._fields) if field.knows_truths]
-        self._decode = (_TEXTS if self._coded else _NUMBERS).decode
+        self._decode = (_ALL if most_missing else _TEXTS if self._coded else _NUMBERS).decode
 
     def read(self, body: bytes) -> NDArray[np.float32]:
-        """The rows, shape (rows, columns), all finite float32.
+        """The rows, shape (rows, columns), all finite float32 but for NaN where a cell is missing that may be.
 
         Parameters
         ----------
         body : JSON: a list of numbers in the order of the columns, an object by column name (others are ignored), or
-            a list of such; text where the column holds text, null or no key for a class that is not known
+            a list of such; text where the column holds text, null or no key for a class that is not known and
+            for a cell that may be missing
 
         Raises
         ------
@@ -99,13 +100,20 @@ class RowReader:
         if len(values) > MAX_ROWS:
             raise TooLargeError(f"the body holds {len(values)} rows, expected at most {MAX_ROWS}", rows=len(values))
         # Compared in float64: a number just above the largest float32 must not be rounded down to it.
-        if values.ndim != 2 or values.shape[1] != len(self._columns) or not np.abs(values).max() <= FLOAT32_MAX:
+        if values.ndim != 2 or values.shape[1] != len(self._columns) or not self._are_sound(values):
             raise self._diagnosis(body, "expected rows of finite numbers")
         found, bad = values.astype(np.float32), dict[int, BadCell]()
         self._absences.settle(found, bad)
         if bad:
             raise JsonRowsError.at(min(bad), bad[min(bad)], len(found))
         return found
+
+    def _are_sound(self, values: NDArray[np.float64]) -> bool:
+        """Whether all are finite as float32, or missing where they may be."""
+        size = np.abs(values)
+        if self._absences.most:
+            size[np.isnan(size)] = 0
+        return bool(size.max() <= FLOAT32_MAX)
 
     def read_line(self, number: int, line: bytes) -> Rows:
         """The row on one line, as `read` takes it; a bad row where it holds none or several."""
@@ -131,10 +139,8 @@ class RowReader:
 
     def _lists(self, decoded: list[Any] | _Object, body: bytes) -> list[list[float]]:
         """Rows as lists; KeyError, TypeError or ValueError for what is no row."""
-        if isinstance(decoded, dict):
+        if isinstance(decoded, dict) or (decoded and not isinstance(decoded[0], list | dict)):
             decoded = [decoded]
-        elif decoded and not isinstance(decoded[0], list | dict):
-            return [self._numbers(decoded)] if self._coded else [decoded]
         objects = [row for row in decoded if type(row) is dict]
         rows = [self._by_name(row) if type(row) is dict else row for row in decoded] if objects else decoded
         # Decoding keeps the last of equal keys. Without escapes in the body every key stands in it as it is written.
@@ -142,14 +148,17 @@ class RowReader:
             problem = self._diagnosis(body, "")
             if str(problem):
                 raise problem
-        return [self._numbers(row) for row in rows] if self._coded else rows
+        return [self._numbers(row) for row in rows] if self._coded or self._absences.most else rows
 
     def _expected(self, objects: list[_Object]) -> Iterator[tuple[bytes, int]]:
         """Each key as it is written, and how often it must stand in a body of these objects."""
         for key, field in zip(self._keys, self._fields, strict=True):
-            yield key, sum(field.name in row for row in objects) if field.optional else len(objects)
+            may_lack = field.optional or self._absences.most
+            yield key, sum(field.name in row for row in objects) if may_lack else len(objects)
 
     def _by_name(self, row: _Object) -> list[Any]:
+        if self._absences.most:
+            return [row.get(name) for name in self._columns]
         if self._coded:
             return [row.get(field.name) if field.optional else row[field.name] for field in self._fields]
         cells = [row[name] for name in self._columns]
@@ -158,12 +167,16 @@ class RowReader:
         return cells
 
     def _numbers(self, row: list[Any]) -> list[float]:
-        """A row of cells with the texts and the unknown classes as numbers."""
+        """A row of cells with the texts and the unknown classes as numbers, and NaN for those that are missing."""
         if type(row) is not list or len(row) != len(self._fields):
             raise ValueError("not a row")
         numbers = row.copy()
         for place, field in self._coded:
             numbers[place] = _number(field, row[place])
+        if self._absences.most:
+            for place, field in enumerate(self._fields):
+                if row[place] is None and not field.optional:
+                    numbers[place] = math.nan
         if not all(type(number) is float for number in numbers):
             raise ValueError("not a number, or another text than the column holds")
         return numbers
@@ -192,7 +205,7 @@ class RowReader:
             for field in self._fields:
                 if times[field.name] > 1:
                     return BadCell(field.name, "stands in the object more than once")
-                if not times[field.name] and not field.optional:
+                if not times[field.name] and not field.optional and not self._absences.most:
                     return BadCell(field.name, "is missing")
             by_name = dict(row)
             cells = [by_name.get(name) for name in self._columns]
@@ -203,6 +216,8 @@ class RowReader:
         else:
             return BadCell("", f"{_kind(row)}, expected a list or an object")
         for field, cell in zip(self._fields, cells, strict=True):
+            if cell is None and self._absences.most:
+                continue
             reason = _reason(field, field.meant(cell) if isinstance(cell, bool) else cell)
             if reason:
                 return BadCell(field.name, reason)

@@ -50,9 +50,9 @@ class ColumnReader:
     header : the table's header, or None when it has none: columns called c0, c1, ... then stand at these places, and
         others in the order of `columns`
     columns : what is wanted, in the order wanted: names of columns of numbers, a detector's columns, or fields
-    layout : how cells are written, and where the time stamps are; a table without these has no times
+    layout : how cells are written, how many of a row may be missing, and where the time stamps are; a table without
+        these has no times
     source : how to call the table in messages
-    most_missing : cells of a row that may hold no value, and are NaN then
 
     Raises
     ------
@@ -67,7 +67,6 @@ class ColumnReader:
         *,
         layout: Layout,
         source: str,
-        most_missing: int = 0,
     ) -> None:
         fields = as_fields(columns)
         self.columns = tuple(field.name for field in fields)
@@ -88,7 +87,7 @@ class ColumnReader:
         self._coded = [(place, field) for place, field in enumerate(self._fields) if not field.is_number]
         self._flags = [(place, field) for place, field in enumerate(self._fields) if field.flag]
         self._numeric = [(place, field) for place, field in enumerate(self._fields) if not field.texts]
-        self._absences = Absences(self._fields, most_missing)
+        self._absences = Absences(self._fields, layout.most_missing)
         self._named = 1 + max((at for at, name in enumerate(names) if name), default=len(names) - 1)
         self._time_positions = [names.index(name) for name in time_columns] if has_time else []
         self._stamps = StampColumn(layout.stamps) if layout.stamps and has_time else None
@@ -290,7 +289,6 @@ def read_rows(
     chunk_rows: int = CHUNK_ROWS,
     stream: bool = False,
     unused: Callable[[list[str]], object] = lambda names: None,
-    most_missing: int = 0,
 ) -> Iterator[Rows]:
     """A CSV file in chunks; see `ColumnReader` for how columns are found and `open_text` for what is refused.
 
@@ -302,15 +300,13 @@ def read_rows(
     """
     if layout.resampling is not None:
         again = partial(read_rows, path, columns, chunk_rows=chunk_rows, stream=stream, unused=unused)
-        plain = again(layout=replace(layout, resampling=None), most_missing=most_missing)
+        plain = again(layout=replace(layout, resampling=None))
         yield from resampled(plain, layout.resampling, are_numbers(columns))
         return
     source = str(path)
     wanted = [field.name for field in as_fields(columns) if not field.optional]
     with open_table(path, layout, wanted=wanted, stream=stream) as (header, lines, form):
-        reader = ColumnReader(
-            header, columns, layout=replace(layout, format=form), source=source, most_missing=most_missing
-        )
+        reader = ColumnReader(header, columns, layout=replace(layout, format=form), source=source)
         others = [name for name in header or () if name not in reader.used]
         if others:
             unused(others)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..bundle import Bundle, Kind
+from ..errors import few
 from ..rows.times import Clock, is_break
-from .results import BAD, GAP, OK, WARMING
+from .results import BAD, FILLED, GAP, OK, SCORED, WARMING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,6 +67,8 @@ class Framer:
     """Of rows without keys."""
     memories: Mapping[str, Memory] = field(default_factory=dict)
     """By key, at most `MOST_KEYS`; the key whose newest row is the oldest comes first."""
+    names: tuple[str, ...] = ()
+    """Of the columns, where cells may be missing."""
 
     @classmethod
     def of(cls, bundle: Bundle) -> Framer:
@@ -73,7 +76,8 @@ class Framer:
         tail = np.full((bundle.window - 1, len(bundle.columns)), np.nan, np.float32)
         data = bundle.data
         clock = None if data.period_s is None else Clock(data.period_s, data.stamp_s, data.layout.max_gap_s)
-        return cls(bundle.kind, bundle.window, clock, Memory(tail))
+        names = bundle.names if data.layout.most_missing else ()
+        return cls(bundle.kind, bundle.window, clock, Memory(tail), names=names)
 
     def frame(self, rows: Rows) -> tuple[Framed, Framer]:
         """Inputs for the next rows of the recording, and the framer for those after them."""
@@ -84,14 +88,16 @@ class Framer:
                 for index, why in rows.bad.items():
                     status[index], reason[index], full[index] = BAD, str(why), False
                 inputs = rows.values[full]
+            self._tell_filled(rows.values, full, status, reason)
             return Framed(rows.first, inputs, full, status, reason), self
         if rows.keys is not None:
             return self._frame_by_key(rows)
         jumps, last_time, last_time_ago = self._jumps(rows.times, len(rows.values))
         status, reason, run, why_broken = self._statuses(rows, jumps)
-        full = np.array([one == OK for one in status], np.bool_)
+        full = np.array([one in SCORED for one in status], np.bool_)
         joined = np.concatenate([self.memory.tail, rows.values])
         inputs = np.lib.stride_tricks.sliding_window_view(joined, self.window, axis=0).transpose(0, 2, 1)
+        self._tell_filled(joined, full, status, reason)
         after = Memory(joined[len(rows.values) :].copy(), run, why_broken, last_time, last_time_ago)
         framed = Framed(rows.first, inputs if full.all() else inputs[full], full, status, reason)
         return framed, replace(self, memory=after)
@@ -138,6 +144,23 @@ class Framer:
                 status[index] = GAP if why_broken else WARMING
                 reason[index] = f"{why_broken or 'the recording begins'}; {self.window - run} more rows fill the window"
         return status, reason, run, why_broken
+
+    def _tell_filled(
+        self, joined: NDArray[np.float32], full: NDArray[np.bool_], status: list[str], reason: list[str]
+    ) -> None:
+        """Says of the rows where `full` which cells the graph fills; `joined` begins with the first row's window."""
+        if not self.names:
+            return
+        missing = np.isnan(joined)
+        counts = np.concatenate([[0], np.cumsum(missing.sum(axis=1))])
+        in_window = counts[self.window :] - counts[: len(full)]
+        for index in np.flatnonzero(full & (in_window > 0)).tolist():
+            newest = missing[index + self.window - 1]
+            own, older = int(newest.sum()), int(in_window[index] - newest.sum())
+            names = few(repr(self.names[place]) for place in np.flatnonzero(newest))
+            told = [f"{own} of {len(self.names)} cells filled: {names}"] if own else []
+            told += [f"{older} cells of older rows in the window filled"] if older else []
+            status[index], reason[index] = FILLED, "; ".join(told)
 
     def _jumps(self, times: NDArray[np.float64] | None, n: int) -> tuple[dict[int, float], float, int]:
         """By index, the steps in time that break a window; then the last readable time and how many rows ago it was.

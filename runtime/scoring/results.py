@@ -17,18 +17,22 @@ if TYPE_CHECKING:
     from ..detector import Explanation, Scores
     from ..rows.writers import Table
 
-OK, WARMING, GAP, BAD, OVERFLOW = "ok", "warming", "gap", "bad", "overflow"
-STATUSES = (OK, WARMING, GAP, BAD, OVERFLOW)
-"""ok: scored. warming: the recording is still shorter than a window. gap: the window holds a bad row or a jump in
-time. bad: a cell of this row is no finite number, or this image cannot be read. overflow: the score exceeds float32."""
+OK, FILLED, WARMING, GAP, BAD, OVERFLOW = "ok", "filled", "warming", "gap", "bad", "overflow"
+STATUSES = (OK, FILLED, WARMING, GAP, BAD, OVERFLOW)
+"""ok: scored. filled: scored, with what is expected in cells that are missing. warming: the recording is still shorter
+than a window. gap: the window holds a bad row or a jump in time. bad: a cell of this row is no finite number, or this
+image cannot be read. overflow: the score exceeds float32."""
+
+SCORED = (OK, FILLED)
+"""Those that come with a score."""
 
 COLUMNS = {"score": float, "severity": float, "p_value": float, "is_anomaly": bool, "status": str, "reason": str}
 """What a result tells, and its type, after the number or the name that says whose it is."""
 
 
 class Results(NamedTuple):
-    """Results of consecutive rows, one element a row; `scores` is NaN wherever `status` is not ok, where only rows that
-    break a limit alarm."""
+    """Results of consecutive rows, one element a row; `scores` is NaN wherever `status` is none of `SCORED`, where only
+    rows that break a limit alarm."""
 
     first: int
     scores: Scores

@@ -25,7 +25,7 @@ from prometheus_client.registry import Collector
 from ... import __version__
 from ..detector import Detector
 from ..scoring.drift import DriftMonitor
-from ..scoring.results import OK, STATUSES, Results
+from ..scoring.results import FILLED, SCORED, STATUSES, Results
 from ..session import import_onnxruntime
 from .refusals import CODES
 
@@ -96,8 +96,8 @@ class ModelMetrics:
 
     def __init__(self, lock: Lock) -> None:
         self._lock = lock
-        self.received = self.scored = self.rows_refused = self.anomalies = 0
-        self.flagged = dict.fromkeys((status for status in STATUSES if status != OK), 0)
+        self.received = self.scored = self.filled = self.rows_refused = self.anomalies = 0
+        self.flagged = dict.fromkeys((status for status in STATUSES if status not in SCORED), 0)
         # NaN until a model is there: an alert that compares with it stays silent, with 0 it would fire.
         self.threshold = self.far = math.nan
         self.facts: dict[str, str] | None = None
@@ -138,9 +138,10 @@ class ModelMetrics:
         with self._lock:
             self.received += n
             self.scored += n_scored
+            self.filled += results.status.count(FILLED)
             if n_scored < n:
                 for status, count in Counter(results.status).items():
-                    if status != OK:
+                    if status not in SCORED:
                         self.flagged[status] += count
             self.anomalies += int(np.count_nonzero(results.scores.is_anomaly))
             self.seconds.add(seconds)
@@ -197,6 +198,7 @@ _COUNTERS: tuple[tuple[str, str, _Value], ...] = (
         attrgetter("received"),
     ),
     ("vae_detect_rows_scored", "Rows answered with a score.", attrgetter("scored")),
+    ("vae_detect_rows_filled", "Rows scored with filled cells where some were missing.", attrgetter("filled")),
     ("vae_detect_rows_refused", "Rows of requests that were refused as a whole.", attrgetter("rows_refused")),
     ("vae_detect_anomalies", "Rows that scored above the threshold, or broke a limit.", attrgetter("anomalies")),
 )

@@ -35,7 +35,8 @@ class Served:
         """A verified detector, ready to serve."""
         watch = Watch(detector.bundle, adaptive=adaptive)
         facts = msgspec.json.encode(model_facts(detector))
-        return cls(detector, RowReader(detector.bundle.columns), Framer.of(detector.bundle), facts, watch, metrics)
+        reader = RowReader(detector.bundle.columns, most_missing=detector.bundle.data.layout.most_missing)
+        return cls(detector, reader, Framer.of(detector.bundle), facts, watch, metrics)
 
 
 def model_facts(detector: Detector) -> dict[str, Any]:

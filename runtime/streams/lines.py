@@ -184,7 +184,7 @@ class _CsvLines:
 
 class _JsonLines:
     def __init__(self, detector: Detector, layout: Layout) -> None:
-        self._reader = RowReader(detector.bundle.columns)
+        self._reader = RowReader(detector.bundle.columns, most_missing=layout.most_missing)
         self._columns = len(detector.bundle.names)
         self._stamps = StampColumn(layout.stamps) if layout.stamps else None
         self._time_columns = layout.stamps.columns if layout.stamps else ()

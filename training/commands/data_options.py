@@ -61,6 +61,16 @@ def data_options(command: Any) -> Any:
                 "chosen from its name and values]",
             ),
             click.option("--class-column", metavar="NAME", help="The class of each row, for recipe cvae."),
+        ]
+    ):
+        command = option(command)
+    return table_options(_rows_options(_values_options(command)))
+
+
+def _values_options(command: Any) -> Any:
+    """What the values of a column are, and what those that are missing."""
+    for option in reversed(
+        [
             click.option(
                 "--missing-value",
                 "missing_values",
@@ -79,10 +89,17 @@ def data_options(command: Any) -> Any:
                 help="What readings of a column keep in normal operation, by <, <=, > or >=; again for more. Other "
                 "readings are anomalies, whatever their score.",
             ),
+            click.option(
+                "--max-missing",
+                type=click.FloatRange(0, 0.5),
+                metavar="SHARE",
+                help="Share of the cells of a row that may be missing: they are filled with what is expected there, "
+                "also when scoring. 0: none.  [default: a fifth where more than a few rows miss some, else none]",
+            ),
         ]
     ):
         command = option(command)
-    return table_options(_rows_options(command))
+    return command
 
 
 def _rows_options(command: Any) -> Any:
@@ -131,7 +148,7 @@ def read_data_options(options: dict[str, Any]) -> tuple[Selection, Layout]:
     from ..data.selection import Selection
     from ..settings.rates import parse_duration
 
-    names = ("columns", "exclude", "time_column", "class_column", "missing_values")
+    names = ("columns", "exclude", "time_column", "class_column", "missing_values", "max_missing")
     selection = Selection(
         **{name: options.pop(name) for name in names},
         treatments=parse_treatments(options.pop("treat")),

@@ -70,7 +70,7 @@ def _refuse_out_of_range(table: Table, likelihood: str, *, but: Container[str]) 
     for index, name in enumerate(table.names):
         if name in but:
             continue
-        values = table.values[:, index]
+        values = _held(table.values[:, index].astype(np.float32))
         binary = likelihood == "bernoulli"
         strange = values[(values != 0) & (values != 1)] if binary else values[(values < 0) | (values > 1)]
         if len(strange):
@@ -115,8 +115,8 @@ def plan_columns(
     everywhere = values if everywhere is None else everywhere
     kind: Treatment
     for position, name in enumerate(names):
-        cells, along = (part[:, position].astype(np.float64) for part in (values, everywhere))
-        cells = along if is_constant(cells) else cells
+        cells, along = (_held(part[:, position]) for part in (values, everywhere))
+        cells = along if not cells.size or is_constant(cells) else cells
         unit = units.get(name) or unit_of(name)
         if name in texts:
             kind = treatments.get(name, "category")
@@ -128,6 +128,11 @@ def plan_columns(
                 kind = "angle"
         columns.append(_fit(name, unit, cells, kind, tuple(texts.get(name, ())), standardise=standardise))
     return tuple(columns), _describe(columns)
+
+
+def _held(cells: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Those that are not missing."""
+    return cells[~np.isnan(cells)].astype(np.float64)
 
 
 def _describe(columns: Sequence[Column]) -> list[str]:

@@ -22,7 +22,7 @@ from ...runtime.rows.forms import describe_stamps
 from ...runtime.rows.table_files import Tables, find_tables
 from .date_columns import spare_parts
 from .declared_limits import refuse_unscored, within_limits
-from .holes import MOST_BAD, find_holes
+from .holes import describe_bad, describe_filled, settle_holes
 from .mixture import describe_mixture, find_mixture, is_like_long
 from .selection import Selection, choose_columns, few_texts
 from .sentinels import Sentinel, blank_columns, declared_sentinels, describe_sentinels, find_sentinels
@@ -52,17 +52,18 @@ _TOLD = 3
 class Table(NamedTuple):
     """Normal rows or images, ready to be split.
 
-    `values` is float32 (rows, features) without bad rows, or uint8 (images, height, width, channels); `segment` (rows,)
-    numbers the stretches of rows that follow each other without a bad row or a jump in time; `period_s` is the time
-    from row to row, None without time stamps; `notes` say what was done to the columns and rows, for the user; `texts`
-    are those of the columns that hold text, `units` those that stand in the cells of a column; `stamp_s` is the time
-    between stamps that several rows share, else 0; `classes` are the folders of the images and `class_of` each image's;
-    `ordered` says that neighbouring rows are so much alike that they follow each other, time stamps or not;
-    `longer_gap_s` is a step up to which there would hardly be a gap in a recording with many, 0 for others;
-    `layout` is how the recording is written, as declared and as found out; `missing` are by column the numbers that
-    stand for no value; `recording` (rows,) numbers the files, or keys, that the rows are from, None for one; `files`
-    are the sha256 of these files where there are several; `mixture` says how rows of several machines are mixed without
-    a key, "" where they are not; `limits` are kept by all of the rows.
+    `values` is float32 (rows, features) without bad rows, NaN where a cell is missing that may be, or uint8
+    (images, height, width, channels); `segment` (rows,) numbers the stretches of rows that follow each other
+    without a bad row or a jump in time; `period_s` is the time from row to row, None without time stamps; `notes`
+    say what was done to the columns and rows, for the user; `texts` are those of the columns that hold text,
+    `units` those that stand in the cells of a column; `stamp_s` is the time between stamps that several rows share,
+    else 0; `classes` are the folders of the images and `class_of` each image's; `ordered` says that neighbouring
+    rows are so much alike that they follow each other, time stamps or not; `longer_gap_s` is a step up to which
+    there would hardly be a gap in a recording with many, 0 for others; `layout` is how the recording is written, as
+    declared and as found out; `missing` are by column the numbers that stand for no value; `recording` (rows,)
+    numbers the files, or keys, that the rows are from, None for one; `files` are the sha256 of these files where
+    there are several; `mixture` says how rows of several machines are mixed without a key, "" where they are not;
+    `limits` are kept by all of the rows.
     """
 
     values: NDArray[np.float32] | NDArray[np.uint8]
@@ -212,6 +213,8 @@ def survey(data: Path | Sequence[Path], selection: Selection, layout: Layout, *,
     if len(left) < len(names) and not kept:
         names, fields = left, [field for field in fields if field.name in left]
         read = read_features(sources, fields)  # again: a row whose bad cell was in a column left out is a good one
+    sources, fields, read, empty = settle_holes(sources, fields, read, selection)
+    names, others = [field.name for field in fields], others | empty
     texts = {name: found for name, found in texts.items() if name in names}
     sentinels = {name: found for name, found in sentinels.items() if name in names}
     left_out |= others | blank
@@ -269,16 +272,10 @@ def table_of(found: Survey) -> Table:
     ]
     if summer := summer_time(read.times, read.recording, stamps):
         notes.append(summer)
+    if filled := describe_filled(read, found.layout.most_missing):
+        notes.append(filled)
     if read.bad:
-        row, why = next(iter(read.bad.items()))
-        rows = len(read.values)
-        text = f"{len(read.bad)} of {rows} rows left out: a missing or bad cell (first: {read.place(row)}, {why})"
-        if len(read.bad) > MOST_BAD * rows:
-            holes = find_holes(found.sources, found.fields)
-            if not holes.are_few or not read.kept.any():
-                raise InputError(f"{found.tables.name}: {text}; more than a fifth is too much, {holes.describe()}")
-            text += f"; in {holes.blank} of them nothing was recorded"
-        notes.append(text)
+        notes.append(describe_bad(read, found.sources, found.fields, found.tables.name))
     read = within_limits(read, found.limits, found.names, notes.append)
     segment, clock = segments_of(read.kept, read.times, read.recording, found.layout.max_gap_s)
     period_s, stamp_s = (None, 0.0) if clock is None else (clock.period_s, clock.stamp_s)

@@ -30,7 +30,7 @@ def is_evident(values: NDArray[Any], segment: NDArray[np.int64]) -> bool:
     """
     if len(values) < _LEAST_ROWS:
         return False
-    values, segment = values[:_LOOKED_AT], segment[:_LOOKED_AT]
+    values, segment = whole(values[:_LOOKED_AT]), segment[:_LOOKED_AT]
     ranks = [z for z in map(_standard_ranks, values.T) if z is not None]
     follows = segment[1:] == segment[:-1]
     if not ranks or not follows.any():
@@ -58,6 +58,16 @@ def ranks(values: NDArray[Any]) -> NDArray[np.float64]:
     _, place, count = np.unique(values, return_inverse=True, return_counts=True)
     shared: NDArray[np.float64] = np.cumsum(count) - (count - 1) / 2
     return shared[place]
+
+
+def whole(values: NDArray[Any]) -> NDArray[Any]:
+    """Values (rows, columns) with the mean of its column in each missing cell, for what knows no missing ones."""
+    missing = np.isnan(values)
+    if not missing.any():
+        return values
+    held = np.maximum((~missing).sum(axis=0), 1)
+    means = np.where(missing, 0, values).sum(axis=0, dtype=np.float64) / held
+    return np.where(missing, means, values).astype(values.dtype)
 
 
 def _standard_ranks(column: NDArray[Any]) -> NDArray[np.float64] | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..settings.config import TrainConfig, configure
+from .neighbours import whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,12 +74,13 @@ def _full_windows(segment: NDArray[np.int64], window: int) -> int:
 
 def within(table: Table) -> NDArray[Any]:
     """The values (rows, columns) less the mean of their recording: machines differ by more than what they do."""
+    values = whole(table.values)
     if table.recording is None or table.recording[0] == table.recording[-1]:
-        return table.values
+        return values
     _, recording = np.unique(table.recording, return_inverse=True)
     counts = np.bincount(recording)
-    means = [np.bincount(recording, column) / counts for column in table.values.T.astype(np.float64)]
-    return table.values - np.stack(means, axis=1)[recording]
+    means = [np.bincount(recording, column) / counts for column in values.T.astype(np.float64)]
+    return values - np.stack(means, axis=1)[recording]
 
 
 def choose_window(values: NDArray[Any], names: Sequence[str]) -> tuple[int, str]:

@@ -39,6 +39,8 @@ class Selection:
     """Numbers that stand for no value, in every column or by column; None leaves it to `sentinels.find_sentinels`."""
     limits: tuple[Limit, ...] = ()
     """What readings keep in normal operation."""
+    max_missing: float | None = None
+    """Share of the cells of a row that may be missing; None leaves it to `holes.most_missing`."""
 
     def named_in(self, header: Sequence[str]) -> Selection:
         """The same with lists of columns, like "Temp, C,flow", taken apart into the names of a header."""

@@ -195,9 +195,9 @@ class Read(NamedTuple):
         return self._replace(values=values, bad=bad, kept=_but(bad, len(values)))
 
 
-def read_features(sources: Sequence[Source], fields: Sequence[Field], *, most_missing: int = 0) -> Read:
-    """All rows of all files; cells that hold no value are NaN in rows with at most so many of them."""
-    parts = [list(read_rows(path, fields, layout=layout, most_missing=most_missing)) for path, layout in sources]
+def read_features(sources: Sequence[Source], fields: Sequence[Field]) -> Read:
+    """All rows of all files."""
+    parts = [list(read_rows(path, fields, layout=layout)) for path, layout in sources]
     chunks = [chunk for part in parts for chunk in part]
     lengths = [sum(len(chunk.values) for chunk in part) for part in parts]
     bad = {

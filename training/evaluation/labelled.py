@@ -211,5 +211,5 @@ def _z_score(values: NDArray[Any], bundle: Bundle) -> NDArray[np.float64]:
             deviation = np.where(distance > rounding_of(column.center), _BEYOND, 0.0)
         else:
             deviation = distance / column.scale
-        largest = np.maximum(largest, deviation.max(axis=1))
+        largest = np.fmax(largest, np.fmax.reduce(deviation, axis=1))  # a missing cell does not deviate
     return largest

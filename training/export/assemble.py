@@ -141,7 +141,16 @@ def _golden_inputs(model: Autoencoder, normal: NDArray[Any]) -> NDArray[Any]:
         all_[..., position] += {"linear": 6 * column.scale, "angle": column.scale}.get(column.treatment, 1.0)
     one[..., numbers[:1]] += 8 * (all_ - normal[3])[..., numbers[:1]] / 6
     unknown = without_class(model, normal[::2]) if model.expansion.classes else normal[:0]
-    return np.concatenate([normal, one[None], all_[None], unknown]).astype(np.float32)
+    holed = normal[:0] if model.filling is None else _with_holes(normal[::2], model.filling.most)
+    return np.concatenate([normal, one[None], all_[None], unknown, holed]).astype(np.float32)
+
+
+def _with_holes(inputs: NDArray[Any], most: int) -> NDArray[Any]:
+    """The same with as many cells missing in every row as may be, those of the first columns first."""
+    missing = np.isnan(inputs)
+    for place in range(inputs.shape[-1]):
+        missing[..., place] |= missing.sum(axis=-1) < most
+    return np.where(missing, np.nan, inputs)
 
 
 def _limit_inputs(model: Autoencoder, normal: NDArray[Any], limits: Sequence[Limit]) -> list[NDArray[np.float32]]:

@@ -49,23 +49,32 @@ class Inputs:
     """
 
     def __init__(self, model: Autoencoder, values: Tensor, classes: Tensor | None = None) -> None:
-        self._standardise = model.standardise
+        self._model = model
         self.classes = classes
         self._view = values
+        self._missing: Tensor | None = None
         self._is_raw = model.config.kind == "images"  # as floats, many would not fit into memory
         if not self._is_raw:
             with torch.no_grad():
-                rows = model.standardise(values)
-            # A view, not a copy: (starts, window, features) over the same memory.
-            is_rows, window = model.config.kind == "rows", model.config.window
-            self._view = rows if is_rows else rows.unfold(0, window, 1).transpose(1, 2)
+                rows, missing = model.transformed(values)
+            self._view = self._framed(rows)
+            self._missing = None if missing is None else self._framed(missing)
+
+    def _framed(self, rows: Tensor) -> Tensor:
+        """Of each row its input; a view, not a copy: (starts, window, features) over the same memory."""
+        config = self._model.config
+        return rows if config.kind == "rows" else rows.unfold(0, config.window, 1).transpose(1, 2)
 
     def at(self, starts: Tensor) -> tuple[Tensor, Tensor | None]:
         """The standardised inputs that begin at these rows, and their classes."""
         # Indexing with [starts] takes twice as long for rows, and four times for windows.
         x = self._view.index_select(0, starts)
         classes = None if self.classes is None else self.classes.index_select(0, starts)
-        return self._standardise(x) if self._is_raw else x, classes
+        if self._is_raw:
+            return self._model.standardise(x), classes
+        missing = None if self._missing is None else self._missing.index_select(0, starts)
+        with torch.no_grad():
+            return self._model.fill(x, missing), classes
 
 
 @dataclass

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ...runtime.bundle import Bundle, Calibration
 from ...runtime.scoring.framing import windows_at
+from ..model.filling import resting_values
 from ..model.transform import Expansion, Transform
 from .reviews import ScoredRows, in_parts
 
@@ -101,15 +102,20 @@ class Likeness(nn.Module):
     """
 
     middle: Tensor
+    rest: Tensor
 
     def __init__(self, bundle: Bundle, length: float, middle: Tensor | None = None) -> None:
         super().__init__()
         self.register_buffer("middle", torch.zeros(()) if middle is None else middle)
         self.transform, self.expansion = Transform(bundle.columns), Expansion(bundle.columns)
+        self.may_miss = bundle.data.layout.most_missing > 0
+        self.register_buffer("rest", torch.tensor(resting_values(bundle.columns)))
         self.divisor = 2 * length * float(np.sqrt(len(bundle.columns) * bundle.window))
 
     def prepare(self, x: Tensor) -> Tensor:
-        """t(x): (..., features), with a place for each level of a category."""
+        """t(x): (..., features), with a place for each level of a category; of a missing cell that of the mean."""
+        if self.may_miss:
+            x = torch.where(torch.isnan(x), self.rest, x)
         return torch.clamp(self.expansion.expand(self.transform(x)), -CLIP, CLIP)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from ..settings.config import TrainConfig
 from ..settings.recipes import Recipe
 from .boltzmann import Machine
 from .ensemble import Ensemble, Measured, WindowStatistics
+from .filling import Filling
 from .likelihoods import LIKELIHOODS, Likelihood, Mixed
 from .networks import MlpEncoder, choose_networks
 from .priors import choose_prior
@@ -79,6 +80,7 @@ class Autoencoder(nn.Module):
         for size in self.input_shape[:-1]:
             self.cells *= size
         shape: tuple[int, ...] = (*self.input_shape[:-1], self.expansion.width)
+        self.filling: Filling | None = None  # fitted before, where cells may be missing
         self.ensemble: Ensemble | None = None  # fitted once the network is trained
         self.unknown_class: UnknownClass | None = None  # likewise
         self.statistics: WindowStatistics | None = None
@@ -102,9 +104,26 @@ class Autoencoder(nn.Module):
             raise InputError(f"recipe {config.recipe} takes numbers only; --exclude text and categories")
 
     def standardise(self, x: Tensor) -> Tensor:
-        """Raw units to treated and standardised ones; images come as uint8."""
-        standardised: Tensor = self.transform(x.float())
-        return standardised
+        """Raw units to treated and standardised ones, missing cells filled; images come as uint8."""
+        return self.fill(*self.transformed(x))
+
+    def transformed(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Raw units to treated and standardised ones, and which cells are missing, None where none may be."""
+        if self.filling is None:
+            return self.transform(x.float()), None
+        missing = torch.isnan(x)
+        return self.transform(torch.where(missing, self.filling.rest, x)), missing
+
+    def fill(self, standardised: Tensor, missing: Tensor | None) -> Tensor:
+        """The same with what is expected in the missing cells of whole inputs."""
+        if self.filling is None or missing is None:
+            return standardised
+        filled: Tensor = self.filling(standardised, missing)
+        return filled
+
+    def _seen(self, values: Tensor, x: Tensor) -> Tensor:
+        """`values` of the cells of inputs `x`, 0 where a cell is missing: nothing can be said of what was not there."""
+        return values if self.filling is None else values * (~torch.isnan(x)).to(values.dtype)
 
     def observe(self, standardised: Tensor) -> Tensor:
         """What the likelihood is about: the input itself, or the statistics of a window."""
@@ -172,7 +191,7 @@ class Autoencoder(nn.Module):
         way = self._through(x, noise)
         contribution, reconstruction = way.deviance, self.to_raw(way.output)
         if self.statistics is not None:
-            contribution = self.expansion.total(self.statistics.spread(way.deviance))
+            contribution = self._seen(self.expansion.total(self.statistics.spread(way.deviance)), x)
         elif way.output.ndim > x.ndim:
             contribution, reconstruction = contribution.mean(0), reconstruction.mean(0)
         error, kl = contribution.flatten(1).sum(-1), None
@@ -183,12 +202,15 @@ class Autoencoder(nn.Module):
         if self.unknown_class is not None and classes is not None:
             score = torch.where(classes.sum(-1) > 0, score, self.unknown_class(score))
         local = None if self.image is None else heat_map(contribution)
+        if self.filling is not None and self.ensemble is None:
+            score = score - self.filling.toll(torch.isnan(x))
         if self.ensemble is not None:
             measured = [Measured(error, contribution) if local is None else _local_error(contribution, local)]
             measured += self.ensemble.measure(self.expansion.expand(way.standardised), way.code.mean)
             distances = torch.stack([each.distance for each in measured])
             score, shares = self.ensemble.join(distances)
-            contribution = self._shared(measured, shares)
+            contribution = self._shared(measured, shares, x)
+            score, contribution = self._settled(score, contribution, x)
             local = None if self.image is None else heat_map(contribution)
         if self.transform.has_constants:
             # Beside every recipe's own score, for no network learns from a column in which nothing ever happened.
@@ -223,7 +245,9 @@ class Autoencoder(nn.Module):
             output = self.decode(latent.flatten(0, -2), code.indices)
             if noise.ndim == 3:
                 output = output.unflatten(0, (len(noise), -1))  # (points, batch, ...)
-        return _Way(standardised, prepared, code, noise, latent, output, self.likelihood.deviance(observed, output))
+        deviance = self.likelihood.deviance(observed, output)
+        deviance = deviance if self.statistics is not None else self._seen(deviance, x)
+        return _Way(standardised, prepared, code, noise, latent, output, deviance)
 
     def _score(self, way: _Way, error: Tensor, kl: Tensor | None) -> Tensor:
         """What the recipe scores by, before an ensemble joins it: (batch,)."""
@@ -244,15 +268,23 @@ class Autoencoder(nn.Module):
             return self.latent_distance(way.output, way.code.mean) + 0.0 * error
         return error
 
-    def _shared(self, measured: Sequence[Measured], shares: Tensor) -> Tensor:
-        """What each feature adds to a joined score, from what each member does (members, batch)."""
+    def _shared(self, measured: Sequence[Measured], shares: Tensor, x: Tensor) -> Tensor:
+        """What each feature of `x` adds to a joined score, from what each member does (members, batch)."""
         parts = []
         for number, (_, where) in enumerate(measured):
-            of_features = where if number == 0 else self.expansion.total(where)
+            of_features = where if number == 0 else self._seen(self.expansion.total(where), x)
             total = of_features.flatten(1).sum(-1)
             factor = shares[number] / torch.clamp(total, min=1e-30)
             parts.append(of_features * factor.reshape(-1, *[1] * (of_features.ndim - 1)))
         return torch.stack(parts).sum(0)
+
+    def _settled(self, score: Tensor, contribution: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """A joined score and what each feature adds to it, without what the missing cells of `x` add."""
+        if self.filling is None:
+            return score, contribution
+        left = torch.clamp(score - self.filling.toll(torch.isnan(x)), min=0.0) + 0.0 * score  # NaN stays
+        share = left / torch.clamp(score, min=1e-30)
+        return left, contribution * share.reshape(-1, *[1] * (contribution.ndim - 1))
 
     def distances(self, x: Tensor) -> Tensor:
         """The error and what each member of the ensemble measures, (1 + members, batch), of inputs in raw units."""

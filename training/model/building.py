@@ -15,10 +15,14 @@ from ...runtime.scoring.framing import windows_at
 from ..data.columns import columns_of
 from ..data.loading import Table
 from ..data.selection import Selection
-from ..data.split import Split
+from ..data.split import Split, covered_rows
 from ..settings.config import TrainConfig
 from .autoencoder import Autoencoder
 from .ensemble import FITTED_INPUTS, FITTED_VALUES, Ensemble
+from .filling import Filling
+
+_MOST_TOLLS = 8
+"""Counts of missing cells for which it is measured how much they add to the score, beside none."""
 
 _OUTWEIGHED, _DEAREST = 1e3, 1e33  # labels may lower a score a hundredfold; a hundred thousand cells stay in float32
 
@@ -29,10 +33,31 @@ def build(table: Table, parts: Split, config: TrainConfig, selection: Selection)
     with torch.random.fork_rng(devices=[]):  # layers draw their weights from the global generator
         torch.manual_seed(config.seed)
         model = Autoencoder(config, columns, table.image, _class_frequencies(columns, table, parts))
+    if table.layout.most_missing:
+        _fit_filling(model, table, parts)
     if model.statistics is not None:
         x = torch.from_numpy(_inputs(model, table.values, sample_starts(parts.train, model)))
         model.statistics.fit(model.expansion.expand(model.standardise(x)))
     return model, notes
+
+
+def _fit_filling(model: Autoencoder, table: Table, parts: Split) -> None:
+    """Fits what is expected in missing cells to the training rows, before anything else is: it is what all else sees.
+
+    Of flags and categories it is the commonest level.
+    """
+    rows = covered_rows(parts.train, model.config.window)
+    values = table.values[rows].astype(np.float32, copy=False)
+    model.filling = Filling(model.columns, model.config.window, table.layout.most_missing)
+    for place, column in enumerate(model.columns):
+        levels, counts = np.unique(values[~np.isnan(values[:, place]), place], return_counts=True)
+        if column.treatment in ("binary", "category") and len(levels):
+            model.filling.rest[place] = float(levels[counts.argmax()])
+    follows = (np.diff(rows, prepend=-1) == 1) & (np.diff(table.segment[rows], prepend=-1) == 0)
+    with torch.no_grad():
+        standardised, missing = model.transformed(torch.from_numpy(values))
+        assert missing is not None
+        model.filling.fit(standardised.masked_fill(missing, float("nan")).numpy(), follows)
 
 
 def _class_frequencies(columns: tuple[Column, ...], table: Table, parts: Split) -> list[float]:
@@ -75,6 +100,34 @@ def _fit_ensemble(model: Autoencoder, values: NDArray[Any], parts: Split) -> Non
         distances = torch.cat([model.distances(part) for part in held.split(1024)], -1)
         model.ensemble = fitted(np.concatenate([parts.train, parts.validation]))
         model.ensemble.set_units(distances)
+
+
+def fit_tolls(model: Autoencoder, values: NDArray[Any], parts: Split) -> None:
+    """Takes columns out of validation inputs, and lets the score fall by as much as it rises by that.
+
+    What counts is how high the highest of them score: the mean over a few quantiles. The threshold is set before: the
+    scores that set it are not lowered, so that those of inputs without missing cells keep the promise in any case.
+    """
+    filling = model.filling
+    if filling is None:
+        return
+    x = _inputs(model, values, sample_starts(parts.validation, model)).astype(np.float32, copy=False)
+    missing = np.isnan(x)
+    lacking = missing if x.ndim == 2 else missing.any(axis=1)
+    # Columns that lack something go first, so that a row lacks no more than is meant.
+    order = np.random.default_rng(model.config.seed).random(lacking.shape) - lacking
+    rank = order.argsort(axis=1).argsort(axis=1)
+    ranks = rank if x.ndim == 2 else rank[:, None]
+    counts = np.unique(np.linspace(0, filling.most, min(filling.most, _MOST_TOLLS) + 1).astype(int)).tolist()
+    levels = (0.9, 0.95, 1 - max(0.02, 3 / len(x)))
+
+    def highest(count: int) -> NDArray[np.float64]:
+        scores = reference_scores(model, np.where(ranks < count, np.float32(np.nan), x))
+        return np.quantile(scores[np.isfinite(scores)], levels) if np.isfinite(scores).any() else np.zeros(len(levels))
+
+    usual = highest(0)
+    tolls = np.maximum.accumulate([max(0.0, float(np.mean(highest(count) - usual))) for count in counts])
+    filling.set_tolls(counts, tolls.tolist())
 
 
 def price_departures(model: Autoencoder, scores: NDArray[np.floating], calibration: Calibration) -> None:

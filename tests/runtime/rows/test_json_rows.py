@@ -276,3 +276,38 @@ def test_truth_values_are_what_they_were_in_training() -> None:
     ):
         with pytest.raises(InputError, match=message):
             reader.read(odd)
+
+
+def test_cells_that_may_be_missing_are_nan() -> None:
+    who = Column("who", "", 0.0, 1.0, "class", levels=(0.0, 1.0))
+    reader = RowReader(["x", "y", FLAG, WORDS, who], most_missing=1)
+    lists = b'[[null, 2, true, "True", 1], [1, 2, null, "True", 0], [1, 2, 0, null, null]]'
+    objects = b"""[{"y": 2, "on": 1, "ok": "True", "who": 1}, {"x": 1, "y": 2, "ok": true, "who": 0},
+        {"x": 1, "y": 2, "on": 0}]"""
+    expected = [[np.nan, 2, 1, 1, 1], [1, 2, np.nan, 1, 0], [1, 2, 0, np.nan, -1]]
+    for body in (lists, objects):
+        np.testing.assert_array_equal(reader.read(body), np.array(expected, np.float32))
+    np.testing.assert_array_equal(
+        reader.read(lists[1:-1].split(b"], ")[0] + b"]")[0], np.array(expected[0], np.float32)
+    )
+    for odd, message in (
+        (b"[null, null, 1, true, 1]", "row 0 misses 2 of 5 cells, at most 1 can be filled: 'x', 'y'"),
+        (b'{"x": "1", "y": 2, "on": 1, "ok": true}', "column 'x' holds '1', expected a number"),
+        (b"[true, 2, 1, true, 1]", "column 'x' holds true, expected a number"),
+        (b"[[1, 2, 1, true, 1], [1, true, 1, true, 1]]", "row 1, column 'y' holds true, expected a number"),
+        (b"[1, 2, 1, true]", "has 4 values, expected 5"),
+        (b"[1e39, 2, null, true, 1]", "beyond the range of float32"),
+    ):
+        with pytest.raises(InputError, match=message):
+            reader.read(odd)
+    with pytest.raises(InputError, match="column 'x' holds null, expected a number"):
+        RowReader(["x", "y"]).read(b"[null, 2]")
+
+
+def test_numbers_alone_may_be_missing() -> None:
+    reader = RowReader(["x", "y", "z"], most_missing=1)
+    np.testing.assert_array_equal(reader.read(b'[{"x": 1, "z": 3}]'), np.array([[1, np.nan, 3]], np.float32))
+    with pytest.raises(InputError, match="'x' stands in the object more than once"):
+        reader.read(b'{"x": 1, "x": 2, "z": 3}')
+    with pytest.raises(InputError, match="column 'y' holds true"):
+        reader.read(b"[[1, true, null]]")

@@ -12,7 +12,7 @@ from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.rows.cells import BadCell
 from vae_detect.runtime.rows.chunk import Rows
 from vae_detect.runtime.scoring import framing
-from vae_detect.runtime.scoring.framing import Framer, windows_at
+from vae_detect.runtime.scoring.framing import Framer, Memory, windows_at
 
 # --- windows ---------------------------------------------------------------------------------------------------------
 
@@ -217,3 +217,40 @@ def test_rows_on_their_own_need_no_memory_of_keys(detector: Detector, normal_row
     framed, framer = Framer.of(detector.bundle).frame(keyed(normal_rows[:3], ["A", "B", "A"]))
     assert framed.status == ["ok"] * 3
     assert not framer.memories
+
+
+# --- missing cells ---------------------------------------------------------------------------------------------------
+
+
+def may_miss(window: int) -> Framer:
+    tail = np.full((window - 1, 3), np.nan, np.float32)
+    return Framer("rows" if window == 1 else "windows", window, None, Memory(tail), names=("a", "b", "c"))
+
+
+def test_rows_with_filled_cells_say_which() -> None:
+    values = np.ones((4, 3), np.float32)
+    values[1, 1] = values[3, 0] = np.nan
+    values[2] = np.nan
+    framed, _ = may_miss(1).frame(Rows(0, values, {2: BadCell("b", "is empty")}, None))
+    assert framed.status == ["ok", "filled", "bad", "filled"]
+    assert framed.reason == ["", "1 of 3 cells filled: 'b'", "column 'b' is empty", "1 of 3 cells filled: 'a'"]
+    assert framed.full.tolist() == [True, True, False, True]
+    np.testing.assert_array_equal(framed.inputs, values[[0, 1, 3]])
+
+
+@pytest.mark.parametrize("sizes", [[6], [1, 1, 1, 1, 1, 1], [2, 3, 1]])
+def test_a_window_with_filled_cells_says_how_many(sizes: list[int]) -> None:
+    values = np.ones((6, 3), np.float32)
+    values[2, :2] = values[3, 2] = np.nan
+    framer, found = may_miss(2), []
+    for rows in chunks(values, sizes):
+        framed, framer = framer.frame(rows)
+        found += list(zip(framed.status, framed.reason, strict=True))
+    assert found == [
+        ("warming", "the recording begins; 1 more rows fill the window"),
+        ("ok", ""),
+        ("filled", "2 of 3 cells filled: 'a', 'b'"),
+        ("filled", "1 of 3 cells filled: 'c'; 2 cells of older rows in the window filled"),
+        ("filled", "1 cells of older rows in the window filled"),
+        ("ok", ""),
+    ]

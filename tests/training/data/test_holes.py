@@ -26,7 +26,10 @@ def test_only_the_columns_that_it_takes_are_to_be_left_out() -> None:
     found = holes(a=range(90), b=range(50), c=range(15), d=range(10, 20), e=range(0))
     assert not found.are_few
     # Without a and b, rows 0 to 19 lack something: a fifth.
-    assert found.describe() == "missing or bad are 'a' 90%, 'b' 50%, 'c' 15%, 'd' 10%; mend the file or --exclude a,b"
+    assert (
+        found.describe()
+        == "missing or bad are 'a' 90%, 'b' 50%, 'c' 15%, 'd' 10%; mend the file or --exclude a,b or --max-missing 0.4"
+    )
 
 
 def test_rows_without_anything_are_no_damage() -> None:
@@ -46,8 +49,38 @@ def test_one_bad_sensor_is_named_alone(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     rows = [f"{row},{'?' if row % 2 else row},{'x' if row % 20 == 0 else row}" for row in range(100)]
     path.write_text("\n".join(["a,b,c", *rows]))
-    with pytest.raises(InputError, match=r"missing or bad are 'b' 50%, 'c' 5%; mend the file or --exclude b$"):
-        load_table(path, Selection(), CSV)
+    remedy = r"mend the file or --exclude b or --max-missing 0\.1$"
+    with pytest.raises(InputError, match=rf"missing or bad are 'b' 50%, 'c' 5%; {remedy}"):
+        load_table(path, Selection(max_missing=0), CSV)
+    found = load_table(path, Selection(), CSV)
+    assert (len(found.values), found.layout.most_missing) == (95, 1)
+    assert np.isnan(found.values).sum(axis=0).tolist() == [0, 50, 0]
+    assert found.notes[-2:] == [
+        "cells are missing in 50 of 100 rows: up to 1 of the 3 cells of a row are filled with what is expected there; "
+        "--max-missing 0 leaves such rows out",
+        "5 of 100 rows left out: too many missing cells, or bad ones (first: row 0, column 'c' holds 'x', expected a "
+        "number)",
+    ]
+
+
+def test_where_hardly_a_row_misses_anything_such_rows_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    rows = [f"{row % 7},{'' if row == 5 else row % 3},{row % 5}" for row in range(100)]
+    path.write_text("\n".join(["a,b,c", *rows]))
+    found = load_table(path, Selection(), CSV)
+    assert (len(found.values), found.layout.most_missing) == (99, 0)
+    asked = load_table(path, Selection(max_missing=0.2), CSV)
+    assert (len(asked.values), asked.layout.most_missing) == (100, 1)
+
+
+def test_a_column_that_holds_next_to_nothing_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    rows = [f"{row % 7},{row % 3 if row < 15 else ''},{row % 5}" for row in range(100)]
+    path.write_text("\n".join(["a,b,c", *rows]))
+    found = load_table(path, Selection(), CSV)
+    assert (found.names, len(found.values), found.layout.most_missing) == (("a", "c"), 100, 0)
+    assert "column 'b' left out: it holds no value in 85% of the rows" in found.notes
+    assert load_table(path, Selection(columns=("a", "b", "c"), max_missing=0.2), CSV).names == ("a", "b", "c")
 
 
 def test_rows_in_which_nothing_was_recorded_are_gaps(tmp_path: Path) -> None:

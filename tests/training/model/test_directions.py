@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from vae_detect.runtime.bundle import Column
@@ -45,6 +45,7 @@ def test_there_and_back_within_the_range_of_the_training_rows(column: Column, tu
 
 @given(st.sampled_from([CENTRED, POSITIVE, RADIANS]), st.floats(-1.5, 2.5))
 def test_numpy_does_the_same(column: Column, turns: float) -> None:
+    assume(min(abs(turns + 1), abs(turns - 2)) > 1e-6)  # where the usual range ends, float32 rounds to either side
     value = np.float32(turns * (column.levels[1] - column.levels[0]))
     in_torch = Transform((column,)).treat(torch.tensor([[value]])).item()
     away = (in_torch - float(treat(np.array(value, np.float64), column))) / (column.levels[1] - column.levels[0])

@@ -116,6 +116,17 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     return folder
 
 
+class Run:
+    """The run of the tests, for what asks `made_once` without a fixture."""
+
+    factory: pytest.TempPathFactory
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _run(tmp_path_factory: pytest.TempPathFactory) -> None:
+    Run.factory = tmp_path_factory
+
+
 @pytest.fixture(scope="session")
 def windows_model(normal_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small detector of windows of 4 rows, trained on `normal_csv`."""

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
+from conftest import Run, made_once
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
@@ -101,16 +103,28 @@ def tampered(model: onnx.ModelProto, *, by: float = 1.01) -> onnx.ModelProto:
     return copy
 
 
+def graphs_of(name: str, *, overridable: bool) -> Graphs:
+    """The graphs of a configuration, made once a run, whichever of its processes asks first: it takes seconds."""
+
+    def make(folder: Path) -> None:
+        model = build(name)
+        made = build_graphs(model, Constants.of(model, CALIBRATION, overridable=overridable))
+        for part, graph in made._asdict().items():
+            onnx.save(graph, folder / part)
+
+    folder = made_once(Run.factory, f"{'overridable' if overridable else 'export'} {name}", make)
+    return Graphs(*(onnx.load(folder / part) for part in Graphs._fields))
+
+
 @cache
 def export(name: str) -> Exported:
-    """A configuration exported, once: it takes seconds."""
+    """A configuration exported."""
     model = build(name)
-    return Exported(model, build_graphs(model, Constants.of(model, CALIBRATION)), some_inputs(model, 50))
+    return Exported(model, graphs_of(name, overridable=False), some_inputs(model, 50))
 
 
 @cache
 def overridable(name: str) -> Exported:
     """The same with optional inputs."""
     model = build(name)
-    graphs = build_graphs(model, Constants.of(model, CALIBRATION, overridable=True))
-    return Exported(model, graphs, some_inputs(model, 50))
+    return Exported(model, graphs_of(name, overridable=True), some_inputs(model, 50))

@@ -175,7 +175,7 @@ def read_header(rows: Iterator[list[str]], source: str, form: TableFormat | None
 
 def header_names(row: Sequence[str], form: TableFormat) -> list[str]:
     """The names of the columns in the row of the header: "" for one without a name."""
-    names = [name.strip() for name in row]
+    names = [" ".join(name.split("\n")).strip() if "\n" in name else name.strip() for name in row]
     if form.comment:
         names[0] = names[0].lstrip(form.comment).strip()
         names = names[not names[0] :]

@@ -52,12 +52,12 @@ def read_at(lines: Sequence[str], delimiter: str, declared: Declared) -> Reading
 
 
 def cells_of(line: str, delimiter: str) -> list[str]:
-    """The cells of a line, [] of a blank one."""
+    """The cells of a line, or of several over which a quoted one goes on; [] of a blank one."""
     if not line.strip():
         return []
     line = as_spaced(line) if delimiter == " " else line
     try:
-        return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+        return next(csv.reader(line.splitlines(keepends=True), delimiter=delimiter, skipinitialspace=True), [])
     except csv.Error:
         return []
 

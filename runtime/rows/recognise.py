@@ -15,12 +15,14 @@ from ..layout import Declared, TableFormat
 from .cell_units import split_unit
 from .cells import bad_reason, is_missing
 from .csv_text import header_names, marked_encoding, open_bytes
+from .patterns import patterns_of
 from .preamble import COMMENTS, GROUPED, MARKED, cells_of, header_row, read_at
 
 HEAD_BYTES = 1 << 18
 """Of a file, from which its form is recognised."""
 
-_LINES = 300
+_LINES, _LINES_IN_A_CELL = 300, 8
+"""Lines that are looked at, and over how many a quoted cell may go on."""
 
 _DELIMITERS = (",", ";", "\t", "|", " ")
 """The likelier ones first."""
@@ -98,7 +100,20 @@ def _lines(head: bytes, encoding: str, *, is_whole: bool) -> list[str]:
     """The first lines; one that is cut is left out."""
     text = codecs.getincrementaldecoder(encoding)("replace").decode(head).lstrip("\ufeff")
     lines = re.split(r"\r\n|\n|\r", text)
-    return lines[: len(lines) - (not is_whole)][:_LINES] if len(lines) > 1 else lines
+    return _with_whole_quotes(lines[: len(lines) - (not is_whole)][:_LINES]) if len(lines) > 1 else lines
+
+
+def _with_whole_quotes(lines: Sequence[str]) -> list[str]:
+    """The lines, those together over which a quoted cell goes on, as names of columns do; a lone quote does nothing."""
+    found, at = list[str](), 0
+    while at < len(lines):
+        end = at + 1
+        if lines[at].count('"') % 2 and re.search(r'(?:^|[,;\t|])\s*"[^"]*$', lines[at]):
+            ends = range(at + 2, min(at + 2 + _LINES_IN_A_CELL, len(lines) + 1))
+            end = next((each for each in ends if not "".join(lines[at:each]).count('"') % 2), end)
+        found.append("\n".join(lines[at:end]))
+        at = end
+    return found
 
 
 def _fits(lines: Sequence[str], form: TableFormat, wanted: Sequence[str]) -> bool:
@@ -221,7 +236,7 @@ def _is_number(cell: str, form: TableFormat) -> bool:
 
 def _units_below(rows: Sequence[list[str]], form: TableFormat) -> int:
     """How many rows stand between the header and the first with a number, where all further ones have some."""
-    has_number = [any(_is_number(cell, form) for cell in row) for row in rows[:20]]
+    has_number = [any(_is_number(cell, form) or patterns_of(cell.strip()) for cell in row) for row in rows[:20]]
     for lines in (1, 2):
         if len(has_number) > lines + 1 and not any(has_number[:lines]) and all(has_number[lines:]):
             numeric = sum(map(any, ([_is_number(cell, form) for cell in row] for row in rows[lines:20])))

@@ -35,6 +35,9 @@ _NICE_S = [
 _SUNDAY, _BACK, _LATEST_HOUR = 6, (3, 4, 9, 10, 11), 4
 """When clocks are put back, in either half of the world."""
 
+_LEAST_MOMENT_S, _LAST_MOMENT_S = 9.4e8, 2.6e9
+"""Times since 1970 within which people record: from 2000 to 2050."""
+
 _TIME_WORDS = TIME_NAMES | {"utc", "clock", "stamp", "yyyymmdd", "yyyymmddhh", "yyyymmddhhmm"}
 """Words of a header that may name time stamps; only their cells tell whether it does."""
 
@@ -88,6 +91,9 @@ def find_stamps(
     if pattern is None:
         first = _joined([_cells(header, sample, name) for name in names])
         pattern = settle_pattern(first, lambda: _joined([column(name) for name in names]), column=" and ".join(names))
+        is_day = named is None and pattern is not None and not has_clock(first, pattern) and len({*first}) == 1
+        if is_day and len(first) > 2 and len({*map(str.strip, column(names[0]))}) == 1:
+            return None  # the day of a recording says nothing of its rows
     return Stamps(names[0], names[1] if len(names) > 1 else "", pattern or "")
 
 
@@ -169,8 +175,8 @@ def _look_at(place: int, name: str, cells: Sequence[str], pattern: str | None) -
     plain = _plain(name)
     are_numbers = patterns[0] in NUMBERS_OF or 2 * sum(not bad_reason(cell) for cell in filled) > len(filled)
     is_named = plain in TIME_NAMES or plain in _HOUR_NAMES
-    if are_numbers and not is_named and not (words & _TIME_WORDS and patterns[0].startswith("%Y%m%d")):
-        return None  # any number may count something, but 2026010506 under a name that speaks of time
+    if are_numbers and not is_named and not (words & _TIME_WORDS and _are_moments(filled, patterns[0])):
+        return None  # any number may count something
     is_small = patterns[0] == "s" and not any(float(cell) >= LEAST_EPOCH_S for cell in filled if not bad_reason(cell))
     if plain in _HOUR_NAMES and not is_small:
         return None
@@ -188,6 +194,14 @@ def _look_at(place: int, name: str, cells: Sequence[str], pattern: str | None) -
         tier = 3
     # An hour alone is no stamp.
     return _Dated(place, tier, is_dated and plain not in _HOUR_NAMES, clocked, is_small)
+
+
+def _are_moments(cells: Sequence[str], pattern: str) -> bool:
+    """Whether numbers under a name that speaks of time are dates, like 2026010506, or times since 1970."""
+    if pattern.startswith("%Y%m%d"):
+        return True
+    times = StampReader(pattern).read(cells)
+    return pattern in NUMBERS_OF and bool(np.all((times > _LEAST_MOMENT_S) & (times < _LAST_MOMENT_S)))
 
 
 def segments_of(

@@ -53,6 +53,9 @@ def written(path: Path, content: str | bytes) -> Path:
         ("x\ta\tComment\n0\t1\n1\t2\n2\t5\n", TableFormat("\t", unfilled=1)),
         ("a;b;c\n1;2\n3;4\n5;6;7\n", TableFormat(";")),  # some rows have it
         ("a;b\n11,8°C;1,5 bar\n12,1°C;1,6 bar\n", TableFormat(";", ",")),
+        ('"a","b\n(C)","c\n(bar)"\n1,2,3\n4,5,6\n', TableFormat()),
+        ('a,b 5"\n1,2\n3,4\n5,6\n', TableFormat()),  # inches
+        ("time,a\n2026-01-05T00:00,off\n2026-01-05T00:01,2\n2026-01-05T00:02,2\n", TableFormat()),
         ("a;b\n[bar];[m]\n1;2\n3;4\n5;6\n", TableFormat(";", below=1)),
         ('"a" "b"\n"1" 2 3\n"2" 4 5\n"3" 6 7\n', TableFormat(" ", row_names=True)),
         ('time,a\n2026-01-05 00:00:00,"1,5"\n2026-01-05 00:01:00,"2,25"\n', TableFormat(",", ",")),
@@ -68,6 +71,11 @@ def written(path: Path, content: str | bytes) -> Path:
 )
 def test_forms_are_recognised(tmp_path: Path, content: str | bytes, form: TableFormat) -> None:
     assert recognise(written(tmp_path / "a.csv", content), NOTHING) == form
+
+
+def test_a_name_over_several_lines_is_one(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", '"day","temp\n(C)"\n2026-01-05,2\n2026-01-06,3\n')
+    assert read_sample(path, Layout(format=recognise(path, NOTHING)))[0] == ["day", "temp (C)"]
 
 
 def test_the_last_names_may_have_no_cells(tmp_path: Path) -> None:

@@ -238,8 +238,8 @@ def test_more_than_a_fifth_of_bad_rows_is_refused(tmp_path: Path, bad: int, refu
 
 
 def test_a_refusal_is_one_line_whatever_a_column_is_called(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", '"a\nb",c\n' + "1,2\n,3\n" * 10)
-    with pytest.raises(InputError, match=r"bad are 'a\\nb' 50%; mend the file$"):
+    path = write(tmp_path / "a.csv", '"a\tb",c\n' + "1,2\n,3\n" * 10)
+    with pytest.raises(InputError, match=r"bad are 'a\\tb' 50%; mend the file$"):
         load_table(path, ANY, CSV)
 
 

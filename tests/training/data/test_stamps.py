@@ -38,6 +38,8 @@ def found(header: list[str], rows: list[list[str]], named: str | None = None, pa
         (["STATION", "MESS_DATUM", "T"], ["3987", "2026010523", "1"], None, "MESS_DATUM"),
         (["STATION", "YYYYMMDD", "T"], ["3987", "20260105", "1"], None, "YYYYMMDD"),
         (["lot", "T"], ["2026010523", "1"], None, ""),  # any number may look so
+        (["itemid", "clock"], ["1", "1767592800"], None, "clock"),
+        (["up_time", "T"], ["86400", "1"], None, ""),
         (["year", "month", "day", "flow"], ["2026", "1", "5", "1"], None, "year"),
         (["year", "month", "day", "when"], ["2026", "1", "5", DATE], None, "when"),  # whole stamps say more
         (["year", "month", "day", "time"], ["2026", "1", "5", "930"], None, "year"),  # 930 is no time by itself
@@ -53,6 +55,14 @@ def test_stamps_in_a_column_without_a_name_are_found() -> None:
     assert find_stamps(["", "flow"], rows, None, lambda name: []) == Stamps("")
     assert find_stamps(["", ""], rows, None, lambda name: []) is None  # which of the two?
     assert find_stamps(["", "flow"], [["0", "1"], ["1", "2"]], None, lambda name: []) is None
+
+
+def test_the_day_of_a_recording_is_no_stamp() -> None:
+    rows = [["1/20/2026", "00:01.0", str(row)] for row in range(9)]
+    assert found(["Date", "Time", "flow"], rows) == Stamps("")
+    assert found(["Date", "Time", "flow"], rows, "Date").column == "Date"  # as told
+    days = [[f"1/{20 + row}/2026", "00:01.0", str(row)] for row in range(9)]
+    assert found(["Date", "Time", "flow"], days).column == "Date"
 
 
 def test_columns_that_are_no_parts_of_a_date_are_refused() -> None:

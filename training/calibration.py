@@ -12,13 +12,14 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv, boxcox
 
 from ..runtime.bundle import Calibration
 from ..runtime.errors import InputError
 from .dependence import Memory, Worth
 
 Floats = NDArray[np.float64]
+
+# scipy is imported where it is used: it takes as long as all else that a file needs which cannot be used.
 
 USUAL_RATE = 0.01
 """The false-alarm rate of a detector for which nobody asked for one, where its rows support it."""
@@ -129,6 +130,8 @@ def realised_range(share: float, effective_n: float) -> tuple[float, float]:
     which is `share`, and the spread of `effective_n` rows. So many rows show no rate below 1 / (effective_n + 1): for a
     smaller share the upper end stays where it is for that.
     """
+    from scipy.special import betaincinv
+
     a = (effective_n + 1) * share
     low = float(betaincinv(a, effective_n + 1 - a, 0.05))
     a = max(a, 1.0)
@@ -258,6 +261,8 @@ class _Tail:
 
     def quantile(self, p: float | Floats) -> Floats:
         """start + scale ((rate/p)^shape - 1) / shape, a Box-Cox transform: at shape 0 it is the logarithm."""
+        from scipy.special import boxcox
+
         return np.asarray(self.start + self.scale * boxcox(self.rate / p, self.shape), np.float64)
 
     def rate_above(self, scores: Floats) -> Floats:
@@ -296,6 +301,8 @@ def _extrapolated(tail: _Tail, far: float, worth: Worth, largest: float) -> tupl
     Beran 1990), never below a score that normal data has shown already. The range knows the noise of the fit, not the
     error of believing in a generalised Pareto tail.
     """
+    from scipy.special import boxcox
+
     generator, rows = np.random.default_rng(0), worth.less(1)
     refits = []
     for count in np.maximum(generator.binomial(round(rows), tail.rate, size=_REFITS), 2):

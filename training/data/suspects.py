@@ -9,7 +9,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.ndimage import median_filter
 
 from ...runtime.errors import few
 from ...runtime.rows.forms import has_day, possible_patterns
@@ -265,6 +264,8 @@ def counts_rows(cells: NDArray[np.floating]) -> bool:
 
 
 def _steps(cells: NDArray[np.floating]) -> NDArray[np.float64]:
+    from scipy.ndimage import median_filter  # takes as long to import as all that comes before
+
     smooth = np.asarray(median_filter(cells.astype(np.float64), _GLITCH))
     return np.diff(smooth[_GLITCH // 2 : len(smooth) - _GLITCH // 2])
 

@@ -13,7 +13,7 @@ from .events import Events, PointAdjusted
 from .regions import LARGEST_FALSE_RATE, Pixels
 
 if TYPE_CHECKING:
-    from .importance import LogLikelihood  # which loads torch
+    from .importance import LogLikelihood  # which loads onnx and SciPy
 
 Curve = tuple[tuple[float, float], ...]
 

@@ -15,7 +15,7 @@ from ...runtime.bundle import Prior
 from ...runtime.detector import Detector
 from ...runtime.scoring.framing import windows_at
 from ...runtime.session import Session, read_model_file
-from ..export.graft import open_at_code
+from ..export.opened import open_at_code
 from .labelled import Labelled
 
 if TYPE_CHECKING:

@@ -1,10 +1,9 @@
-"""Scorers' graphs changed: a correction that labels ask for before p-value and verdict, a code of one's own choice."""
+"""Scorers' graphs with a correction that labels ask for, before p-value and verdict."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
@@ -74,25 +73,6 @@ def graft(
     onnx.checker.check_model(merged, full_check=True)
     refuse_unsound(merged)
     return merged
-
-
-def open_at_code(scorer: onnx.ModelProto) -> onnx.ModelProto:
-    """A scorer that takes the code to decode as its input `latent`, of which `reconstruction_error` then is.
-
-    Where the error is a mean over several noise points they are all put at 0, so that this is its value at the code.
-    """
-    opened = onnx.ModelProto()
-    opened.CopyFrom(scorer)
-    main = opened.graph
-    [code] = [output for output in main.output if output.name == graph.LATENT]
-    for node in main.node:
-        node.output[:] = ["code_of_x" if name == graph.LATENT else name for name in node.output]
-    main.output.remove(code)
-    main.input.append(code)
-    for tensor in main.initializer:
-        if tensor.name == graph.NOISE:
-            tensor.CopyFrom(onnx.numpy_helper.from_array(np.zeros(tensor.dims, np.float32), graph.NOISE))
-    return opened
 
 
 def _rename(main: onnx.GraphProto, old: str, new: str) -> None:

@@ -426,5 +426,6 @@ def test_alarms_by_limits_are_alarms_and_no_part_of_the_promise(
 
 
 def test_an_evaluation_needs_no_torch() -> None:
-    code = "import sys; import vae_detect.training.evaluation.evaluate; sys.exit('torch' in sys.modules)"
+    of = "vae_detect.training.evaluation"
+    code = f"import sys; import {of}.evaluate, {of}.importance; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

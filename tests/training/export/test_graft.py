@@ -8,7 +8,7 @@ from small_exports import CALIBRATION, CONFIGS, Exported, export, overridable
 from torch import Tensor, nn
 
 from vae_detect.runtime.session import Session
-from vae_detect.training.export.graft import graft, open_at_code
+from vae_detect.training.export.graft import graft
 from vae_detect.training.export.graphs import Constants, p_value
 from vae_detect.training.export.verdict import Verdict
 
@@ -68,16 +68,3 @@ def test_inputs_are_what_is_asked_for_whatever_they_were(name: str, noise: list[
         assert [item.name for item in grafted(parent).graph.input] == ["x"]
         with_options = grafted(parent, overridable=True).graph
         assert [item.name for item in with_options.input] == ["x", *TABLE, *noise_there]
-
-
-@pytest.mark.parametrize("name", ["vae", "bernoulli, 8 points"])
-def test_a_scorer_opened_at_its_code_has_the_error_of_that_code(name: str) -> None:
-    exported = export(name)
-    model, x = exported.model, torch.from_numpy(exported.x)
-    codes = np.random.default_rng(3).normal(size=(len(exported.x), 2)).astype(np.float32)
-    with torch.no_grad():
-        output = model.decode(torch.from_numpy(codes), None)
-        expected = model.likelihood.deviance(model.observe(model.standardise(x)), output).sum(-1)
-    session = Session(open_at_code(exported.graphs.scorer).SerializeToString(), source="opened", provider="cpu")
-    (found,) = session.run(["reconstruction_error"], {"x": exported.x, "latent": codes})
-    np.testing.assert_allclose(found, expected, rtol=1e-4)

@@ -61,4 +61,5 @@ def _numbers(cells: Sequence[str], width: int) -> NDArray[np.float64]:
                 numbers[row] = list(map(float, parts))
             except ValueError:
                 continue
+    numbers[~np.isfinite(numbers)] = np.nan
     return numbers

@@ -30,7 +30,12 @@ def test_any_moment_is_read_back(moment: datetime, pattern: str) -> None:
         *(("2026 2 29", "%Y %m %d"), ("2025 366", "%Y %j"), ("2026 13 1", "%Y %m %d"), ("2026 1 0", "%Y %m %d")),
         *(("26 1 1", "%Y %m %d"), ("2026 1 1 25", "%Y %m %d %H"), ("2026 1 1 61", "%Y %m %d %H%M")),
         *(("2026 1 1", "%Y %m %d %H"), ("2026 1 x 0", "%Y %m %d %H"), ("2026 1 1.5 0", "%Y %m %d %H"), ("", "%Y %j")),
-        *(("2026 1 1 nan", "%Y %m %d %H"), ("2026 1 1 1_0", "%Y %m %d %H")),
+        *(
+            ("inf 1 1 inf", "%Y %m %d %H"),
+            ("2026 1 1 1e999", "%Y %m %d %H%M"),
+            ("2026 1 1 nan", "%Y %m %d %H"),
+            ("2026 1 1 1_0", "%Y %m %d %H"),
+        ),
     ],
 )
 def test_what_is_no_time_is_not_read(cell: str, pattern: str) -> None:

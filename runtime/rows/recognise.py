@@ -164,9 +164,8 @@ def _recognise(
     comment = next((mark for mark in COMMENTS if has_header and data and data[0][0].startswith(mark)), "")
     if data and comment == data[0][0] and len(data[0]) == best.width:
         comment = ""  # a column of row numbers that is called #
-    form = replace(
-        form, header=has_header, skip=first + at if _is_needed(best.rows[:at]) or first else 0, comment=comment
-    )
+    above = sum(1 + line.count("\n") for line in lines[: first + at])
+    form = replace(form, header=has_header, skip=above if _is_needed(best.rows[:at]) or first else 0, comment=comment)
     if has_header and data:
         widths = Counter(map(len, data[1:]))
         named = len(header_names(data[0], form))

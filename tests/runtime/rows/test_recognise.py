@@ -54,6 +54,7 @@ def written(path: Path, content: str | bytes) -> Path:
         ("a;b;c\n1;2\n3;4\n5;6;7\n", TableFormat(";")),  # some rows have it
         ("a;b\n11,8°C;1,5 bar\n12,1°C;1,6 bar\n", TableFormat(";", ",")),
         ('"a","b\n(C)","c\n(bar)"\n1,2,3\n4,5,6\n', TableFormat()),
+        ('"made by\nus",2026\n\na,b,c\n1,2,3\n4,5,6\n7,8,9\n', TableFormat(skip=3)),
         ('a,b 5"\n1,2\n3,4\n5,6\n', TableFormat()),  # inches
         ("time,a\n2026-01-05T00:00,off\n2026-01-05T00:01,2\n2026-01-05T00:02,2\n", TableFormat()),
         ("a;b\n[bar];[m]\n1;2\n3;4\n5;6\n", TableFormat(";", below=1)),

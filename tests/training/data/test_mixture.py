@@ -189,3 +189,10 @@ def test_constant_columns_beside_a_value_do_not_hide_a_long_table(tmp_path: Path
     path.write_text("\n".join(["time,VarName,VarValue,Validity", *lines]) + "\n")
     looked, _ = look(path, Selection(), ANY, {})
     assert looked.options == {"--long": "VarName,VarValue"}
+
+
+def test_a_counter_that_only_skips_some_is_not_counted_anew(tmp_path: Path) -> None:
+    path = tmp_path / "lots.csv"
+    rows = [f"{lot},{100 * lot + piece},{piece % 7},{piece % 5}" for lot in range(6) for piece in range(60)]
+    path.write_text("\n".join(["lot,piece,temp,flow", *rows]) + "\n")
+    assert survey(path, Selection(), ANY).key is None

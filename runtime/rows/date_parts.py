@@ -36,7 +36,7 @@ def read_parts(cells: Sequence[str], pattern: str) -> NDArray[np.float64]:
         clock = parts.pop("%H%M")
         parts |= {"%H": clock // 100, "%M": clock % 100}
     sound = np.all([(low <= parts[name]) & (parts[name] <= high) for name, (low, high) in _within(parts)], axis=0)
-    sound &= np.all([parts[name] % 1 == 0 for name in parts if name in ("%Y", "%m", "%d", "%j")], axis=0)
+    sound &= np.all([parts[name] % 1 == 0 for name in parts if name not in ("%H", "%S")], axis=0)
     parts = {name: np.where(sound, part, _WITHIN[name][0]) for name, part in parts.items()}
     months = (parts["%Y"].astype(np.int64) - 1970) * 12 + parts.get("%m", np.ones(len(cells))).astype(np.int64) - 1
     first = months.astype("datetime64[M]").astype("datetime64[D]")

@@ -31,6 +31,9 @@ _PLACES = (
 )
 """In which order parts stand in the first columns of a table without a header."""
 
+_MOSTLY = 0.5
+"""Share of the rows whose parts must be a date."""
+
 _EVEN = 0.9
 """Share of the steps that are alike, from which on numbers without a name are believed to be dates."""
 
@@ -71,8 +74,20 @@ def _by_name(header: Sequence[str], sample: Sequence[Sequence[str]]) -> Stamps |
         is_clock = bool(clock) and _is_clock(header, sample, clock) and not _goes_on(_times(header, sample, found))
         if is_clock and _goes_on(_times(header, sample, longer)):
             return longer
-    times = _times(header, sample, found)
-    return found if len(times) and np.isfinite(times).mean() > 0.5 else None
+    while found is not None:
+        times = _times(header, sample, found)
+        if len(times) and np.isfinite(times).mean() > _MOSTLY:
+            return found
+        found = _without_last(found)  # a column called min may hold the lowest temperature
+    return None
+
+
+def _without_last(stamps: Stamps) -> Stamps | None:
+    """The same without the smallest part of the time of day; None where there is only the day."""
+    day, _, last = stamps.pattern.rpartition(" ")
+    if last not in ("%H", "%M", "%S"):
+        return None
+    return Stamps(stamps.column, pattern=day, others=stamps.others[:-1])
 
 
 def _by_place(header: Sequence[str], sample: Sequence[Sequence[str]]) -> Stamps | None:

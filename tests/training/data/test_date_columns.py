@@ -64,6 +64,15 @@ def test_hours_and_minutes_in_one_number_may_be_called_anything() -> None:
     assert find_parts(["Year", "DOY", "flow"], days) == Stamps("Year", pattern="%Y %j", others=("DOY",))
 
 
+def test_a_part_that_is_none_is_not_taken() -> None:
+    header = ["year", "month", "day", "min", "max"]
+    rows = [[*row[:3], f"{-3 + at * 0.1:.1f}", "9"] for at, row in enumerate(rows_of("%Y %m %d", timedelta(days=1)))]
+    assert find_parts(header, rows) == Stamps("year", pattern="%Y %m %d", others=("month", "day"))
+    header = ["year", "month", "day", "hour", "min"]
+    rows = [[*row[:4], f"{3 + at * 0.17:.2f}"] for at, row in enumerate(HOURLY)]
+    assert find_parts(header, rows) == Stamps("year", pattern="%Y %m %d %H", others=("month", "day", "hour"))
+
+
 def test_a_month_alone_is_no_date() -> None:
     assert find_parts(["month", "hour", "a"], [["1", "2", "3"]] * 9) is None
     assert find_parts(["year", "month", "day", "a"], [["model 3", "2", "3", "1"]] * 9) is None

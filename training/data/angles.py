@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _DIRECTIONS = ("direction", "heading", "azimut", "richtung", "winkel", "angle", "peilung", "direcci")
 """Parts of headers that name directions."""
 
-_SHORT = frozenset({"yaw", "dir", "wdir", "winddir", "wd", "cog", "kurs", "gier", "wa", "ya", "windbearing"})
+_SHORT = frozenset({"yaw", "dir", "wdir", "winddir", "wd", "cog", "kurs", "gier", "wa", "ya", "windbearing", "course"})
 """Words of headers that do."""
 
 _OTHERS = (

@@ -33,7 +33,14 @@ def found(name: str, cells: Cells) -> tuple[float, float] | None:
     "name",
     [
         *("Wind Direction (°)", "wind_dir_deg", "heading", "Azimuth [deg]", "yaw", "Windrichtung", "WindDir_D1_WVT"),
-        *("Wind Direction @ 3m [deg from N]", "Wa_avg", "Ya_avg", "Dirección del viento", "Direction (deg. true)"),
+        *(
+            "Wind Direction @ 3m [deg from N]",
+            "Wa_avg",
+            "Ya_avg",
+            "Dirección del viento",
+            "Direction (deg. true)",
+            "Course",
+        ),
     ],
 )
 @pytest.mark.parametrize("cells", [WIND, NORTH, np.random.default_rng(2).permutation(WIND)])

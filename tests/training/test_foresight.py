@@ -25,6 +25,8 @@ def test_rows_that_forget_at_once_will_do_and_few_that_hardly_move_will_not() ->
     assert told(noise, 1) == told(noise, 8) == ""
     slow = np.cumsum(noise[:300], axis=0)
     assert "held-out windows of 8 rows are probably too few or too much alike" in told(slow, 8)
+    still = np.where(np.arange(2) == 1, 4.0, noise)  # a column that stands still says nothing
+    assert told(still, 8) == ""
     holes = noise.copy()
     holes[::9, 0] = np.nan
     assert told(holes, 8) == ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 
@@ -17,9 +17,6 @@ from ...runtime.rows.cells import bad_reason
 from .holes import MOST_BAD
 from .sources import Read
 from .suspects import Doubt
-
-if TYPE_CHECKING:
-    pass
 
 _REFUSED: dict[Treatment, str] = {
     "category": "a category, whose values are only names",

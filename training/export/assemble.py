@@ -22,13 +22,11 @@ from ..fitting.fit import Epoch
 from ..fitting.objective import active_units
 from ..model.autoencoder import Autoencoder
 from ..model.building import reference_scores, without_class
+from ..model.filling import NUMBERS
 from ..settings.recipes import SCORES
 from .files import Exported, Files, export_id, finish_parts, write_detector
 from .graphs import Constants, build_graphs
 from .parity import certify, golden
-
-NUMBERS = ("linear", "log", "logit", "angle")
-"""Treatments of columns that hold any number."""
 
 _GOLDEN_LIMITS = 8
 """Limits that golden inputs break."""

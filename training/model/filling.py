@@ -14,7 +14,8 @@ from ...runtime.observation import untreat
 from ...runtime.rows.fields import UNKNOWN
 
 NUMBERS = ("linear", "log", "logit", "angle")
-"""Treatments of columns whose missing cells follow from the others. Of the rest it is the commonest level."""
+"""Treatments of columns that hold any number, whose missing cells follow from the others. Of the rest it is the
+commonest level."""
 
 STEPS = 5
 """Of conjugate gradients: exact for as many missing cells, near for more."""

@@ -215,7 +215,7 @@ class Finetuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels_sha256: str
     """Of the file with the labels."""
     calibration_sha256: str
-    """Of the file whose rows set the new threshold."""
+    """Of the file whose rows set the new threshold, or of the digests of several."""
 
 
 class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -20,6 +20,7 @@ from ..runtime.layout import Layout
 from ..runtime.limits import breaks_any
 from ..runtime.opening import digest
 from ..runtime.output import keep_existing
+from ..runtime.rows.table_files import find_tables, name_of
 from ..runtime.scoring.framing import windows_at
 from ..runtime.session import read_model_file
 from .calibration import calibrate, dependence_rows, min_calibration_rows, supported_rate
@@ -28,7 +29,7 @@ from .data.selection import Selection
 from .data.split import is_ordered, split
 from .export.files import Exported, Files, export_id, finish_parts, write_detector
 from .labels.origin import read_labels
-from .labels.reviews import ScoredRows, choose_labels, in_parts, score_recording
+from .labels.reviews import ScoredRows, choose_labels, in_parts, joined, score_recording
 from .labels.words import FAULT
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Normal(NamedTuple):
     values: NDArray[np.float32]
     rows: NDArray[np.int64]
     scores: NDArray[np.float32]
-    source: Path
+    source: tuple[Path, ...]
 
 
 def finetune(
@@ -63,7 +64,7 @@ def finetune(
     *,
     label_column: str = "label",
     anomalous: Sequence[str] = (),
-    data: Path | None = None,
+    data: Path | Sequence[Path] = (),
     layout: Layout,
     force: bool = False,
     overridable: bool = False,
@@ -79,8 +80,8 @@ def finetune(
         alarm or normal, empty not reviewed
     anomalous : labels that are confirmed faults, all others being normal; empty to go by what they mean
     out : the new scorer's path, NAME.onnx
-    data : recording of normal operation for the new threshold; of the one that the model was trained on, only the rows
-        that were held out are used. None takes the rows of `labels` that are no confirmed faults
+    data : recordings of normal operation for the new threshold, as `find_tables` finds them; of all those of the
+        training only the rows that were held out are used. Empty takes the rows of `labels` that are no faults
     overridable : whether threshold and p-value table are inputs too, and the noise where `model` holds any
     say : called with a line for the user
 
@@ -100,8 +101,8 @@ def finetune(
     _tell_limits(detector.bundle, recording, labelled, label, say)
     fit = _learn(detector.bundle, recording, labelled, label)
     say(fit.describe())
-    normal = _of_labels(fit, recording, label, labels, say) if data is None else _of_data(detector, fit, data, layout)
-    calibration = _calibrate(detector.bundle, normal, data, say)
+    normal = _of_data(detector, fit, data, layout) if data else _of_labels(fit, recording, label, labels, say)
+    calibration = _calibrate(detector.bundle, normal, say, of_labels=not data)
     say(describe_calibration(calibration))
     made = _export(detector, fit, recording, normal, calibration, files=files, labels=labels, overridable=overridable)
     say(f"parity with ONNX Runtime: scores within {made.bundle.parity.max_relative_error:.1e}, no verdict flips")
@@ -173,27 +174,26 @@ def _of_labels(
             "--data, a recording of normal operation"
         )
     scores = fit.correct(recording.values, rows, recording.score[rows], fit.columns_of(rows))
-    return Normal(recording.values, rows, scores, path)
+    return Normal(recording.values, rows, scores, (path,))
 
 
-def _of_data(detector: Detector, fit: Fit, path: Path, layout: Layout) -> Normal:
-    """The rows of a recording of normal operation; of the one that the model learnt from, those that were held out."""
-    bundle = detector.bundle
-    own = digest(path) if path.is_file() else ""
-    if own in bundle.data.files:
-        raise InputError(
-            f"{path}: is one of the {len(bundle.data.files)} files that the model was trained on, whose rows look more "
-            "normal to it than others; give another recording of normal operation"
-        )
-    if own == bundle.data.sha256:
-        values, rows = _held_out(bundle, path, layout)
+def _of_data(detector: Detector, fit: Fit, data: Path | Sequence[Path], layout: Layout) -> Normal:
+    """The rows of recordings of normal operation; of those that the model learnt from, the ones that were held out."""
+    bundle, files = detector.bundle, find_tables(data).files
+    if digest(*files) == bundle.data.sha256:
+        values, rows = _held_out(bundle, files, layout)
         inputs = (windows_at(values, part, bundle.window) for part in in_parts(rows))
         score = np.concatenate([detector.score(x).score for x in inputs])
     else:
-        recording = score_recording(detector, path, layout)
+        if learnt := next((path for path in files if digest(path) in bundle.data.files), None):
+            raise InputError(
+                f"{learnt}: is one of the {len(bundle.data.files)} files that the model was trained on, whose rows "
+                "look more normal to it than others; give them all, as in training, or other recordings"
+            )
+        recording = joined([score_recording(detector, path, layout) for path in files])
         values, rows = recording.values, _within_limits(bundle, recording, np.flatnonzero(recording.usable))
         score = recording.score[rows]
-    return Normal(values, rows, fit.correct(values, rows, score, np.zeros(len(rows), np.int64)), path)
+    return Normal(values, rows, fit.correct(values, rows, score, np.zeros(len(rows), np.int64)), tuple(files))
 
 
 def _within_limits(bundle: Bundle, recording: ScoredRows, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -201,8 +201,8 @@ def _within_limits(bundle: Bundle, recording: ScoredRows, rows: NDArray[np.int64
     return rows[~breaks_any(recording.values[rows], bundle.limits, bundle.names)]
 
 
-def _held_out(bundle: Bundle, path: Path, layout: Layout) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The training recording and the newest rows of the inputs that training kept for calibration."""
+def _held_out(bundle: Bundle, files: Sequence[Path], layout: Layout) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The training recordings and the newest rows of the inputs that training kept for calibration."""
     missing = {column.name: column.missing for column in bundle.columns}
     selection = Selection(
         columns=bundle.names,
@@ -211,30 +211,30 @@ def _held_out(bundle: Bundle, path: Path, layout: Layout) -> tuple[NDArray[np.fl
         max_missing=bundle.data.layout.most_missing / len(bundle.names),
         limits=bundle.limits,
     )
-    table = load_table(path, selection, msgspec.structs.replace(layout, key=bundle.data.layout.key))
+    table = load_table(files, selection, msgspec.structs.replace(layout, key=bundle.data.layout.key))
     seed, ordered = int(str(bundle.settings["seed"])), is_ordered(bundle.kind, bundle.data)
     starts = split(table, window=bundle.window, stride=bundle.stride, ordered=ordered, seed=seed).calibration
     if len(starts) != bundle.data.calibration:
         raise InputError(
-            f"{path}: the model was trained on this file, but now {len(starts)} rows would be held out of training and "
-            f"then {bundle.data.calibration} were; give another recording of normal operation"
+            f"{name_of(files)}: the model was trained on this, but now {len(starts)} rows would be held out of "
+            f"training and then {bundle.data.calibration} were; give another recording of normal operation"
         )
     return table.values.astype(np.float32, copy=False), starts + bundle.window - 1
 
 
-def _calibrate(bundle: Bundle, normal: Normal, data: Path | None, say: Callable[[str], None]) -> Calibration:
+def _calibrate(bundle: Bundle, normal: Normal, say: Callable[[str], None], *, of_labels: bool) -> Calibration:
     far, found = bundle.calibration.far, len(normal.rows)
     needed = min_calibration_rows(far)
     if found < needed:
-        what = "usable rows that are no confirmed faults" if data is None else "usable rows of normal operation"
+        what = "usable rows that are no confirmed faults" if of_labels else "usable rows of normal operation"
         remedy = (
             "add --data, a recording of normal operation; the one that the model was trained on will do"
-            if data is None
+            if of_labels
             else "give a longer one"
         )
         raise InputError(
-            f"{normal.source}: {found} {what}, and the promised false-alarm rate of {far:.3g} takes {needed} to set "
-            f"the new threshold; {remedy}"
+            f"{name_of(normal.source)}: {found} {what}, and the promised false-alarm rate of {far:.3g} takes {needed} "
+            f"to set the new threshold; {remedy}"
         )
     run = event_rows(bundle)
     with suppress(InputError):
@@ -246,8 +246,8 @@ def _calibrate(bundle: Bundle, normal: Normal, data: Path | None, say: Callable[
         return calibrate(normal.scores, far=far, dependence_rows=run)
     except InputError as error:
         raise InputError(
-            f"{normal.source}: {error}. Give a longer one with --data, or fine-tune a model that promises no less than "
-            "these rows support"
+            f"{name_of(normal.source)}: {error}. Give a longer one with --data, or fine-tune a model that promises no "
+            "less than these rows support"
         ) from None
 
 
@@ -302,14 +302,14 @@ def _export(
     return write_detector(files, scorer, finished, bundle)
 
 
-def _facts(old: Bundle, fit: Fit, labels: Path, source: Path) -> Finetuning:
+def _facts(old: Bundle, fit: Fit, labels: Path, source: Sequence[Path]) -> Finetuning:
     return Finetuning(
         parent=old.export_id,
         method=METHOD,
         faults=int(fit.is_fault.sum()),
         false_alarms=int((~fit.is_fault).sum()),
         labels_sha256=digest(labels),
-        calibration_sha256=digest(source),
+        calibration_sha256=digest(*source),
     )
 
 

@@ -112,7 +112,7 @@ def some_labels(truth: NDArray[np.bool_], faults: int, normal: int) -> dict[int,
 
 def run(model: Path, labels: Path, out: Path, data: Path | None = None, *, force: bool = False) -> Tuned:
     said: list[str] = []
-    outcome = finetune(model, labels, out, data=data, layout=CSV, force=force, say=said.append)
+    outcome = finetune(model, labels, out, data=data or (), layout=CSV, force=force, say=said.append)
     return Tuned(outcome, Detector.load(model, provider="cpu"), Detector.load(out, provider="cpu"), said)
 
 
@@ -515,7 +515,7 @@ def test_evaluate_and_serve_take_it(tuned: Tuned, faulty: Day, tmp_path: Path) -
     assert row["score"] == pytest.approx(tuned.after.score(values[300:301]).score[0].item(), rel=1e-4)
 
 
-def test_one_of_several_training_files_sets_no_threshold(faulty: Day, tmp_path: Path) -> None:
+def test_all_of_several_training_files_set_the_threshold_and_one_of_them_does_not(faulty: Day, tmp_path: Path) -> None:
     files = [tmp_path / "a.csv", tmp_path / "b.csv"]
     for seed, path in enumerate(files):
         path.write_text("".join(csv_lines(simulate(duration_s=86400, period_s=120, seed=seed))))
@@ -525,6 +525,13 @@ def test_one_of_several_training_files_sets_no_threshold(faulty: Day, tmp_path: 
     with pytest.raises(InputError, match=r"b\.csv: is one of the 2 files that the model was trained on"):
         finetune(tmp_path / "m.onnx", labels, tmp_path / "new.onnx", data=files[1], layout=CSV)
     assert not (tmp_path / "new.onnx").exists()
+    of_all = finetune(tmp_path / "m.onnx", labels, tmp_path / "new.onnx", data=files, layout=CSV).bundle
+    assert of_all.calibration.n == of_all.data.calibration  # the rows that training held out, of both
+    others = [tmp_path / "c.csv", tmp_path / "d.csv"]
+    for seed, path in enumerate(others, start=5):
+        path.write_text("".join(csv_lines(simulate(duration_s=43200, period_s=120, seed=seed))))
+    of_others = finetune(tmp_path / "m.onnx", labels, tmp_path / "new.onnx", data=others, layout=CSV, force=True).bundle
+    assert of_others.calibration.n == 2 * (360 - of_others.window + 1)
 
 
 def test_a_rate_at_the_edge_of_what_rows_support_gives_way_a_little(lenient: Path, tmp_path: Path) -> None:
@@ -532,11 +539,11 @@ def test_a_rate_at_the_edge_of_what_rows_support_gives_way_a_little(lenient: Pat
     bundle = Detector.load(lenient).bundle
     scores = np.random.default_rng(0).normal(size=60).cumsum().astype(np.float32)
     near = supported_rate(scores, dependence_rows=event_rows(bundle))
-    normal, said = Normal(np.zeros((60, 8), np.float32), np.arange(60), scores, tmp_path), list[str]()
+    normal, said = Normal(np.zeros((60, 8), np.float32), np.arange(60), scores, (tmp_path,)), list[str]()
 
     def calibrated(far: float) -> Calibration:
         asked = msgspec.structs.replace(bundle, calibration=msgspec.structs.replace(bundle.calibration, far=far))
-        return _calibrate(asked, normal, tmp_path, said.append)
+        return _calibrate(asked, normal, said.append, of_labels=False)
 
     assert (calibrated(near).far, said) == (near, [])
     assert calibrated(near / 1.2).far == near

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ...runtime.commands.options import (
+    DataPath,
     OutPath,
     adaptive_option,
     load_detector,
@@ -22,7 +23,7 @@ from .label_options import anomaly_label_option
 
 
 @click.command()
-@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@click.argument("data", nargs=-1, required=True, type=DataPath())
 @model_options
 @click.option(
     "--labels",
@@ -50,7 +51,7 @@ from .label_options import anomaly_label_option
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @table_options
 def evaluate(
-    data: Path,
+    data: tuple[Path, ...],
     model: Path,
     provider: str,
     threads: int,
@@ -64,7 +65,7 @@ def evaluate(
     as_json: bool,
     **form: Any,
 ) -> None:
-    """Measure a detector on DATA, a labelled CSV or a folder of images, beside a z-score and chance.
+    """Measure a detector on DATA, labelled tables or a folder of images, beside a z-score and chance.
 
     In a folder the images under "good" are normal, and those of every other folder are not. The threshold is the one
     in the model file; none is ever chosen on these labels.
@@ -73,7 +74,7 @@ def evaluate(
     vae-detect evaluate faults.csv --labels label --model exported/vae.onnx --report faults.html
     vae-detect evaluate boards --model boards.onnx
     """
-    keep_inputs([report], [data, Path(labels or ""), *model_files(model)])
+    keep_inputs([report], [*data, Path(labels or ""), *model_files(model)])
     with needs("train"):
         import msgspec
 

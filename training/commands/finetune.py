@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ...runtime.commands.options import OutPath, cell_options, model_files, table_form
+from ...runtime.commands.options import DataPath, OutPath, cell_options, model_files, table_form
 from ...runtime.commands.terminal import needs, say
 from ...runtime.output import keep_inputs
 from .label_options import anomaly_label_option
@@ -36,9 +36,10 @@ from .made import print_made
 @anomaly_label_option
 @click.option(
     "--data",
-    type=click.Path(exists=True, path_type=Path),
-    help="Recording of normal operation to set the new threshold by; the one that the model was trained on will do.  "
-    "[default: the rows of --labels that are no confirmed faults]",
+    multiple=True,
+    type=DataPath(),
+    help="Recording of normal operation to set the new threshold by; again for more. All that the model was trained on "
+    "will do.  [default: the rows of --labels that are no confirmed faults]",
 )
 @click.option(
     "--out",
@@ -58,7 +59,7 @@ def finetune(
     labels: Path,
     label_column: str,
     anomaly_label: tuple[str, ...],
-    data: Path | None,
+    data: tuple[Path, ...],
     out: Path | None,
     force: bool,
     overridable: bool,
@@ -76,7 +77,7 @@ def finetune(
     vae-detect finetune --model pump.onnx --labels reviewed.csv --data normal.csv --out pump2.onnx
     """
     out = out or model.with_name(f"{model.stem}.finetuned.onnx")
-    keep_inputs(model_files(out), [labels, data, *model_files(model)])
+    keep_inputs(model_files(out), [labels, *data, *model_files(model)])
     with needs("train"):
         from ..finetune import finetune as run
 

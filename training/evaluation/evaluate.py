@@ -11,9 +11,10 @@ import numpy as np
 
 from ...runtime.bundle import Bundle
 from ...runtime.detector import Detector
-from ...runtime.errors import InputError
+from ...runtime.errors import InputError, few
 from ...runtime.layout import Layout
 from ...runtime.output import check_suffix, text_written_aside
+from ...runtime.rows.table_files import name_of
 from ...runtime.rows.times import clock_of
 from ..data.split import is_ordered
 from .events import Events, PointAdjusted, count_events, point_adjust
@@ -35,7 +36,7 @@ _COINS = 20
 
 def evaluate(
     detector: Detector,
-    data: Path,
+    data: Path | Sequence[Path],
     labels: str | None,
     layout: Layout,
     *,
@@ -53,8 +54,9 @@ def evaluate(
 
     Parameters
     ----------
-    data : a CSV, or for a detector of images a folder in which the images of the folder "good" are normal; of one laid
-        out like MVTec its folder "test" is taken, and the masks in "ground_truth"
+    data : tables, as `find_tables` finds them, each a recording of its own; or for a detector of images a folder in
+        which the images of the folder "good" are normal: of one laid out like MVTec its folder "test" is taken, and the
+        masks in "ground_truth"
     labels : which rows are anomalous, as `labels.origin.read_labels` takes it; of images None, or "none" for none
     anomalous : labels that are anomalies, all others being normal; empty to go by what they mean
     normal : names of the folders of normal images; empty for `labelled.NORMAL_FOLDER`
@@ -80,7 +82,7 @@ def evaluate(
             return judge_normal(detector.bundle, labelled, _events(detector, labelled), adaptive=adaptive)
         evaluation = judge(detector, labelled, adaptive=adaptive, point_adjusted=point_adjusted)
         if page is not None:
-            _write_report(page, detector, labelled, evaluation, data.name)
+            _write_report(page, detector, labelled, evaluation, _name(data))
     return evaluation
 
 
@@ -90,9 +92,13 @@ def _write_report(page: TextIO, detector: Detector, labelled: Labelled, evaluati
     page.write(report_page(detector, labelled, evaluation, data_name=name))
 
 
-def _refuse_normal(data: Path, *, asked: bool) -> None:
+def _name(data: Path | Sequence[Path]) -> str:
+    return few([path.name for path in ([data] if isinstance(data, Path) else data)], 3)
+
+
+def _refuse_normal(data: Path | Sequence[Path], *, asked: bool) -> None:
     if asked:
-        raise InputError(f"{data}: all of it is normal; --report and --point-adjust need anomalies")
+        raise InputError(f"{name_of(data)}: all of it is normal; --report and --point-adjust need anomalies")
 
 
 def _refuse_unordered(bundle: Bundle) -> None:
@@ -194,7 +200,10 @@ def _events(detector: Detector, labelled: Labelled) -> Events | None:
     """None for rows without an order."""
     if not is_ordered(detector.bundle.kind, detector.bundle.data):
         return None
-    return count_events(labelled.truth, labelled.alarm, labelled.times, normal_days=_normal_days(labelled))
+    # A row of nothing between two recordings: no event reaches from one into the next.
+    truth, alarm = (np.insert(flags, labelled.begins, False) for flags in (labelled.truth, labelled.alarm))
+    times = None if labelled.times is None else np.insert(labelled.times, labelled.begins, np.nan)
+    return count_events(truth, alarm, times, normal_days=_normal_days(labelled))
 
 
 def _normal_days(labelled: Labelled) -> float | None:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...runtime.batch.inputs import refuse_folder, refuse_several_keys
+from ...runtime.batch.inputs import one_of_images, refuse_several_keys
 from ...runtime.bundle import Bundle
 from ...runtime.detector import Detector, Scores
 from ...runtime.errors import InputError
 from ...runtime.images.folders import find_images, read_file
 from ...runtime.layout import Layout
 from ...runtime.observation import rounding_of, treat
+from ...runtime.rows.table_files import find_tables, name_of
 from ...runtime.rows.tables import read_rows
 from ...runtime.rows.time_order import in_time_order
 from ...runtime.scoring.results import Results
@@ -56,6 +57,8 @@ class Labelled:
     """Of images, relative to their folder; empty for rows."""
     masks: Path | None = None
     """Folder with a mask for each anomalous image, where there is one."""
+    begins: tuple[int, ...] = ()
+    """The first rows of the second recording and of those after it."""
 
     def by_score(self, threshold: float) -> NDArray[np.bool_]:
         """What alarms by its score: no limit was promised anything. Rows that break one go by this threshold."""
@@ -64,7 +67,7 @@ class Labelled:
 
 def score_labelled(
     detector: Detector,
-    data: Path,
+    data: Path | Sequence[Path],
     labels: str | None,
     layout: Layout,
     *,
@@ -73,42 +76,42 @@ def score_labelled(
     adaptive: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Labelled:
-    """Labels and scores of a CSV, or of a folder of images; see `evaluation.evaluate` for both and for what is raised.
+    """Labels and scores of tables, each a recording of its own, or of a folder of images.
 
-    There are normal ones among those with a score.
+    See `evaluation.evaluate` for both and for what is raised. There are normal ones among those with a score.
     """
     state = StreamState(detector.bundle, adaptive=adaptive)
     if detector.bundle.kind == "images":
         if labels not in (None, ALL_NORMAL) or anomalous:
             raise InputError("--labels is for tables; the labels of images are the names of their folders")
-        found = _score_folder(detector, data, state, normal or (NORMAL_FOLDER,))
+        found = _score_folder(detector, one_of_images(data), state, normal or (NORMAL_FOLDER,))
         if labels == ALL_NORMAL:
             found = replace(found, truth=np.zeros_like(found.truth))
     else:
         if labels is None:
             raise InputError(
-                f"{data}: needs --labels: a column of 0 and 1, a CSV file with one or with ranges of time, or none "
-                "where all rows are normal"
+                f"{name_of(data)}: needs --labels: a column of 0 and 1, a CSV file with one or with ranges of time, or "
+                "none where all rows are normal"
             )
         if labels in detector.bundle.names:
             raise InputError(
                 f"--labels {labels!r} is a column that the model scores, so that it was told the answers; train again "
                 f"with --exclude {labels}"
             )
-        refuse_folder(detector, data)
-        refuse_several_keys(detector, data, layout)
+        files = find_tables(data).files
+        for path in files:
+            refuse_several_keys(detector, path, layout)
         form = detector.bundle.data.complete(layout)
-        truth = read_labels(data, labels, form, anomalous=anomalous, say=say)
-        found, numbers = _score_table(detector, data, form, state)
-        times = found.times if found.times is None or numbers is None else found.times[np.argsort(numbers)]
-        labels_of = truth(len(found.score), times) == FAULT
-        found = replace(found, truth=labels_of if numbers is None else labels_of[numbers])
+        truth = read_labels(files, labels, form, anomalous=anomalous, say=say)
+        found, numbers = _score_tables(detector, files, form, state)
+        times = None if found.times is None else found.times[np.argsort(numbers)]
+        found = replace(found, truth=(truth(len(found.score), times) == FAULT)[numbers])
     if found.truth[found.scored].all():
-        raise InputError(_one_sided(detector, data, int(found.scored.sum())))
+        raise InputError(_one_sided(detector, name_of(data), int(found.scored.sum())))
     return found
 
 
-def _one_sided(detector: Detector, data: Path, scored: int) -> str:
+def _one_sided(detector: Detector, data: str, scored: int) -> str:
     """What is wrong with so many labels that are all of anomalies, or none."""
     if not scored:
         return f"{data}: none of the rows could be scored"
@@ -140,9 +143,6 @@ class _Parts:
         self._limited.append(np.zeros(len(values), np.bool_) if results.limited is None else results.limited)
         self._z_score.append(_z_score(values, self._bundle))
 
-    def __len__(self) -> int:
-        return len(self._values)
-
     def joined(self) -> Labelled:
         """All of them, none anomalous yet; there is at least one part."""
         found = Scores(*(np.concatenate(each) for each in zip(*self._found, strict=True)))
@@ -158,22 +158,30 @@ class _Parts:
         )
 
 
-def _score_table(
-    detector: Detector, data: Path, layout: Layout, state: StreamState
-) -> tuple[Labelled, NDArray[np.int64] | None]:
-    """The rows of a CSV, none of them anomalous yet, and their numbers where they were put in order of time."""
+def _score_tables(
+    detector: Detector, files: Sequence[Path], layout: Layout, state: StreamState
+) -> tuple[Labelled, NDArray[np.int64]]:
+    """The rows of tables one after the other, none of them anomalous yet, in order of time; and their numbers."""
     bundle = detector.bundle
-    parts = _Parts(bundle)
+    parts, begins = _Parts(bundle), [0]
     times: list[NDArray[np.float64]] = []
-    ordered = in_time_order(read_rows(data, bundle.columns, layout=layout))
-    for rows in ordered.chunks:
-        results, framer = score_rows(detector, state.framer, rows)
-        parts.add(rows.values, state.accept(results, framer))
-        if rows.times is not None:
-            times.append(rows.times)
-    if not len(parts):
-        raise InputError(f"{data}: no rows after the header")
-    return replace(parts.joined(), times=np.concatenate(times) if times else None), ordered.numbers
+    numbers: list[NDArray[np.int64]] = []
+    for path in files:
+        state.begin()
+        ordered = in_time_order(read_rows(path, bundle.columns, layout=layout))
+        for rows in ordered.chunks:
+            results, framer = score_rows(detector, state.framer, rows)
+            parts.add(rows.values, state.accept(results, framer))
+            times.append(np.full(len(rows.values), np.nan) if rows.times is None else rows.times)
+        end = sum(map(len, times))
+        if end == begins[-1]:
+            raise InputError(f"{path}: no rows after the header")
+        own = np.arange(end - begins[-1]) if ordered.numbers is None else ordered.numbers
+        numbers.append(begins[-1] + own)
+        begins.append(end)
+    joined = np.concatenate(times)
+    known = joined if np.isfinite(joined).any() else None
+    return replace(parts.joined(), times=known, begins=tuple(begins[1:-1])), np.concatenate(numbers)
 
 
 def _score_folder(detector: Detector, folder: Path, state: StreamState, normal: Sequence[str]) -> Labelled:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...runtime.errors import InputError, few
 from ...runtime.layout import Declared, Layout
 from ...runtime.rows.cells import shown
+from ...runtime.rows.table_files import name_of
 from ...runtime.rows.tables import read_column, read_sample
 from ..data.suspects import is_label
 from .ranges import find_ends, read_ranges
@@ -25,7 +26,7 @@ ALL_NORMAL = "none"
 
 
 def read_labels(
-    data: Path,
+    data: Path | Sequence[Path],
     where: str,
     layout: Layout,
     *,
@@ -33,7 +34,7 @@ def read_labels(
     partly: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Labels:
-    """The labels of a recording, for when its rows are read.
+    """The labels of a recording, or of several one after the other, for when their rows are read.
 
     Parameters
     ----------
@@ -49,17 +50,18 @@ def read_labels(
         when column or file are missing, or do not say which rows are anomalous; later, when there are not as many
         labels as rows, or no row lies in any range
     """
-    if where in read_sample(data, layout, rows=1)[0]:  # a file cannot hijack a column
-        return _of_column(data, where, layout, anomalous, partly, say)
+    files = [data] if isinstance(data, Path) else data
+    if where in read_sample(files[0], layout, rows=1)[0]:  # a file cannot hijack a column
+        return _of_column(files, where, layout, anomalous, partly, say)
     path, form = Path(where), Layout(declared=Declared())
     if not path.is_file():
         if where == ALL_NORMAL:
             return lambda rows, times: np.full(rows, NORMAL)
-        return _of_column(data, where, layout, anomalous, partly, say)  # which says what columns there are
+        return _of_column(files, where, layout, anomalous, partly, say)  # which says what columns there are
     header, _ = read_sample(path, form)
     ends = find_ends(header)
     if ends is None:
-        return _of_column(path, _label_column(path, header), form, anomalous, partly, say)
+        return _of_column([path], _label_column(path, header), form, anomalous, partly, say)
     begins, finishes = (read_column(path, name, form) for name in ends)
     ranges = read_ranges(begins, finishes, str(path), layout.stamps)
     outside = UNREVIEWED if partly else NORMAL
@@ -77,16 +79,21 @@ def _label_column(path: Path, header: Sequence[str]) -> str:
 
 
 def _of_column(
-    path: Path, name: str, layout: Layout, anomalous: Sequence[str], partly: bool, say: Callable[[str], None]
+    files: Sequence[Path],
+    name: str,
+    layout: Layout,
+    anomalous: Sequence[str],
+    partly: bool,
+    say: Callable[[str], None],
 ) -> Labels:
-    cells = read_column(path, name, layout)
-    label, note = read_words(Column(cells, f"{path}: column {name!r}", name), anomalous, partly=partly)
+    cells, named = [cell for path in files for cell in read_column(path, name, layout)], name_of(files)
+    label, note = read_words(Column(cells, f"{named}: column {name!r}", name), anomalous, partly=partly)
     if note:
         say(note)
 
     def of_rows(rows: int, _times: NDArray[np.float64] | None) -> NDArray[np.int64]:
         if rows != len(label):
-            raise InputError(f"{len(label)} labels in {path} for {rows} rows")
+            raise InputError(f"{len(label)} labels in {named} for {rows} rows")
         return label
 
     return of_rows

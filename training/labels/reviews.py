@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,6 +61,12 @@ def score_recording(detector: Detector, path: Path, layout: Layout) -> ScoredRow
         raise InputError(f"{path}: no rows after the header")
     values, score = (np.concatenate(each) for each in zip(*parts, strict=True))
     return ScoredRows(values, score, np.isfinite(score), why, np.concatenate(times) if times else None)
+
+
+def joined(recordings: Sequence[ScoredRows]) -> ScoredRows:
+    """One after the other; what is wrong with rows is not kept."""
+    values, score, usable = (np.concatenate(parts) for parts in zip(*(each[:3] for each in recordings), strict=True))
+    return ScoredRows(values, score, usable, {})
 
 
 def in_parts(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:

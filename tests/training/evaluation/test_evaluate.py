@@ -30,7 +30,9 @@ from vae_detect.training.train import train
 CSV = Layout()
 
 
-def evaluate(detector: Detector, data: Path, labels: str | None, layout: Layout, **options: Any) -> Evaluation:
+def evaluate(
+    detector: Detector, data: Path | list[Path], labels: str | None, layout: Layout, **options: Any
+) -> Evaluation:
     """Of data with anomalies."""
     found = evaluate_any(detector, data, labels, layout, **options)
     assert isinstance(found, Evaluation)
@@ -191,6 +193,22 @@ def test_ranges_of_time_are_labels(detector: Detector, quiet: NDArray[np.float64
     assert evaluate(detector, path, str(log), CSV) == evaluate(detector, path, "label", CSV)
 
 
+def test_files_are_recordings_of_their_own(detector: Detector, quiet: NDArray[np.float64], tmp_path: Path) -> None:
+    faulty = pushed(detector, quiet[1], 30)
+    first = write(detector, tmp_path / "a.csv", [quiet[0], quiet[2], faulty], "001", times=True)
+    second = write(detector, tmp_path / "b.csv", [faulty, quiet[3]], "10", times=True)
+    found = evaluate(detector, [first, second], "label", CSV)
+    assert (found.rows, found.anomalous, found.at_threshold.recall) == (5, 2, 1.0)
+    assert found.events is not None
+    assert (found.events.events, found.events.found) == (2, 2)  # one at the end of a, one at the beginning of b
+    assert found == evaluate(detector, tmp_path, "label", CSV)
+    log = tmp_path / "log.txt"
+    log.write_text("start,end\n2026-01-05 00:01:00,2026-01-05 00:01:00\n")  # the last row of a, and nothing in b
+    with pytest.raises(InputError, match="is named twice"):
+        evaluate(detector, [second, second], "label", CSV)
+    assert evaluate(detector, [first, second], str(log), CSV).anomalous == 1
+
+
 def test_a_recording_without_rows_is_refused(detector: Detector, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no rows after the header"):
         evaluate(detector, write(detector, tmp_path / "a.csv", [], ""), "label", CSV)
@@ -334,7 +352,7 @@ def test_images_without_normal_ones_are_refused(
 
 
 def test_a_detector_of_rows_is_not_evaluated_on_a_folder(detector: Detector, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is a folder, and this model scores rows; expected a CSV file"):
+    with pytest.raises(InputError, match="holds no table"):
         evaluate(detector, tmp_path, "label", Layout())
 
 

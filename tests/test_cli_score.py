@@ -36,6 +36,15 @@ def test_score_finds_the_fault(rows_csv: Path, tmp_path: Path) -> None:
     assert run_here("score", rows_csv, "--model", MODEL, "--fail-on-anomaly").returncode == 1
 
 
+def test_a_file_without_the_time_that_the_model_knows_is_scored_and_told(rows_csv: Path, tmp_path: Path) -> None:
+    told = "no time in column 'timestamp', which the model knows: gaps between rows are not seen"
+    assert told not in run_here("score", rows_csv, "--model", MODEL, "--out", tmp_path / "a.csv").stderr
+    timeless = tmp_path / "timeless.csv"
+    timeless.write_text(rows_csv.read_text().replace("timestamp", "when", 1))
+    scored = run_here("score", timeless, "--model", MODEL, "--out", tmp_path / "b.csv")
+    assert (scored.returncode, told in scored.stderr) == (0, True)
+
+
 def test_score_keeps_an_existing_file(rows_csv: Path, tmp_path: Path) -> None:
     out = tmp_path / "scores.csv"
     out.write_text("mine")

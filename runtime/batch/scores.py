@@ -173,10 +173,12 @@ def write_scores(
         names = [file.name for file in files[results.first : results.first + n]] if files else None
         writer.write(results.table(label, names))
         summary.add(results.status, int(results.scores.is_anomaly.sum()))
-        if gaps is not None and results.times is not None:
-            if not results.first:
-                gaps.begin()
-            gaps.add(results.first, results.times)
+        if results.times is not None:
+            summary.timed = summary.timed or bool(np.isfinite(results.times).any())
+            if gaps is not None:
+                if not results.first:
+                    gaps.begin()
+                gaps.add(results.first, results.times)
     writer.close()
     return summary
 

@@ -20,6 +20,8 @@ class Summary:
     anomalies: int | None = None
     """None where no verdict is given."""
     by_status: Counter[str] = field(default_factory=Counter)
+    timed: bool = False
+    """Whether any time could be read."""
 
     def add(self, status: Iterable[str], anomalies: int = 0) -> None:
         """Counts the next rows or images."""

@@ -166,6 +166,9 @@ def _write(run: _Run, results: Iterator[Results], files: Sequence[ImageFile] = (
             summary = write_scores(results, CsvWriter(file, columns), files, gaps=gaps)
     if gaps is not None and (told := gaps.describe()):
         say(told)
+    stamps = run.detector.bundle.data.time_column
+    if stamps is not None and not summary.timed:
+        say(f"no time in column {stamps!r}, which the model knows: gaps between rows are not seen")
     return summary
 
 

@@ -109,16 +109,20 @@ def calibrate(scores: ArrayLike, *, far: float, dependence_rows: int = 0) -> Cal
     return Calibration(far, threshold, n, float(worth.rows), low, high, method, resolution, knots, log10_p)
 
 
+class NoRateError(InputError):
+    """Scores that support no false-alarm rate at all."""
+
+
 def supported_rate(scores: ArrayLike, *, dependence_rows: int = 0) -> float:
     """`USUAL_RATE`, or the smallest larger rate of two digits for which `calibrate` takes these scores.
 
-    Raises InputError as `calibrate` does, and where not even 0.49 is supported.
+    Raises InputError as `calibrate` does, and NoRateError where not even 0.49 is supported.
     """
     memory = _memory_of(_checked(scores), dependence_rows)
     for rate in _RATES:
         if rate >= USUAL_RATE and memory.n >= min_calibration_rows(rate) and _supports(memory, rate):
             return rate
-    raise InputError(
+    raise NoRateError(
         f"{memory.n} held-out normal scores are too few or too much alike to promise any false-alarm rate: record more"
     )
 

@@ -18,14 +18,13 @@ from ..runtime.describe import describe_calibration
 from ..runtime.errors import InputError
 from ..runtime.layout import Layout
 from ..runtime.rows.table_files import name_of
-from .calibration import USUAL_RATE, calibrate, dependence_rows, min_calibration_rows, supported_rate
+from .calibration import USUAL_RATE, NoRateError, calibrate, dependence_rows, min_calibration_rows, supported_rate
 from .data.inputs import describe_sizes, load, refuse_too_few
 from .data.loading import Table
 from .data.order import describe_unscored, settle_kind
 from .data.selection import Selection
 from .data.split import Split, is_ordered, split
 from .export.files import Exported, Files, claimed
-from .foresight import foresee
 from .settings.config import TrainConfig, configure
 from .settings.rates import parse_far
 
@@ -89,17 +88,61 @@ def train(
     with claimed(out, force=force, resume=resume, say=say) as (files, checkpoint, goes_on):
         plan = _plan(data, settings, selection, layout, far=far, rate_hz=rate_hz, say=say)
         where, world = _meet(device)
-        model = _build(plan, selection, say)
-        identity = _fingerprint(plan, selection, world)
-        history = _fit(model.to(where), plan, checkpoint, identity, world=world, resume=goes_on, report=report)
+        run = _Run(selection, files, checkpoint, where, world, licence, overridable, say, report)
+        try:
+            return run.learn(plan, resume=goes_on)
+        except NoRateError as error:
+            chosen = _rows_instead(settings, plan) if world.size == 1 else None
+            if chosen is None:
+                raise
+            say(f"windows of {plan.config.window} rows: {error}. So it is trained again on rows, each on its own")
+            plan = _plan(data, chosen, selection, layout, far=far, rate_hz=rate_hz, say=_silent)
+            return run.learn(plan, resume=False)
+
+
+class _Run(NamedTuple):
+    """Where a plan is carried out, by whom, and what is made of it."""
+
+    selection: Selection
+    files: Files
+    checkpoint: Path
+    where: torch.device
+    world: World
+    licence: str
+    overridable: bool
+    say: Callable[[str], None]
+    report: Callable[[Epoch], None]
+
+    def learn(self, plan: Plan, *, resume: bool) -> Exported | None:
+        """Fits, calibrates and exports. Raises NoRateError where the held-out rows support no promise."""
+        world = self.world
+        model = _build(plan, self.selection, self.say)
+        identity = _fingerprint(plan, self.selection, world)
+        history = _fit(
+            model.to(self.where), plan, self.checkpoint, identity, world=world, resume=resume, report=self.report
+        )
         made = None
         if not world.rank:
-            say_how_it_ended(history, plan.config, say)
-            model = model.cpu().eval()
-            made = _export(model, plan, history, files, licence=licence, overridable=overridable, say=say)
-            checkpoint.unlink(missing_ok=True)
+            say_how_it_ended(history, plan.config, self.say)
+            made = _export(
+                model.cpu().eval(),
+                plan,
+                history,
+                self.files,
+                licence=self.licence,
+                overridable=self.overridable,
+                say=self.say,
+            )
+            self.checkpoint.unlink(missing_ok=True)
         world.wait()
-    return made
+        return made
+
+
+def _rows_instead(settings: TrainConfig | Mapping[str, Any], plan: Plan) -> Mapping[str, Any] | None:
+    """The same settings for rows, each on its own, where nobody asked for the windows; None where somebody did."""
+    if isinstance(settings, TrainConfig) or {"kind", "window"} & {*settings} or plan.config.kind != "windows":
+        return None
+    return {**settings, "kind": "rows"}
 
 
 def _meet(device: str) -> tuple[torch.device, World]:
@@ -148,8 +191,6 @@ def _plan(
     rows_hz = rate_hz or (1 / table.period_s if table.period_s else None)
     alpha = None if far is None else parse_far(far, rate_hz=rows_hz)
     refuse_too_few(parts, len(table.values), config, far=alpha, needed=min_calibration_rows(alpha) if alpha else 2)
-    if alpha is None and table.image is None and (doubt := foresee(table, parts, config)):
-        say(doubt)
     return Plan(config, table, parts, ordered, alpha)
 
 

@@ -492,3 +492,18 @@ def test_the_lowest_free_energy_of_training_is_the_zero_of_the_score(normal_csv:
     assert np.abs(score).min() == pytest.approx(0.0, abs=1e-3)
     assert found.outcome.bundle.active_units is None
     assert found.outcome.bundle.prior is None
+
+
+def test_windows_that_support_no_rate_give_way_to_rows_unless_they_were_asked_for(tmp_path: Path) -> None:
+    slow = np.random.default_rng(0).normal(size=(330, 2)).cumsum(axis=0)
+    lines = [f"2026-01-05 {row // 60:02}:{row % 60:02}:00,{a:.3f},{b:.3f}" for row, (a, b) in enumerate(slow)]
+    data = tmp_path / "a.csv"
+    data.write_text("\n".join(["time,a,b", *lines]) + "\n")
+    small, said = {"recipe": "vae", "epochs": 1, "hidden": "4", "latent": 2}, list[str]()
+    made = train(data, tmp_path / "a.onnx", small, selection=Selection(), layout=CSV, say=said.append)
+    assert made is not None
+    assert made.bundle.kind == "rows"
+    assert any(line.endswith("So it is trained again on rows, each on its own") for line in said)
+    with pytest.raises(InputError, match="too few or too much alike to promise any false-alarm rate"):
+        train(data, tmp_path / "b.onnx", {**small, "kind": "windows"}, selection=Selection(), layout=CSV)
+    assert not (tmp_path / "b.onnx").exists()

@@ -41,11 +41,10 @@ def look(
         import msgspec
 
         from ..data.look import look as run
-        from ..foresight import foresee
 
         selection, layout = read_data_options(options)
         asked = as_typed(ctx, "picture", "force", "as_json")
-        looked, found = run(data, selection, layout, {}, asked=asked, foresee=foresee)
+        looked, found = run(data, selection, layout, {}, asked=asked)
         if picture is not None:
             from ..data.look_picture import draw
 

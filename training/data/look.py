@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +26,11 @@ from .order import describe_unscored, settle_kind
 from .profile import Profile, profile_table
 from .selection import Selection
 from .sources import Read
-from .split import Split, is_ordered, split
+from .split import is_ordered, split
 from .stamps import longest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-Foresight = Callable[[Table, Split, TrainConfig], str]
-"""Says why calibration will probably refuse what is held out, "" where it will not."""
 
 _JITTER = 0.1
 """Of a period, by which a step may differ from it and still be regular."""
@@ -130,7 +127,6 @@ def look(
     settings: Mapping[str, Any],
     *,
     asked: Sequence[str] = (),
-    foresee: Foresight = lambda table, parts, config: "",
 ) -> tuple[Look, Survey]:
     """Looks at tables as a training with these settings would see it; also gives what was read.
 
@@ -139,7 +135,6 @@ def look(
     Parameters
     ----------
     asked : the options that the user gave, as they are typed; they go into the command
-    foresee : says why calibration will probably refuse what is held out, "" where it will not
     """
     found = survey(data, selection, layout)
     rows, profiles = profile_table(found.sources, units=found.units, sentinels=found.sentinels)
@@ -153,7 +148,7 @@ def look(
     )
     refuse_untaken(table.limits, columns)
     planned = {column.name: column for column in columns}
-    options, doubt = _propose(found, table, config, foresee)
+    options, doubt = _propose(found, table, config)
     words = [*asked, *(word for option in options.items() for word in option)]
     named = [data] if isinstance(data, Path) else data
     name = (named[0] if named[0].exists() else found.tables.files[0]).resolve().name.partition(".")[0]
@@ -175,26 +170,26 @@ def look(
     return looked, found
 
 
-def _propose(found: Survey, table: Table, config: TrainConfig, foresee: Foresight) -> tuple[dict[str, str], str]:
+def _propose(found: Survey, table: Table, config: TrainConfig) -> tuple[dict[str, str], str]:
     """What had better be added, by option, and what would come of training without; "" where all is well."""
     options = {"--exclude": ",".join(found.suspects.labels)} if found.suspects.labels else {}
     if found.remedy is not None:
         return options | dict([found.remedy]), table.mixture
     unscored = describe_unscored(table, config.window)
     if not unscored:
-        further, doubt = _check_parts(table, config, foresee)
+        further, doubt = _check_parts(table, config)
         return options | further, doubt
     longer = table_of(_with_gaps_to(table.longer_gap_s, found))._replace(ordered=table.ordered)
-    further, doubt = _check_parts(longer, config, foresee)
+    further, doubt = _check_parts(longer, config)
     if "--kind" in further:  # single rows have no gaps
         return options | further, doubt
     options |= {"--max-gap": f"{table.longer_gap_s:g}s"} | further
     return options, "; ".join(filter(None, [unscored, doubt]))
 
 
-def _check_parts(table: Table, config: TrainConfig, foresee: Foresight) -> tuple[dict[str, str], str]:
+def _check_parts(table: Table, config: TrainConfig) -> tuple[dict[str, str], str]:
     """The option that helps, and why, where too little is left to learn from, to compare with, or to promise by."""
-    doubts = [_doubt_of(table, each, foresee) for each in (config, dataclasses.replace(config, kind="rows", window=1))]
+    doubts = [_doubt_of(table, each) for each in (config, dataclasses.replace(config, kind="rows", window=1))]
     if not doubts[0] or config.kind != "windows":
         return {}, doubts[0]
     if doubts[1]:
@@ -202,7 +197,7 @@ def _check_parts(table: Table, config: TrainConfig, foresee: Foresight) -> tuple
     return {"--kind": "rows"}, f"{doubts[0]}; --kind rows takes each row on its own"
 
 
-def _doubt_of(table: Table, config: TrainConfig, foresee: Foresight) -> str:
+def _doubt_of(table: Table, config: TrainConfig) -> str:
     parts = split(
         table, window=config.window, stride=config.stride, ordered=is_ordered(config.kind, table), seed=config.seed
     )
@@ -210,7 +205,7 @@ def _doubt_of(table: Table, config: TrainConfig, foresee: Foresight) -> str:
         refuse_too_few(parts, len(table.values), config, far=None, needed=2)
     except InputError as error:
         return str(error)
-    return foresee(table, parts, config)
+    return ""
 
 
 def _with_gaps_to(longest_s: float, found: Survey) -> Survey:

@@ -135,17 +135,3 @@ def test_what_training_would_refuse_is_told_with_what_helps(tmp_path: Path) -> N
     assert "100 usable rows are too few to split" in looked.notes[-1]
     again, _ = look(path, Selection(), Layout(), {"kind": "rows"})
     assert again.options == {}
-
-
-def test_what_calibration_will_probably_refuse_is_said_before(tmp_path: Path) -> None:
-    path = recording(tmp_path / "a.csv")
-    plain, _ = look(path, Selection(), Layout(), {})
-    alike, _ = look(path, Selection(), Layout(), {}, foresee=lambda table, parts, config: "too alike")
-    assert plain.kind == "windows"
-    assert alike.options == plain.options
-    assert alike.notes == (*plain.notes, "too alike")
-    rows, _ = look(
-        path, Selection(), Layout(), {}, foresee=lambda table, parts, config: "alike" * (config.kind == "windows")
-    )
-    assert rows.options == plain.options | {"--kind": "rows"}
-    assert rows.notes[-1] == "alike; --kind rows takes each row on its own"

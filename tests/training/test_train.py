@@ -505,5 +505,5 @@ def test_windows_that_support_no_rate_give_way_to_rows_unless_they_were_asked_fo
     assert made.bundle.kind == "rows"
     assert any(line.endswith("So it is trained again on rows, each on its own") for line in said)
     with pytest.raises(InputError, match="too few or too much alike to promise any false-alarm rate"):
-        train(data, tmp_path / "b.onnx", {**small, "kind": "windows"}, selection=Selection(), layout=CSV)
+        train(data, tmp_path / "b.onnx", {**small, "window": 8}, selection=Selection(), layout=CSV)
     assert not (tmp_path / "b.onnx").exists()

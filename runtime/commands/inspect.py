@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from ..describe import describe
-from .options import load_detector
+from .options import NamedPath, load_detector
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=NamedPath())
 @click.option("--json", "as_json", is_flag=True, help="Everything but the golden rows, as JSON.")
 def inspect(model: Path, as_json: bool) -> None:
     """Show what the detector MODEL is."""

@@ -14,16 +14,23 @@ from ..rows.zones import check_zone
 from .terminal import say
 
 
-class OutPath(click.Path):
-    """A file, or a folder, that a command writes; an empty name, like that of an unset variable, is none."""
+class NamedPath(click.Path):
+    """A path; an empty name, like that of an unset variable, is none."""
 
-    def __init__(self, *, file: bool = True, folder: bool = False) -> None:
+    def __init__(self, *, file: bool = True, folder: bool = True) -> None:
         super().__init__(file_okay=file, dir_okay=folder, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not str(value):
             self.fail("is empty; name a file", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class OutPath(NamedPath):
+    """A file, or a folder, that a command writes."""
+
+    def __init__(self, *, file: bool = True, folder: bool = False) -> None:
+        super().__init__(file=file, folder=folder)
 
 
 class DataPath(click.Path):
@@ -44,9 +51,7 @@ def model_files(model: Path) -> list[Path]:
 def model_options(command: Any) -> Any:
     for option in reversed(
         [
-            click.option(
-                "--model", "-m", required=True, type=click.Path(path_type=Path), help="The scorer file, NAME.onnx."
-            ),
+            click.option("--model", "-m", required=True, type=NamedPath(), help="The scorer file, NAME.onnx."),
             click.option(
                 "--provider",
                 default="auto",

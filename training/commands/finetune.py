@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ...runtime.commands.options import DataPath, OutPath, cell_options, model_files, table_form
+from ...runtime.commands.options import DataPath, NamedPath, OutPath, cell_options, model_files, table_form
 from ...runtime.commands.terminal import needs, say
 from ...runtime.output import keep_inputs
 from .label_options import anomaly_label_option
@@ -15,9 +15,7 @@ from .made import print_made
 
 
 @click.command()
-@click.option(
-    "--model", "-m", required=True, type=click.Path(path_type=Path), help="The scorer to start from, NAME.onnx."
-)
+@click.option("--model", "-m", required=True, type=NamedPath(), help="The scorer to start from, NAME.onnx.")
 @click.option(
     "--labels",
     required=True,

@@ -47,7 +47,7 @@ class Holes(NamedTuple):
     @property
     def matter(self) -> bool:
         """Whether more than hardly any rows miss some of their cells, but not all."""
-        return float(self.cells[~self.cells.all(axis=1)].any(axis=1).sum()) > _HARDLY * len(self.cells)
+        return float(self._recorded.any(axis=1).sum()) > _HARDLY * len(self.cells)
 
     @property
     def empty(self) -> dict[str, str]:
@@ -65,9 +65,14 @@ class Holes(NamedTuple):
         return self._replace(names=[self.names[place] for place in kept], cells=self.cells[:, kept])
 
     @property
+    def recorded(self) -> NDArray[np.bool_]:
+        """(rows,), in which anything at all was recorded; a single column that holds nothing is a hole."""
+        return np.asarray(~self.cells.all(axis=1) | (len(self.names) == 1))
+
+    @property
     def blank(self) -> int:
-        """Rows in which nothing at all was recorded."""
-        return int(self.cells.all(axis=1).sum()) if len(self.names) > 1 else 0
+        """How many the others are."""
+        return int((~self.recorded).sum())
 
     @property
     def are_few(self) -> bool:
@@ -92,8 +97,7 @@ class Holes(NamedTuple):
 
     @property
     def _recorded(self) -> NDArray[np.bool_]:
-        """The same of the rows in which anything was recorded."""
-        return self.cells[~self.cells.all(axis=1)] if len(self.names) > 1 else self.cells
+        return self.cells[self.recorded]
 
     def _are_few(self, places: Sequence[int]) -> bool:
         """Whether few enough of the recorded rows lack more than they may of the columns at these places."""
@@ -144,6 +148,7 @@ def settle_holes(sources: list[Source], fields: list[Field], read: Read, selecti
         return Settled(sources, fields, read, {})
     holes = find_holes(sources, fields, share)
     empty = {name: why for name, why in holes.empty.items() if not selection.asks_for(name)}
+    empty = {} if len(empty) == len(fields) else empty
     fields, holes = [field for field in fields if field.name not in empty], holes.but(empty)
     lenient = may_miss(sources, holes.most if asked is not None or holes.matter else 0)
     found = read_features(lenient, fields)
@@ -173,8 +178,8 @@ def describe_bad(read: Read, sources: Sequence[Source], fields: Sequence[Field],
     if len(read.bad) <= MOST_BAD * rows:
         return text
     holes = find_holes(sources, fields, most / len(fields))
-    recorded = ~holes.cells.all(axis=1)
-    if not read.kept.any() or np.count_nonzero(recorded & ~read.kept) > MOST_BAD * np.count_nonzero(recorded):
+    bad = np.count_nonzero(holes.recorded & ~read.kept)
+    if not read.kept.any() or bad > MOST_BAD * np.count_nonzero(holes.recorded):
         raise InputError(f"{name}: {text}; more than a fifth is too much, {holes.describe()}")
     return f"{text}; in {holes.blank} of them nothing was recorded"
 

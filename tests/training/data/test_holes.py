@@ -100,3 +100,18 @@ def test_a_sensor_that_came_late_is_kept(tmp_path: Path, empty: int, taken: bool
     found = load_table(path, Selection(), CSV)
     assert found.names == (("a", "late") if taken else ("a",))
     assert len(found.values) == (1600 - empty if taken else 1600)
+
+
+def test_columns_that_all_hold_next_to_nothing_are_not_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    rows = [",".join("1" if row % 6 == place else "" for place in range(6)) for row in range(60)]
+    path.write_text("\n".join(["a,b,c,d,e,f", *rows]))
+    with pytest.raises(InputError, match="60 of 60 rows left out"):
+        load_table(path, Selection(), CSV)
+
+
+def test_a_single_column_with_holes_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["a,who", *[f"{row if row % 2 else ''},x" for row in range(20)]]))
+    with pytest.raises(InputError, match=r"10 of 20 rows left out: .* more than a fifth is too much"):
+        load_table(path, Selection(columns=("a",)), CSV)

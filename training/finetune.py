@@ -204,14 +204,16 @@ def _within_limits(bundle: Bundle, recording: ScoredRows, rows: NDArray[np.int64
 def _held_out(bundle: Bundle, files: Sequence[Path], layout: Layout) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The training recordings and the newest rows of the inputs that training kept for calibration."""
     missing = {column.name: column.missing for column in bundle.columns}
+    own = bundle.data.layout
     selection = Selection(
         columns=bundle.names,
-        time_column=bundle.data.time_column,
         missing_values=missing,
-        max_missing=bundle.data.layout.most_missing / len(bundle.names),
+        max_missing=own.most_missing / len(bundle.names),
         limits=bundle.limits,
     )
-    table = load_table(files, selection, msgspec.structs.replace(layout, key=bundle.data.layout.key))
+    # Read as it was for the training: its times, their gaps and the key say where inputs begin.
+    as_learnt = msgspec.structs.replace(bundle.data.complete(layout), max_gap_s=own.max_gap_s, most_missing=0)
+    table = load_table(files, selection, as_learnt)
     seed, ordered = int(str(bundle.settings["seed"])), is_ordered(bundle.kind, bundle.data)
     starts = split(table, window=bundle.window, stride=bundle.stride, ordered=ordered, seed=seed).calibration
     if len(starts) != bundle.data.calibration:

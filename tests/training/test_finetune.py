@@ -29,7 +29,7 @@ from vae_detect.training.calibration import calibrate, supported_rate
 from vae_detect.training.data.selection import Selection
 from vae_detect.training.export.files import Exported
 from vae_detect.training.export.parity import PARITY_BATCHES
-from vae_detect.training.finetune import Normal, _calibrate, event_rows, finetune
+from vae_detect.training.finetune import Normal, _calibrate, _held_out, event_rows, finetune
 from vae_detect.training.labels.feedback import NARROW, WIDE, Yardstick
 from vae_detect.training.settings.config import TrainConfig, configure
 from vae_detect.training.train import train
@@ -532,6 +532,21 @@ def test_all_of_several_training_files_set_the_threshold_and_one_of_them_does_no
         path.write_text("".join(csv_lines(simulate(duration_s=43200, period_s=120, seed=seed))))
     of_others = finetune(tmp_path / "m.onnx", labels, tmp_path / "new.onnx", data=others, layout=CSV, force=True).bundle
     assert of_others.calibration.n == 2 * (360 - of_others.window + 1)
+
+
+def test_the_training_recording_is_read_as_it_was_for_the_training(faulty: Day, tmp_path: Path) -> None:
+    """In two columns of date and time, with steps that are no gaps for this model alone."""
+    header, *lines = "".join(csv_lines(simulate(duration_s=2 * 86400, period_s=120, seed=3))).splitlines()
+    kept = [line for number, line in enumerate(lines) if number % 7]
+    data = tmp_path / "a.csv"
+    data.write_text(
+        "\n".join([header.replace("timestamp", "Date,Time"), *(line.replace("T", ",", 1) for line in kept)])
+    )
+    config = TrainConfig(recipe="vae", kind="windows", window=8, hidden=(4,), latent=2, epochs=1)
+    made = train(data, tmp_path / "m.onnx", config, selection=Selection(), layout=Layout(max_gap_s=600), far="0.4")
+    assert made is not None
+    values, rows = _held_out(made.bundle, [data], CSV)
+    assert (len(values), len(rows)) == (len(kept), made.bundle.data.calibration)
 
 
 def test_a_rate_at_the_edge_of_what_rows_support_gives_way_a_little(lenient: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,14 @@ from .bundle import Limit, Operator
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_BROKEN: dict[Operator, Callable[[Any, Any], Any]] = {
-    "<": np.greater_equal,
-    "<=": np.greater,
-    ">": np.less_equal,
-    ">=": np.less,
+BROKEN: dict[Operator, Callable[[Any, Any], Any]] = {
+    "<": operator.ge,
+    "<=": operator.gt,
+    ">": operator.le,
+    ">=": operator.lt,
 }
-"""How a reading that breaks a limit compares with its value; NaN compares with nothing, and breaks none."""
+"""How a reading that breaks a limit compares with its value, of arrays and of tensors; NaN compares with nothing, and
+breaks none."""
 
 
 def newest_rows(x: NDArray[Any]) -> NDArray[Any]:
@@ -37,7 +39,7 @@ def broken_limits(x: NDArray[np.float32], limits: Sequence[Limit], names: Sequen
     newest = newest_rows(x)
     broken = np.zeros((len(x), len(limits)), np.bool_)
     for place, limit in enumerate(limits):
-        broken[:, place] = _BROKEN[limit.operator](newest[:, names.index(limit.column)], np.float32(limit.value))
+        broken[:, place] = BROKEN[limit.operator](newest[:, names.index(limit.column)], np.float32(limit.value))
     return broken
 
 

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ...runtime.bundle import Limit, Operator
-
-_BROKEN: dict[Operator, Callable[[Tensor, Tensor], Tensor]] = {
-    "<": torch.ge,
-    "<=": torch.gt,
-    ">": torch.le,
-    ">=": torch.lt,
-}
-"""How a reading that breaks a limit compares with its value; NaN compares with nothing, and breaks none."""
+from ...runtime.limits import BROKEN
 
 
 class Verdict(nn.Module):
@@ -30,7 +23,7 @@ class Verdict(nn.Module):
         super().__init__()
         self.operators: list[Operator] = []
         # Those of an operator together, so that many limits are no more nodes than a few.
-        for operator in _BROKEN:
+        for operator in BROKEN:
             own = [limit for limit in limits if limit.operator == operator]
             if own:
                 number = len(self.operators)
@@ -46,6 +39,6 @@ class Verdict(nn.Module):
         broken = []
         for number, operator in enumerate(self.operators):
             readings = newest.index_select(1, self.get_buffer(f"places_{number}"))
-            broken.append(_BROKEN[operator](readings, self.get_buffer(f"values_{number}")))
+            broken.append(BROKEN[operator](readings, self.get_buffer(f"values_{number}")))
         # As float32, of which every engine knows the maximum.
         return over | (torch.cat(broken, -1).float().amax(-1) > 0)

@@ -71,9 +71,7 @@ def whole(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _standard_ranks(column: NDArray[Any]) -> NDArray[np.float64] | None:
-    """Ranks of a column with mean 0 and variance 1; None of one that is constant or has holes."""
-    if np.isnan(column).any():
-        return None
+    """Ranks of a column with mean 0 and variance 1; None of one that is constant."""
     found = ranks(column)
     spread = found.std()
     return (found - found.mean()) / spread if spread > 0 else None

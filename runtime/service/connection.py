@@ -37,7 +37,7 @@ class Connection(HttpToolsProtocol):
     _in_head = True
     _head_bytes = 0
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # of TCP it is one
         super().connection_made(transport)
         self._overdue = self.loop.call_later(HEAD_S, transport.close)
 
@@ -69,7 +69,7 @@ class Connection(HttpToolsProtocol):
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
-    def eof_received(self) -> bool:  # type: ignore[override]
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's own returns nothing, asyncio asks for this
         """Whether to keep the connection: a client that sends no more may wait for the answer to a whole request."""
         if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
             return False
@@ -104,7 +104,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope[GONE] = self.gone  # type: ignore[literal-required]
+        self.scope[GONE] = self.gone  # type: ignore[literal-required]  # a key of ours
         self._cancel()
         self._overdue = self.loop.call_later(HEAD_S, self.transport.close)
 

@@ -535,13 +535,11 @@ def test_all_of_several_training_files_set_the_threshold_and_one_of_them_does_no
 
 
 def test_the_training_recording_is_read_as_it_was_for_the_training(faulty: Day, tmp_path: Path) -> None:
-    """In two columns of date and time, with steps that are no gaps for this model alone."""
+    """With steps that are no gaps for this model alone."""
     header, *lines = "".join(csv_lines(simulate(duration_s=2 * 86400, period_s=120, seed=3))).splitlines()
     kept = [line for number, line in enumerate(lines) if number % 7]
     data = tmp_path / "a.csv"
-    data.write_text(
-        "\n".join([header.replace("timestamp", "Date,Time"), *(line.replace("T", ",", 1) for line in kept)])
-    )
+    data.write_text("\n".join([header, *kept]))
     config = TrainConfig(recipe="vae", kind="windows", window=8, hidden=(4,), latent=2, epochs=1)
     made = train(data, tmp_path / "m.onnx", config, selection=Selection(), layout=Layout(max_gap_s=600), far="0.4")
     assert made is not None

@@ -17,11 +17,13 @@ import json, sys
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import VaeDetectError
 from vae_detect.runtime.service import connection, server
+from vae_detect.runtime.service.listening import Where
+from vae_detect.runtime.service.logs import Log
 vars(connection).update(json.loads(sys.argv[4]))
 try:
     server.serve(
         lambda: Detector.load(sys.argv[1], provider="cpu"),
-        name="pump", host=sys.argv[2], port=int(sys.argv[3]), announce=lambda text: print(text, flush=True),
+        name="pump", where=Where(sys.argv[2], int(sys.argv[3])), log=Log(lambda line: print(line, flush=True)),
     )
 except VaeDetectError as error:
     sys.exit(f"{type(error).__name__}: {error}")

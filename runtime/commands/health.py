@@ -8,6 +8,7 @@ from contextlib import suppress
 import click
 
 from ..errors import InputError
+from ..service.health import check
 from .serve import serve
 
 
@@ -22,8 +23,6 @@ def health(ctx: click.Context, url: str | None, timeout: float) -> None:
 
     Without --url it asks where `vae-detect serve` listens in the same environment.
     """
-    from ..service.server import check
-
     problem = check(f"{(url or _served_at(ctx)).rstrip('/')}/readyz", timeout)
     if problem:
         raise InputError(problem)

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from .options import PortOption, adaptive_option, load_detector, model_options
-from .terminal import needs, say
+from .terminal import needs
 
 
 @click.command()
@@ -35,15 +35,17 @@ def serve(model: Path, provider: str, threads: int, host: str, port: int, adapti
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
         signal.signal(signal.SIGHUP, _ignore)
     with needs("serve"):
+        from ..service.listening import Where
+        from ..service.logs import log_to_standard_error
         from ..service.server import serve as run
-    run(
-        lambda: load_detector(model, provider, threads),
-        name=model.stem,
-        host=host,
-        port=port,
-        announce=say,
-        adaptive=adaptive,
-    )
+    with log_to_standard_error() as log:
+        run(
+            lambda: load_detector(model, provider, threads),
+            name=model.stem,
+            where=Where(host, port),
+            log=log,
+            adaptive=adaptive,
+        )
 
 
 def _ignore(*_: object) -> None:

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import ipaddress
-import json
-import socket
-import struct
 import sys
 import threading
-import urllib.error
-import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from http.client import HTTPException as HTTPClientError
 from types import FrameType
 
 from prometheus_client import CollectorRegistry
 
 from ..detector import Detector
-from ..errors import InputError, MissingExtraError
+from ..errors import MissingExtraError
 from ..images.reading import import_pillow
 from .app import Service, create_app
 from .connection import Connection
+from .listening import Listener, Where, listening
+from .logs import Log
 from .metrics import ServiceMetrics
 from .models import Served
 
@@ -39,25 +33,11 @@ KEEP_ALIVE_S = 65
 DRAIN_S, STOP_S = 0.2, 8
 """After SIGTERM: how long new connections are still taken, and idle ones kept after that; when the rest is cut too."""
 
-_SO_ATTACH_FILTER = 26  # Linux; the socket module does not know it
-_STEPS = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
-_FILTER = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _STEPS))
-_NO_SYN = struct.pack("HP", len(_STEPS), ctypes.addressof(_FILTER))
-"""A packet filter (BPF) for a listening socket: load the flags of TCP; where SYN is set, drop; else let pass."""
-
 _TURN_S = 0.001
 """Seconds that the event loop waits, several times a request, for a thread that works on a large one; else 5 ms."""
 
 
-def serve(
-    load: Callable[[], Detector],
-    *,
-    name: str,
-    host: str,
-    port: int,
-    announce: Callable[[str], None],
-    adaptive: bool = False,
-) -> None:
+def serve(load: Callable[[], Detector], *, name: str, where: Where, log: Log, adaptive: bool = False) -> None:
     """Serves until SIGTERM or SIGINT, then finishes what was admitted and returns.
 
     Health is answered at once; `load` runs in a thread meanwhile, since a TensorRT engine takes minutes to build.
@@ -66,8 +46,8 @@ def serve(
     ----------
     load : makes the verified detector; what it raises stops the service and is raised here
     name : of the model, in metrics
-    host, port : where to listen; port 0 takes a free one
-    announce : told, in one line each, what an operator should know
+    where : to listen
+    log : told what an operator should know
     adaptive : whether the threshold follows the stream, see `adaptive.AdaptiveThreshold`
 
     Raises
@@ -75,44 +55,34 @@ def serve(
     InputError
         when the address cannot be had
     """
-    with _bind(host, port) as listener:
-        address, number = listener.getsockname()[:2]
-        if not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
-            announce(f"warning: {address} can be reached from other machines, and this service asks for no password")
+    with listening(where) as listeners:
+        for listener in listeners:
+            if listener.exposed:
+                warn_of(listener, log)
         sys.setswitchinterval(_TURN_S)
         metrics = ServiceMetrics(CollectorRegistry())
         model = metrics.of_model(name)
-        shown = f"[{host}]" if ":" in host else host
-
-        def load_served() -> Served:
-            return Served.of(load(), model, adaptive=adaptive)
-
-        run = _Run(Service(metrics), load_served, lambda text: announce(f"serving {text} on http://{shown}:{number}"))
-        run.server.run(sockets=[listener])
+        run = _Run(Service(metrics), lambda: Served.of(load(), model, adaptive=adaptive), listeners=listeners, log=log)
+        run.server.run(sockets=[listener.socket for listener in listeners])
     if run.failure is not None:
         raise run.failure
 
 
-def check(url: str, timeout_s: float) -> str | None:
-    """Why the service at this address, like http://127.0.0.1:8000/readyz, is unhealthy; None when it is well."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a health check never goes through a proxy
-    try:
-        with opener.open(url, timeout=timeout_s) as reply:
-            return None if reply.status == 200 else f"{url}: status {reply.status}"
-    except urllib.error.HTTPError as error:
-        with error, suppress(ValueError, TypeError, KeyError):
-            return f"{url}: {json.loads(error.read(4096))['error']}"
-        return f"{url}: status {error.code}"
-    except (OSError, ValueError, HTTPClientError) as error:
-        return f"{url}: {getattr(error, 'reason', None) or error}"
+def warn_of(listener: Listener, log: Log) -> None:
+    """Says what is missing at an address that other machines may reach."""
+    address = listener.socket.getsockname()[0]
+    message = f"warning: {address} can be reached from other machines, and this service asks for no password"
+    log.event("exposed", message, level="warning")
 
 
 class _Run:
     """One life of the server: starts the loading, takes its outcome, and stops on a signal."""
 
-    def __init__(self, service: Service, load: Callable[[], Served], announce: Callable[[str], None]) -> None:
+    def __init__(
+        self, service: Service, load: Callable[[], Served], *, listeners: Sequence[Listener], log: Log
+    ) -> None:
         self.failure: BaseException | None = None
-        self._service, self._load, self._announce = service, load, announce
+        self._service, self._load, self._listeners, self._log = service, load, listeners, log
         config = uvicorn.Config(
             create_app(service, self._lifespan),
             http=Connection,
@@ -152,8 +122,9 @@ class _Run:
             return
         self._service.use(served)
         detector, bundle = served.detector, served.detector.bundle
-        with suppress(OSError):  # nobody reads the log any more; that is no reason to stop
-            self._announce(f"{bundle.export_id} ({bundle.recipe}, {detector.provider})")
+        at = " and ".join(listener.url for listener in self._listeners)
+        message = f"serving {bundle.export_id} ({bundle.recipe}, {detector.provider}) on {at}"
+        self._log.event("serving", message, version=bundle.export_id, recipe=bundle.recipe, provider=detector.provider)
 
     def _failed(self, error: BaseException) -> None:
         self.failure = error
@@ -165,7 +136,8 @@ class _Run:
         self._loop.call_later(2 * DRAIN_S, self.server.exit)
 
     def _refuse(self) -> None:
-        self.server.refuse()
+        for listener in self._listeners:
+            listener.refuse()
         # Not sooner: clients that are told to close come back at once, and would be in the queue that is closed here.
         self._service.keep_alive = False
 
@@ -187,31 +159,5 @@ class _Server(uvicorn.Server):
         else:
             self.exit()
 
-    def refuse(self) -> None:
-        """Takes no new connections. To close the socket would reset those that wait to be accepted, so until `exit` it
-        only drops packets that ask for one: clients ask again after a second, and then are refused."""
-        for listener in (listener for server in self.servers for listener in server.sockets):
-            with suppress(OSError):  # without the filter a few may be reset
-                listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _NO_SYN)
-
     def exit(self) -> None:
         self.should_exit = True
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    """A listening socket; listening, because two sockets may be bound to one port until one of them listens."""
-    if not 0 <= port <= 65535:
-        raise InputError(f"port is {port}, expected 0 to 65535")
-    listener = None
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(2048)
-    except (OSError, UnicodeError) as error:
-        if listener is not None:
-            listener.close()
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot listen on {host} port {port}: {reason}; choose another host or port") from None
-    return listener

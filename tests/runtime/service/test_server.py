@@ -23,7 +23,10 @@ from serving import connect, process, read_all, read_answer, url_of
 
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.service.connection import MAX_HEAD
-from vae_detect.runtime.service.server import check, serve
+from vae_detect.runtime.service.health import check
+from vae_detect.runtime.service.listening import Where
+from vae_detect.runtime.service.logs import Log
+from vae_detect.runtime.service.server import serve
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +179,7 @@ def test_an_address_that_cannot_be_had_is_one_error(live: str) -> None:
         ("127.0.0.1", 65536, "expected 0 to 65535"),
     ):
         with pytest.raises(InputError, match=f"{port}.*({reason})"):
-            serve(lambda: pytest.fail("loaded"), name="pump", host=host, port=port, announce=print)
+            serve(lambda: pytest.fail("loaded"), name="pump", where=Where(host, port), log=Log(print))
 
 
 def test_a_missing_package_names_the_extra() -> None:

@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import pytest
 from conftest import MODEL, ROOT
 
 SERVE = """
 import json, sys
+from pathlib import Path
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import VaeDetectError
 from vae_detect.runtime.service import connection, server
+from vae_detect.runtime.service.access import Access
+from vae_detect.runtime.service.certificate import Certificate
 from vae_detect.runtime.service.listening import Where
 from vae_detect.runtime.service.logs import Log
-vars(connection).update(json.loads(sys.argv[4]))
+limits, tls = json.loads(sys.argv[4])
+vars(connection).update(limits)
+server.HEAD_S = connection.HEAD_S
 try:
     server.serve(
         lambda: Detector.load(sys.argv[1], provider="cpu"),
         name="pump", where=Where(sys.argv[2], int(sys.argv[3])), log=Log(lambda line: print(line, flush=True)),
+        access=Access(certificate=Certificate(*map(Path, tls)) if tls else None),
     )
 except VaeDetectError as error:
     sys.exit(f"{type(error).__name__}: {error}")
@@ -32,10 +42,14 @@ except VaeDetectError as error:
 
 @contextlib.contextmanager
 def process(
-    model: Path = MODEL, host: str = "127.0.0.1", port: int = 0, **limits: float
+    model: Path = MODEL,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    tls: tuple[Path, Path] | None = None,
+    **limits: float,
 ) -> Iterator[subprocess.Popen[str]]:
     """It serves, with these limits of the module `connection` in place of its own, until the block ends."""
-    command = [sys.executable, "-c", SERVE, str(model), host, str(port), json.dumps(limits)]
+    command = [sys.executable, "-c", SERVE, str(model), host, str(port), json.dumps([limits, tls], default=str)]
     env = {"PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as running:
         try:
@@ -50,6 +64,42 @@ def url_of(running: subprocess.Popen[str]) -> str:
     line = running.stdout.readline()
     assert line.startswith("serving "), line + running.communicate()[1]
     return line.split()[-1]
+
+
+@contextlib.contextmanager
+def command(
+    *options: str | Path, model: Path = MODEL, env: Mapping[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """`vae-detect serve` with these options, and the lines that it said until it served or ended."""
+    words = [sys.executable, "-m", "vae_detect", "serve", "--model", str(model), *map(str, options)]
+    environment = {"PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error", "PATH": os.environ["PATH"]}
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment | dict(env or {})) as running:
+        try:
+            assert running.stderr is not None
+            said = [running.stderr.readline()]
+            while said[-1] and "serving " not in said[-1]:
+                said.append(running.stderr.readline())
+            yield running, said
+        finally:
+            running.kill()
+
+
+def addresses(line: str) -> list[str]:
+    """Where it serves, and then where metrics are."""
+    return re.findall(r"(?:https?://[^\s,\"]+|unix:[^\s,\"]+)", line)
+
+
+def certificate(folder: Path, *, name: str = "localhost") -> tuple[Path, Path]:
+    """A certificate that vouches for itself, and its key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed (Debian package openssl)")
+    made, key = folder / f"{name}.pem", folder / f"{name}.key"
+    words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    words += ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-keyout", str(key), "-out", str(made)]
+    subprocess.run([openssl, *words], check=True, capture_output=True)
+    key.chmod(0o600)
+    return made, key
 
 
 def connect(url: str) -> socket.socket:

@@ -102,7 +102,8 @@ class PortOption(click.Option):
         value = super().resolve_envvar_value(ctx)
         if value is None or "://" not in value:
             return value
-        say(f"{ctx.auto_envvar_prefix}_PORT is {value}, an address that Kubernetes sets and no port; it is ignored")
+        name = f"{ctx.auto_envvar_prefix}_{str(self.name).upper()}"
+        say(f"{name} is {value}, an address that Kubernetes sets and no port; it is ignored")
         return None
 
 

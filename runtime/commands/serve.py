@@ -6,26 +6,22 @@ import os
 import signal
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 
-from .options import PortOption, adaptive_option, load_detector, model_options
+from .options import adaptive_option, load_detector, model_options
+from .service_options import access_of, service_options, where_of
 from .terminal import needs
 
 
 @click.command()
 @model_options
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port",
-    cls=PortOption,
-    default=8000,
-    show_default=True,
-    type=click.IntRange(0, 65535),
-    help="Port; 0 takes a free one.",
-)
+@service_options
 @adaptive_option
-def serve(model: Path, provider: str, threads: int, host: str, port: int, adaptive: bool) -> None:
+def serve(
+    model: Path, provider: str, threads: int, adaptive: bool, log_format: str, log_alarms: bool, **process: Any
+) -> None:
     """Serve a detector over HTTP: POST /score, GET /model /healthz /readyz /metrics.
 
     \b
@@ -35,15 +31,15 @@ def serve(model: Path, provider: str, threads: int, host: str, port: int, adapti
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
         signal.signal(signal.SIGHUP, _ignore)
     with needs("serve"):
-        from ..service.listening import Where
         from ..service.logs import log_to_standard_error
         from ..service.server import serve as run
-    with log_to_standard_error() as log:
+    with log_to_standard_error(json=log_format == "json", alarms=log_alarms) as log:
         run(
             lambda: load_detector(model, provider, threads),
             name=model.stem,
-            where=Where(host, port),
+            where=where_of(process),
             log=log,
+            access=access_of(process, log),
             adaptive=adaptive,
         )
 

@@ -70,8 +70,11 @@ class Connection(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's own returns nothing, asyncio asks for this
-        """Whether to keep the connection: a client that sends no more may wait for the answer to a whole request."""
-        if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
+        """Whether to keep the connection: a client that sends no more may wait for the answer to a whole request.
+
+        Under TLS it cannot: asyncio ends both directions at once, and says so in the log when asked for one.
+        """
+        if self.scheme == "https" or self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
             return False
         self._half_closed, self.cycle.keep_alive = True, False
         return True

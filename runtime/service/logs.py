@@ -79,7 +79,7 @@ class Log:
         for name, cause in self._causes.items():
             if cause.left_out:
                 event = name.partition(" ")[0]
-                self._write_line(event, "info", "lines were left out", {}, cause.left_out)
+                self._write_line(event, "info", f"more of this: {name}", {}, cause.left_out)
 
     def _say(self, cause: str, event: str, level: Level, message: str, fields: dict[str, Field]) -> None:
         with self._lock:

@@ -67,7 +67,8 @@ def test_health_says_where_it_asked(monkeypatch: pytest.MonkeyPatch, env: dict[s
     for name, value in {"VAE_DETECT_SERVE_HOST": "", "VAE_DETECT_SERVE_PORT": "", **env}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(
-        "vae_detect.runtime.commands.health.check", lambda asked, timeout: f"{asked} was asked for {timeout:g} s"
+        "vae_detect.runtime.commands.health.check",
+        lambda asked, path, timeout, **_: f"{asked}{path} was asked for {timeout:g} s",
     )
     done = run_here("health")
     assert done.returncode == 2

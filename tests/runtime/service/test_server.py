@@ -23,7 +23,6 @@ from serving import connect, process, read_all, read_answer, url_of
 
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.service.connection import MAX_HEAD
-from vae_detect.runtime.service.health import check
 from vae_detect.runtime.service.listening import Where
 from vae_detect.runtime.service.logs import Log
 from vae_detect.runtime.service.server import serve
@@ -38,10 +37,6 @@ def live() -> Iterator[str]:
 def test_a_server_answers_like_the_application(live: str, client: Client, row: list[float]) -> None:
     assert httpx.post(f"{live}/score", json=row).json() == client.score(row).json()
     assert "server" not in httpx.get(f"{live}/healthz").headers
-    assert check(f"{live}/readyz", 5) is None
-    assert check(f"{live}/nothing", 5) == f"{live}/nothing: no such path; GET / lists the endpoints"
-    assert "refused" in str(check("http://127.0.0.1:1/readyz", 5))
-    assert check("nonsense", 5) is not None
 
 
 def test_a_server_refuses_malformed_http(live: str, row: list[float]) -> None:

@@ -1,0 +1,195 @@
+"""Who may ask: tokens, an application that asks for one, and one that has some of the paths only."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import re
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..errors import InputError, of_system
+from .certificate import Certificate
+from .logs import Log, request_id_of
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+SHORTEST = 16
+"""Characters of a token; fewer could be guessed."""
+HEALTH = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
+"""Paths that answer everybody: what asks them, like a load balancer, has no token."""
+METRICS_PATH = "/metrics"
+LINGER_S = 2.0
+"""Seconds for which the rest of a refused body is read and thrown away, so that the client can read why."""
+
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750: what a header can carry
+
+
+class Tokens:
+    """The tokens of which a request must bear one: each line of a text, without blank ones and those that begin with #.
+
+    Only their SHA-256 is kept, which also makes all of one length, so that comparing takes the same time for all.
+
+    Parameters
+    ----------
+    source : a file, which `reload` reads again, or the text itself
+    called : how messages name it; they never show a token
+    """
+
+    def __init__(self, source: Path | str, called: str) -> None:
+        self._source, self._called = source, called
+        self._digests: list[bytes] = []
+        self.reload()
+
+    def reload(self) -> None:
+        """Reads the tokens again. Raises InputError, and keeps those that were, when they cannot be used."""
+        if isinstance(self._source, Path):
+            try:
+                text = self._source.read_text()
+            except UnicodeDecodeError:
+                raise InputError(f"{self._called}: is no text of tokens, one a line") from None
+            except OSError as error:
+                raise InputError(f"{self._called}: {error.strerror}") from None
+        else:
+            text = self._source
+        self._digests = [_digest(token.encode()) for token in self._lines(text)]
+
+    def admit(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Whether a request with these headers bears one of the tokens."""
+        given = [value for name, value in headers if name == b"authorization"]
+        scheme, _, token = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
+        digest = _digest(token.strip())
+        found = [hmac.compare_digest(digest, one) for one in self._digests]  # all of them, whichever it is
+        return scheme.lower() == b"bearer" and any(found)
+
+    def _lines(self, text: str) -> list[str]:
+        tokens = []
+        for number, line in enumerate(text.splitlines(), start=1):
+            token = line.strip()
+            if not token or token.startswith("#"):
+                continue
+            if len(token) < SHORTEST:
+                raise InputError(
+                    f"{self._called}, line {number}: the token has {len(token)} characters, expected {SHORTEST} or "
+                    "more; `openssl rand -hex 32` makes one"
+                )
+            if not _TOKEN.fullmatch(token):
+                raise InputError(
+                    f"{self._called}, line {number}: a token has no characters but A-Z a-z 0-9 . _ ~ + / - ="
+                )
+            tokens.append(token)
+        if not tokens:
+            raise InputError(f"{self._called}: holds no token; `openssl rand -hex 32` makes one")
+        return tokens
+
+
+@dataclass(frozen=True)
+class Access:
+    """What is asked of clients: a token, or nothing; TLS, or not."""
+
+    tokens: Tokens | None = None
+    certificate: Certificate | None = None
+
+    def reload(self, log: Log) -> None:
+        """Reads tokens and certificate again; those that cannot be used leave in force what was read before."""
+        for part in (self.tokens, self.certificate):
+            try:
+                if part is not None:
+                    part.reload()
+            except InputError as error:
+                log.event("access_kept", f"{error}; what was read before stays in force", level="error")
+
+    def missing(self) -> str:
+        """What an address that others may reach should not be without; "" when it has all."""
+        if self.tokens is None and self.certificate is None:
+            return "this service asks for no token (--token-file) and does not encrypt (--tls-cert)"
+        if self.tokens is None:
+            return "this service asks for no token (--token-file)"
+        if self.certificate is None:
+            return "tokens and data go there unencrypted (--tls-cert)"
+        return ""
+
+
+OPEN = Access()
+"""Everybody may ask, and nothing is encrypted."""
+
+
+class Guarded:
+    """An application that answers 401 to who has no token, but for its health."""
+
+    def __init__(self, app: ASGIApp, tokens: Tokens, log: Log) -> None:
+        self._app, self._tokens, self._log = app, tokens, log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in HEALTH or scope["method"] == "OPTIONS" or self._tokens.admit(scope["headers"]):
+            await self._app(scope, receive, send)
+            return
+        message = "a token is needed: Authorization: Bearer TOKEN"
+        self._log.refused(401, message, request_id=request_id_of(scope["headers"]))
+        await refuse(receive, send, 401, message, {"www-authenticate": "Bearer"})
+
+
+class Door:
+    """An application by a way to which some of its paths do not belong."""
+
+    def __init__(self, app: ASGIApp, belongs: Callable[[str], bool], elsewhere: str) -> None:
+        self._app, self._belongs, self._elsewhere = app, belongs, elsewhere
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._belongs(scope["path"]):
+            await self._app(scope, receive, send)
+        else:
+            await refuse(receive, send, 404, self._elsewhere)
+
+
+def doors(app: ASGIApp, access: Access, log: Log, *, split: bool) -> tuple[ASGIApp, ASGIApp]:
+    """The application as its own sockets have it, and as those for metrics do; `split` where there are such."""
+    main = Guarded(app, access.tokens, log) if access.tokens is not None else app
+    if not split:
+        return main, main
+    return (
+        Door(main, lambda path: path != METRICS_PATH, "no such path here; metrics have a port of their own"),
+        Door(app, lambda path: path == METRICS_PATH or path in HEALTH, "this port is for /metrics and health"),
+    )
+
+
+async def refuse(
+    receive: Receive, send: Send, status: int, message: str, headers: Mapping[str, str] | None = None
+) -> None:
+    """Answers with an error and closes the connection, once the client has sent its body or `LINGER_S` are over."""
+    body = msgspec.json.encode({"error": message})
+    told = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "connection": "close",
+        **(headers or {}),
+    }
+    raw = [(name.encode(), value.encode()) for name, value in told.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while (await receive()).get("more_body"):
+                pass
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def readable_by_others(path: Path) -> str:
+    """A warning about a file of secrets that other users of the machine may read; "" when they may not."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        raise of_system(error) from None
+    return f"warning: {path} can be read by other users (mode {mode:04o}): chmod 600 {path}" if mode & 0o044 else ""
+
+
+def _digest(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()

@@ -41,7 +41,10 @@ from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.simulation import Fault, csv_lines, simulate
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-REASONS = {"installs packages", "needs Docker", "needs public data", "starts several processes", "takes minutes"}
+REASONS = {
+    *("installs packages", "needs Docker", "needs public data", "needs systemd", "starts several processes"),
+    "takes minutes",
+}
 """Why a block may not be run."""
 
 FENCE = re.compile(r'^```(?:(console|sh|python|text|promql)(?: not-run="([^"]*)")?)?$')
@@ -473,6 +476,9 @@ def check_parses(command: str, place: str) -> None:
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
         named = re.findall(r"\[([\w,]+)\]", command)
         assert [extra for group in named for extra in group.split(",") if extra not in extras] == [], said
+    elif program in ("cp", "install", "systemctl"):
+        ours = [word for word in arguments if word.startswith(("deploy/", "exported/"))]
+        assert [word for word in ours if not (ROOT / word).is_file()] == [], said
     else:
         assert program.startswith(("python", "docker")), said
 

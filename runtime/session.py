@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Sequence
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
 
 from .bundle import METADATA_KEY
 from .errors import InputError, MissingExtraError, ModelError, ProviderError
@@ -41,6 +45,34 @@ _HINTS = {
 _DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 
 
+class Library(NamedTuple):
+    """A plug-in library with an execution provider, as the operator names it."""
+
+    name: str
+    """For `Session` and --provider; none of `PROVIDERS`."""
+    path: Path
+    options: dict[str, str]
+    """The provider's own."""
+
+
+class _Plugin(NamedTuple):
+    """What a plug-in library offers here."""
+
+    library: Library
+    provider: str
+    """ONNX Runtime's name of the provider."""
+    device: Any
+
+
+_plugins: dict[str, _Plugin] = {}
+"""Providers of libraries by the names that the operator gave them; ONNX Runtime keeps them for the process too."""
+
+
+def installed_builds() -> list[str]:
+    """The builds of ONNX Runtime that are installed; only one may be, since they overwrite each other's files."""
+    return [name for name in _DISTRIBUTIONS if _is_installed(name)]
+
+
 def import_onnxruntime() -> Any:
     """The onnxruntime module.
 
@@ -50,7 +82,7 @@ def import_onnxruntime() -> Any:
         when no build of it is installed, or more than one: they share one module name and nearly
         all file paths, so that the one installed last has overwritten parts of the other
     """
-    found = [name for name in _DISTRIBUTIONS if _is_installed(name)]
+    found = installed_builds()
     if len(found) > 1:
         raise MissingExtraError(
             f"{' and '.join(found)} are both installed and overwrite each other: "
@@ -77,6 +109,46 @@ def _is_installed(distribution: str) -> bool:
     return True
 
 
+def available_providers() -> list[str]:
+    """Every provider that may be asked for: those of this build of ONNX Runtime, and of registered libraries."""
+    return [*_built_in(import_onnxruntime()), *_plugins]
+
+
+def register_library(library: Library) -> None:
+    """Makes ``provider=library.name`` mean the execution provider in a library, in this process from now on.
+
+    The code of the library runs: this is for the operator to say, and no model file can. Of several devices that it
+    finds, an accelerator is taken before a CPU.
+
+    Raises
+    ------
+    ProviderError
+        when ONNX Runtime cannot load it, or is too old for libraries, or the library finds no device here
+    """
+    path = library.path.absolute()
+    if not path.is_file():
+        raise ProviderError(f"{path}: no such file; expected a library with an execution provider")
+    known = _plugins.get(library.name)
+    if known is not None and known.library.path.absolute() == path:
+        _plugins[library.name] = known._replace(library=library)
+        return
+    if known is not None:
+        raise ProviderError(f"{path}: {known.library.path} has the name {library.name} already; give it another one")
+    ort = import_onnxruntime()
+    if not hasattr(ort, "register_execution_provider_library"):
+        raise ProviderError(f"ONNX Runtime {ort.__version__} takes no provider libraries; install 1.22 or later")
+    others = {device.ep_name for device in ort.get_ep_devices()}
+    try:
+        ort.register_execution_provider_library(library.name, str(path))
+    except Exception as error:  # as in `_open`
+        raise ProviderError(f"{path}: is no library with an execution provider: {_reason(error)}") from None
+    found = [device for device in ort.get_ep_devices() if device.ep_name not in others]
+    if not found:
+        raise ProviderError(f"{path}: this library finds no device on this machine that it can use")
+    device = min(found, key=lambda device: device.device.type.name == "CPU")
+    _plugins[library.name] = _Plugin(library, device.ep_name, device)
+
+
 class Session:
     """An opened graph.
 
@@ -84,8 +156,9 @@ class Session:
     ----------
     model : the bytes of an ONNX file; bytes, because a file changed on disk must not change a running service
     source : how to call it in messages
-    provider : one of `PROVIDERS`, or "auto"
+    provider : one of `PROVIDERS`, the name of a registered library, or "auto"
     threads : intra-op threads
+    profile : where ONNX Runtime writes what ran where and how long; the beginning of a file's path
 
     Raises
     ------
@@ -95,14 +168,16 @@ class Session:
         when the provider asked for is not the one that ONNX Runtime would use
     """
 
-    def __init__(self, model: bytes, *, source: str, provider: str = "auto", threads: int = 1) -> None:
+    def __init__(
+        self, model: bytes, *, source: str, provider: str = "auto", threads: int = 1, profile: Path | None = None
+    ) -> None:
         self.source = source
         ort = import_onnxruntime()
-        names, options = _choose(ort, provider), _options(ort, threads)
-        try:
-            self._session = ort.InferenceSession(model, options, providers=names)
-        except Exception as error:  # onnxruntime raises a dozen unrelated classes here, all derived from Exception only
-            raise ModelError(f"{source}: ONNX Runtime cannot load this file: {first_line(error)}") from None
+        options = _options(ort, threads, profile)
+        if provider in _plugins:
+            self._session = _open_on_plugin(ort, model, options, source, provider)
+        else:
+            self._session = _open(ort, model, options, source, _choose(ort, provider))
         self.provider = _used(self._session, provider)
         self.inputs: dict[str, list[int | str | None]] = {i.name: i.shape for i in self._session.get_inputs()}
         self.input_types: dict[str, str] = {i.name: i.type for i in self._session.get_inputs()}
@@ -151,7 +226,58 @@ def read_model_file(path: Path) -> bytes:
         raise ModelError(f"{path}: {error}; expected a detector written by 'vae-detect train'") from None
 
 
-def _options(ort: Any, threads: int) -> Any:
+def count_nodes(
+    model: bytes,
+    outputs: Sequence[str],
+    feeds: dict[str, NDArray[Any]],
+    *,
+    source: str,
+    provider: str,
+    threads: int = 1,
+) -> dict[str, int]:
+    """How many nodes of a graph run on which provider, counted in a run of it; the largest number first.
+
+    A provider that compiles a part of the graph makes one node of it. Raises as `Session` does, and OSError where no
+    temporary file can be written.
+    """
+    with TemporaryDirectory() as folder:
+        session = Session(model, source=source, provider=provider, threads=threads, profile=Path(folder, "run"))
+        session.run(outputs, feeds)
+        events = msgspec.json.decode(Path(session._session.end_profiling()).read_bytes())
+    ran = {
+        (told["node_index"], told["provider"])
+        for told in (event.get("args", {}) for event in events)
+        if "provider" in told
+    }
+    names = [(_short([name]) or [name])[0] for _, name in ran]
+    return {name: names.count(name) for name in sorted({*names}, key=lambda name: (-names.count(name), name))}
+
+
+def _open(ort: Any, model: bytes, options: Any, source: str, providers: Sequence[str]) -> Any:
+    try:
+        return ort.InferenceSession(model, options, providers=providers)
+    except Exception as error:  # onnxruntime raises a dozen unrelated classes here, all derived from Exception only
+        raise ModelError(f"{source}: ONNX Runtime cannot load this file: {first_line(error)}") from None
+
+
+def _open_on_plugin(ort: Any, model: bytes, options: Any, source: str, provider: str) -> Any:
+    plugin = _plugins[provider]
+    try:
+        options.add_provider_for_devices([plugin.device], plugin.library.options)
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        # A second try on the CPU would be told on standard output, which is for data.
+        session = ort.InferenceSession(model, options, enable_fallback=0)
+    except Exception as error:
+        _open(ort, model, _options(ort, 1, None), source, ["CPUExecutionProvider"])  # or the file is to blame
+        raise ProviderError(f"provider {provider} cannot run {source}: {_reason(error)}") from None
+    if hasattr(session, "get_provider_graph_assignment_info"):  # not before ONNX Runtime 1.24
+        parts = session.get_provider_graph_assignment_info()
+        if all(part.ep_name != plugin.provider for part in parts):
+            raise ProviderError(f"provider {provider} takes no node of {source}: all of it would run on the CPU")
+    return session
+
+
+def _options(ort: Any, threads: int, profile: Path | None) -> Any:
     if threads < 1:
         raise InputError(f"threads is {threads}, expected 1 or more")
     options = ort.SessionOptions()
@@ -164,21 +290,22 @@ def _options(ort: Any, threads: int) -> Any:
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     # Spinning workers burned a whole core at one call per 2 ms.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
     return options
 
 
 def _choose(ort: Any, provider: str) -> list[str]:
-    available = ort.get_available_providers()
+    available = _built_in(ort)
     if provider == "auto":
-        chosen = next(name for name in AUTO_ORDER if PROVIDERS[name] in available)
+        chosen = next(name for name in AUTO_ORDER if name in available)
     elif provider in PROVIDERS:
         chosen = provider
     else:
-        raise InputError(f"provider {provider!r} is unknown; expected auto, {', '.join(PROVIDERS)}")
-    if PROVIDERS[chosen] not in available:
+        raise InputError(f"provider {provider!r} is unknown; expected auto, {', '.join([*PROVIDERS, *_plugins])}")
+    if chosen not in available:
         raise ProviderError(
-            f"provider {chosen} was asked for, this build of ONNX Runtime has {', '.join(_short(available))}: "
-            + _HINTS[chosen]
+            f"provider {chosen} was asked for, this build of ONNX Runtime has {', '.join(available)}: " + _HINTS[chosen]
         )
     if chosen in ("cuda", "tensorrt") and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # finds CUDA and cuDNN where pip put them
@@ -189,15 +316,27 @@ def _used(session: Any, asked: str) -> str:
     """The provider in use. onnxruntime-gpu on a machine without a GPU silently runs on the CPU; not here."""
     used = _short(session.get_providers())[0]
     if asked not in ("auto", used):
-        raise ProviderError(f"provider {asked} was asked for, ONNX Runtime fell back to {used}: {_HINTS[asked]}")
+        hint = _HINTS.get(asked, "the library has not taken the graph")
+        raise ProviderError(f"provider {asked} was asked for, ONNX Runtime fell back to {used}: {hint}")
     if asked == "auto" and used == "cpu" and _is_installed("onnxruntime-gpu"):
         log.warning("onnxruntime-gpu is installed but CUDA cannot be used; scoring on the CPU")
     return used
 
 
+def _built_in(ort: Any) -> list[str]:
+    """What this build has; ONNX Runtime lists what came with libraries there too."""
+    return [name for name in _short(ort.get_available_providers()) if name not in _plugins]
+
+
 def _short(names: Sequence[str]) -> list[str]:
     known = {long: short for short, long in PROVIDERS.items()}
+    known |= {plugin.provider: name for name, plugin in _plugins.items()}
     return [known[name] for name in names if name in known]
+
+
+def _reason(error: Exception) -> str:
+    """The last of the errors that ONNX Runtime has wrapped into each other, without places in its source."""
+    return first_line(Exception(re.split(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", str(error))[-1]))
 
 
 def first_line(error: Exception) -> str:

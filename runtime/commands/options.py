@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,7 +12,15 @@ from ..detector import Detector
 from ..layout import DELIMITERS, Declared, Layout
 from ..rows.table_files import is_pattern
 from ..rows.zones import check_zone
+from ..session import PROVIDERS, Library, register_library
 from .terminal import say
+
+if TYPE_CHECKING:
+    _Choice = click.Choice[str]
+    _OfLibraries = click.ParamType[Library]
+else:  # which take no type in older click
+    _Choice = click.Choice
+    _OfLibraries = click.ParamType
 
 
 class NamedPath(click.Path):
@@ -48,15 +57,90 @@ def model_files(model: Path) -> list[Path]:
     return [model, *(model.with_name(f"{model.stem}.{part}.onnx") for part in ("encoder", "decoder"))]
 
 
-def model_options(command: Any) -> Any:
+class _LibraryType(_OfLibraries):
+    """NAME=PATH, and after commas the provider's own options; a comma within one of their values is part of it."""
+
+    name = "library"
+    envvar_list_splitter = os.pathsep
+
+    def get_metavar(self, *_: Any, **__: Any) -> str:
+        return "NAME=PATH[,KEY=VALUE...]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Library:
+        if isinstance(value, Library):
+            return value
+        name, _, rest = value.partition("=")
+        path, *settings = rest.split(",")
+        if not name or not path:
+            self.fail(f"{value!r} is not NAME=PATH", param, ctx)
+        if name in ("auto", *PROVIDERS):
+            self.fail(f"{name!r} is what ONNX Runtime itself has; give the library another name", param, ctx)
+        options: dict[str, str] = {}
+        for setting in settings:
+            key, equals, text = setting.partition("=")
+            if equals and key:
+                options[key] = text
+            elif options:
+                options[[*options][-1]] += f",{setting}"
+            else:
+                self.fail(f"{setting!r} after the path is not KEY=VALUE", param, ctx)
+        return Library(name, Path(path), options)
+
+
+class _ProviderType(_Choice):
+    """The providers of ONNX Runtime, and those of the libraries that are named beside them."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        named = [] if ctx is None else [library.name for library in ctx.meta.get(_LIBRARIES, ())]
+        return click.Choice([*self.choices, *named]).convert(value, param, ctx)
+
+
+_LIBRARIES = f"{__name__}.libraries"
+"""Where the libraries of this command line are kept for --provider, which is read after them."""
+
+
+def _note_libraries(ctx: click.Context, param: click.Parameter, libraries: tuple[Library, ...]) -> tuple[Library, ...]:
+    names = [library.name for library in libraries]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise click.BadParameter(f"{twice!r} is named twice", ctx, param)
+    ctx.meta[_LIBRARIES] = libraries
+    return libraries
+
+
+def _register_libraries(ctx: click.Context, param: click.Parameter, libraries: tuple[Library, ...]) -> None:
+    for library in _note_libraries(ctx, param, libraries):
+        if not ctx.resilient_parsing:
+            register_library(library)
+
+
+def provider_options(command: Any) -> Any:
+    """Where and how a model runs."""
+    return _provider_options(command, expose_value=False, callback=_register_libraries)
+
+
+def unregistered_provider_options(command: Any) -> Any:
+    """The same for a command that registers the libraries itself, and is handed them as `ep_library`."""
+    return _provider_options(command, callback=_note_libraries)
+
+
+def _provider_options(command: Any, **of_libraries: Any) -> Any:
     for option in reversed(
         [
-            click.option("--model", "-m", required=True, type=NamedPath(), help="The scorer file, NAME.onnx."),
+            click.option(
+                "--ep-library",
+                multiple=True,
+                is_eager=True,
+                type=_LibraryType(),
+                **of_libraries,
+                help="A plug-in library with an execution provider, for --provider NAME. Its code is run: name only "
+                "what you trust.",
+            ),
             click.option(
                 "--provider",
                 default="auto",
                 show_default=True,
-                type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "openvino"]),
+                type=_ProviderType(["auto", *PROVIDERS]),
                 help="Where to run; anything but auto must be available.",
             ),
             click.option(
@@ -70,6 +154,11 @@ def model_options(command: Any) -> Any:
     ):
         command = option(command)
     return command
+
+
+def model_options(command: Any) -> Any:
+    required = click.option("--model", "-m", required=True, type=NamedPath(), help="The scorer file, NAME.onnx.")
+    return required(provider_options(command))
 
 
 def cell_options(command: Any) -> Any:

@@ -52,6 +52,7 @@ HEADINGS: dict[str, dict[str, str]] = {
         "encode": "Write the code of every row or image.",
         "reconstruct": "Write what the model expects instead of every row or image.",
         "sample": "Write new rows, windows or images like those that the model learnt from.",
+        "doctor": "Look at this machine when something is odd, a line for each check.",
         "simulate": "Simulate a pump station: normal operation, and faults by name and time.",
     },
 }

@@ -189,3 +189,8 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.key is not None and self.resampling is not None:
             raise InputError("--key does not go with --resample: rows of several machines are not brought to one grid")
+
+    @property
+    def declares_time_format(self) -> bool:
+        """Whether somebody said how time stamps are written."""
+        return self.declared is not None and self.declared.time_format is not None

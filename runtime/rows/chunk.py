@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..errors import InputError
 from .cells import BadCell
 
 if TYPE_CHECKING:
@@ -48,3 +50,26 @@ class Rows(NamedTuple):
 def bad_row(number: int, columns: int, why: BadCell) -> Rows:
     """One row of so many columns that cannot be scored."""
     return Rows(number, np.full((1, columns), np.nan, np.float32), {0: why}, None)
+
+
+def refused(rows: Rows, total: int) -> InputError:
+    """What is wrong with the first bad row of these, where so many that came with it are refused for it."""
+    index = min(rows.bad)
+    number, why = rows.number(index), rows.bad[index]
+    where = f"row {number}, " if why.column else f"row {number} "
+    return InputError(f"{where}{why}", rows=total, row=number, column=why.column or None)
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Chunks that follow each other as one; what only some of them have is NaN, or "", in the others."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0].first
+    bad = {part.first - first + index: why for part in parts for index, why in part.bad.items()}
+    times = keys = None
+    if any(part.times is not None for part in parts):
+        blank = [np.full(len(part.values), np.nan) if part.times is None else part.times for part in parts]
+        times = np.concatenate(blank)
+    if any(part.keys is not None for part in parts):
+        keys = [key for part in parts for key in part.keys or [""] * len(part.values)]
+    return Rows(first, np.concatenate([part.values for part in parts]), bad, times, keys)

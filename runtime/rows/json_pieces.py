@@ -1,4 +1,4 @@
-"""A large body of JSON rows in pieces, each of which is quickly read, with the limits that can be told before that."""
+"""A large body of JSON rows in pieces."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..errors import InputError, TooLargeError
-from .json_rows import MAX_ROWS, MAX_VALUES, JsonRowsError, RowReader
+from ..errors import InputError
+from .chunk import Rows, refused
+from .json_problems import MOST_LEVELS
+from .json_rows import RowReader
+from .labels import Labels
+from .pieces import PIECE, check_rows, check_values, spans
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-PIECE = 128 * 1024
-"""Bytes that are read at once: 1 to 5 ms, of which 10 where something is wrong with them."""
-
-_COLUMN = 256  # bytes that a column may add to a row: its name and its value
 _ROWS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -43,27 +43,12 @@ class Pieces:
     """
 
     def __init__(self, body: bytes, columns: int, *, size: int = PIECE) -> None:
-        if body.count(b",") >= MAX_VALUES:
-            raise TooLargeError(f"the body holds more than {MAX_VALUES} values")
+        check_values(1 + body.count(b","))
         self._body = body
         self._rows = _rows(body)  # [] for a single row, however it is written
-        if len(self) > MAX_ROWS:
-            raise TooLargeError(f"the body holds {len(self)} rows, expected at most {MAX_ROWS}", rows=len(self))
-        self._spans: list[tuple[int, int]] = []
-        first = held = 0
-        largest = PIECE + _COLUMN * columns
-        for index, length in enumerate(map(len, self._rows) if self._rows else [len(body)]):
-            if length > largest:
-                raise TooLargeError(
-                    f"row {index} has {length} bytes, expected at most {largest}; send only what the model reads",
-                    rows=len(self),
-                    row=index,
-                )
-            if held and held + length > size:
-                self._spans.append((first, index))
-                first, held = index, 0
-            held += length
-        self._spans.append((first, len(self)))
+        check_rows(len(self))
+        sizes = map(len, self._rows) if self._rows else [len(body)]
+        self._spans = spans(sizes, columns, len(self), piece=size)
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -74,15 +59,19 @@ class Pieces:
         return iter(self._spans)
 
     def read(self, reader: RowReader, first: int, end: int) -> NDArray[np.float32]:
-        """The rows of a piece; errors name the row in the whole body."""
+        """The rows of a piece, all of them good; errors name the row in the whole body."""
+        rows = self.parse(reader, first, end)
+        if rows.bad:
+            raise refused(rows, len(self))
+        return rows.values
+
+    def parse(self, reader: RowReader, first: int, end: int, labels: Labels | None = None) -> Rows:
+        """The rows of a piece."""
         if not self._rows:
-            return reader.read(self._body)
+            return reader.parse(self._body, labels)
         if not _is_row(self._rows[first]):  # read would take the numbers that follow for one row
             raise InputError(f"row {first} is neither a list nor an object", rows=len(self), row=first)
-        try:
-            return reader.read(b"[" + b",".join(self._rows[first:end]) + b"]")
-        except JsonRowsError as error:
-            raise error.moved(first, len(self)) from None
+        return reader.parse(b"[" + b",".join(self._rows[first:end]) + b"]", labels, first=first)
 
 
 def _rows(body: bytes) -> list[msgspec.Raw]:
@@ -91,7 +80,7 @@ def _rows(body: bytes) -> list[msgspec.Raw]:
     except msgspec.ValidationError:
         return []
     except RecursionError:
-        raise InputError("the body is nested too deeply; expected rows of numbers") from None
+        raise InputError(f"the body is nested deeper than {MOST_LEVELS} levels; expected rows of numbers") from None
     except msgspec.DecodeError as error:
         raise InputError(f"the body is not valid JSON: {error}") from None
     return found if found and _is_row(found[0]) else []

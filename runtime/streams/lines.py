@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, Literal
 
-import msgspec
-import numpy as np
 from msgspec.structs import replace
 
 from ..detector import Detector
 from ..errors import InputError
 from ..layout import Layout
-from ..rows.cells import BadCell, bad_reason
+from ..rows.cells import BadCell
 from ..rows.chunk import Rows, bad_row
-from ..rows.csv_text import MAX_LINE_BYTES, as_spaced, read_header
-from ..rows.forms import StampColumn
+from ..rows.csv_lines import TOO_LONG, CsvLines, cells_of
+from ..rows.csv_text import MAX_LINE_BYTES, read_header
 from ..rows.grid import are_numbers, resampled
 from ..rows.json_rows import RowReader
-from ..rows.tables import ColumnReader
+from ..rows.labels import Labels
 from ..scoring.results import Results
 from ..scoring.score import score_stream
 from ..scoring.state import StreamState
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 InputFormat = Literal["auto", "csv", "json"]
 
@@ -68,7 +62,7 @@ def score_lines(
 def _read(detector: Detector, lines: IO[bytes], layout: Layout, input_format: InputFormat) -> Iterator[Rows]:
     """A row for each line."""
     source = _lines(lines, b" \t\r\n".replace(layout.format.delimiter.encode(), b""))
-    reader: _JsonLines | _CsvLines = _JsonLines(detector, layout)
+    reader: _JsonLines | CsvLines = _JsonLines(detector, layout)
     pending: list[bytes] = []
     if input_format != "json":
         first = next(source, None)
@@ -77,18 +71,18 @@ def _read(detector: Detector, lines: IO[bytes], layout: Layout, input_format: In
         if input_format == "auto" and _is_json(first):
             pending = [first]
         elif not layout.format.header:
-            reader, pending = _CsvLines(detector, None, layout), [first]
+            reader, pending = CsvLines(None, detector.bundle.columns, layout, "standard input"), [first]
         else:
             reader, pending = _find_header(detector, first, source, layout, input_format)
-    if isinstance(reader, _CsvLines):
+    if isinstance(reader, CsvLines):
         source = reader.without_units(source)
     for number, line in enumerate(chain(pending, source)):
-        yield reader.parse(number, line)
+        yield reader.parse(number, [line])
 
 
 def _find_header(
     detector: Detector, first: bytes, source: Iterator[bytes], layout: Layout, input_format: InputFormat
-) -> tuple[_JsonLines | _CsvLines, list[bytes]]:
+) -> tuple[_JsonLines | CsvLines, list[bytes]]:
     """A reader for the lines that follow, and lines before them that are rows.
 
     Above a header may stand what stood above that of the recording. A header is answered by nothing, so that nobody
@@ -97,7 +91,7 @@ def _find_header(
     seen = [first]
     while True:
         try:
-            return _CsvLines(detector, seen[-1], layout), []
+            return _below(seen[-1], detector, layout), []
         except InputError as error:
             problem = error
         if len(seen) > layout.format.skip or (line := next(source, None)) is None:
@@ -136,92 +130,22 @@ def _lines(stream: IO[bytes], blanks: bytes) -> Iterator[bytes]:
             yield line.strip(blanks) if len(line) <= MAX_LINE_BYTES else line
 
 
-class _CsvLines:
-    def __init__(self, detector: Detector, header: bytes | None, layout: Layout) -> None:
-        facts = detector.bundle
-        self._layout = layout
-        names = None
-        if header is not None:
-            cells = self._cells(header)
-            if isinstance(cells, BadCell):
-                raise InputError(f"standard input: the header {cells.reason}")
-            names = read_header(iter([cells]), "standard input", layout.format)
-        self._reader = ColumnReader(names, facts.columns, layout=self._layout, source="standard input")
-        self._is_settled = _says_time_format(layout)
-
-    def without_units(self, lines: Iterator[bytes]) -> Iterator[bytes]:
-        """The lines below the header but for those without a number, of as many as the recording had there."""
-        form = self._layout.format
-        for place, line in enumerate(lines):
-            cells = self._cells(line) if place < form.below else []
-            if isinstance(cells, BadCell) or not cells or not all(bad_reason(form.with_point(cell)) for cell in cells):
-                yield line
-
-    def parse(self, number: int, line: bytes) -> Rows:
-        cells = self._cells(line)
-        if isinstance(cells, BadCell):
-            return bad_row(number, len(self._reader.columns), cells)
-        rows = self._reader.parse(number, [cells])
-        if self._is_settled or rows.times is None:
-            return rows
-        self._is_settled = True
-        if np.isfinite(rows.times).all():
-            return rows
-        self._reader.settle_stamps([cells], lambda: self._reader.stamp_cells([cells]))
-        return self._reader.parse(number, [cells])
-
-    def _cells(self, line: bytes) -> list[str] | BadCell:
-        if len(line) > MAX_LINE_BYTES:
-            return _TOO_LONG
-        form = self._layout.format
-        try:
-            text = line.decode(form.encoding)
-            text = as_spaced(text) if form.delimiter == " " else text
-            return next(csv.reader([text], delimiter=form.delimiter, skipinitialspace=True, strict=True))
-        except (UnicodeDecodeError, csv.Error) as error:
-            return BadCell("", f"is no line of CSV: {error}")
+def _below(header: bytes, detector: Detector, layout: Layout) -> CsvLines:
+    """A reader for the lines below a header. Raises InputError when it is none of this model."""
+    (cells,) = cells_of([header], layout.format)
+    if isinstance(cells, BadCell):
+        raise InputError(f"standard input: the header {cells.reason}")
+    names = read_header(iter([cells]), "standard input", layout.format)
+    return CsvLines(names, detector.bundle.columns, layout, "standard input")
 
 
 class _JsonLines:
     def __init__(self, detector: Detector, layout: Layout) -> None:
         self._reader = RowReader(detector.bundle.columns, most_missing=layout.most_missing)
         self._columns = len(detector.bundle.names)
-        self._stamps = StampColumn(layout.stamps) if layout.stamps else None
-        self._time_columns = layout.stamps.columns if layout.stamps else ()
-        self._is_settled = _says_time_format(layout)
-        self._key = detector.bundle.data.layout.key
+        self._labels = Labels(layout)
 
-    def parse(self, number: int, line: bytes) -> Rows:
-        if len(line) > MAX_LINE_BYTES:
-            return bad_row(number, self._columns, _TOO_LONG)
-        rows = self._reader.read_line(number, line)
-        if self._key is not None and not rows.bad:
-            rows = self._with_key(rows, line)
-        return rows if rows.bad else rows._replace(times=self._time(line))
-
-    def _with_key(self, rows: Rows, line: bytes) -> Rows:
-        found = msgspec.json.decode(line).get(self._key) if line.startswith(b"{") else None
-        if found is None or found == "":
-            why = BadCell(str(self._key), "is missing, expected whose row it is")
-            return bad_row(rows.first, self._columns, why)
-        return rows._replace(keys=[str(found)])
-
-    def _time(self, line: bytes) -> NDArray[np.float64] | None:
-        if self._stamps is None or not line.startswith(b"{"):
-            return None
-        found = msgspec.json.decode(line)
-        cells = [" ".join(str(found.get(name, "")) for name in self._time_columns)]
-        times = self._stamps.read(cells)
-        if not self._is_settled and not np.isfinite(times).all():
-            self._stamps.settle(cells, lambda: cells)
-            times = self._stamps.read(cells)
-        self._is_settled = True
-        return times
-
-
-def _says_time_format(layout: Layout) -> bool:
-    """Whether somebody said how time stamps are written."""
-    return layout.declared is not None and layout.declared.time_format is not None
-
-
-_TOO_LONG = BadCell("", f"is longer than {MAX_LINE_BYTES} bytes")
+    def parse(self, number: int, lines: Sequence[bytes]) -> Rows:
+        if len(lines[0]) > MAX_LINE_BYTES:
+            return bad_row(number, self._columns, TOO_LONG)
+        return self._reader.parse_lines(lines, self._labels, first=number)

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vae_detect.runtime.errors import InputError, TooLargeError
-from vae_detect.runtime.rows.json_pieces import PIECE, Pieces
+from vae_detect.runtime.rows.json_pieces import Pieces
 from vae_detect.runtime.rows.json_rows import RowReader
+from vae_detect.runtime.rows.pieces import PIECE
 
 READER = RowReader(["a", "b"])
 

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from vae_detect.runtime.bundle import Column
 from vae_detect.runtime.errors import InputError, TooLargeError
-from vae_detect.runtime.rows import json_rows
+from vae_detect.runtime.rows import json_rows, pieces
 from vae_detect.runtime.rows.fields import Field
-from vae_detect.runtime.rows.json_rows import MAX_ROWS, MAX_VALUES, RowReader
+from vae_detect.runtime.rows.json_rows import RowReader
+from vae_detect.runtime.rows.pieces import MAX_ROWS, MAX_VALUES
 
 READER = RowReader(["a", "b [m3/h]", 'c "x" \\ \u00e9'])
 KEY = b'"c \\"x\\" \\\\ \xc3\xa9"'
@@ -59,7 +60,7 @@ def test_rows_are_read_in_the_order_of_the_columns(body: bytes, expected: list[l
         (b"\xef\xbb\xbf[1, 2, 3]", 0, "not valid JSON"),
         (b'{"a": 1, "b": "\xff"}', 0, "not UTF-8"),
         ("[1, 2, 3]".encode("utf-16"), 0, "not UTF-8"),
-        (b"[" * 100_000, 0, "nested too deeply"),
+        (b"[" * 100_000, 0, "the body is nested deeper than 64 levels"),
         (b"1", 0, "the body holds 1, expected a row"),
         (b"null", 0, "the body holds null, expected a row"),
         (b"true", 0, "the body holds true, expected a row"),
@@ -120,7 +121,8 @@ def test_limits_hold_one_below_and_one_above(monkeypatch: pytest.MonkeyPatch) ->
     assert refused.value.rows == MAX_ROWS + 1
     with pytest.raises(TooLargeError, match="more than 1000000 values"):
         one.read(b"[" + b"[]," * MAX_VALUES + b"[]]")
-    monkeypatch.setattr(json_rows, "MAX_VALUES", 5000)  # a reader of a million columns takes seconds to make
+    monkeypatch.setattr(json_rows, "MAX_VALUES", 5000)
+    monkeypatch.setattr(pieces, "MAX_VALUES", 5000)  # a reader of a million columns takes seconds to make
     wide = RowReader([f"c{i}" for i in range(5000)])
     assert wide.read(b"[" + b",".join([b"1"] * 5000) + b"]").shape == (1, 5000)
     with pytest.raises(TooLargeError, match="more than 5000 values"):
@@ -238,7 +240,7 @@ def test_any_mixture_of_texts_is_rows_or_refused(body: bytes) -> None:
 
 
 def test_a_line_is_one_row() -> None:
-    rows = RowReader(["a", "b"]).read_line(7, b'{"b": 2, "a": 1}')
+    rows = RowReader(["a", "b"]).parse_lines([b'{"b": 2, "a": 1}'], first=7)
     assert (rows.first, rows.values.tolist(), rows.bad, rows.times) == (7, [[1, 2]], {}, None)
 
 
@@ -248,11 +250,11 @@ def test_a_line_is_one_row() -> None:
         (b"[1, true]", "column 'b' holds true, expected a number"),
         (b"[1]", "has 1 values, expected 2"),
         (b"[[1, 2], [3, 4]]", "holds 2 rows, expected one a line"),
-        (b"online", "the body is not valid JSON: Expecting value at character 0"),
+        (b"online", "is not valid JSON: Expecting value at character 0"),
     ],
 )
 def test_a_line_that_is_no_row_is_a_bad_row(line: bytes, why: str) -> None:
-    rows = RowReader(["a", "b"]).read_line(7, line)
+    rows = RowReader(["a", "b"]).parse_lines([line], first=7)
     assert (rows.first, rows.values.shape) == (7, (1, 2))
     assert np.isnan(rows.values).all()
     assert str(rows.bad[0]) == why

@@ -387,7 +387,7 @@ def test_lines_before_json_are_bad_rows(detector: Detector, normal_rows: Floats,
     row = json.dumps(normal_rows[0].tolist())
     found = run(detector, "\n".join([*before, row, "offline", row]).encode())
     assert [result["status"] for result in found] == [*["bad"] * len(before), "ok", "bad", "ok"]
-    assert found[0]["reason"].startswith("the body is not valid JSON")
+    assert found[0]["reason"].startswith("is not valid JSON")
 
 
 def test_a_format_that_is_told_is_not_guessed(detector: Detector, normal_rows: Floats) -> None:

@@ -33,7 +33,8 @@ def _listening(descriptor: int) -> socket.socket:
     except OSError as error:
         raise InputError(f"{what} is no socket: {error.strerror}") from None
     is_stream = inherited.type == socket.SOCK_STREAM
-    if not is_stream or not inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+    is_known = inherited.family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+    if not is_stream or not is_known or not inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         inherited.close()
         raise InputError(f"{what} does not listen; the .socket unit needs ListenStream= and Accept=no")
     inherited.set_inheritable(False)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import re
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from conftest import MODEL, ROOT
 
 from vae_detect.runtime.service import logs
+from vae_detect.runtime.service.health import check
 from vae_detect.runtime.service.logs import LibraryLines, Log, Sink, request_id_of
+
+ROW = b"[1450,172,1,3,33,19,40,2]"
 
 
 class Clock:
@@ -140,6 +148,57 @@ def test_a_reader_who_is_stuck_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) 
         sink.close()
         time.sleep(0.01)
     os.close(writing)
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("stream", ["full", "stuck", "gone", "closed"])
+def test_a_log_that_fails_holds_no_request_up(tmp_path: Path, stream: str, form: str) -> None:
+    path = tmp_path / "sock"
+    reading, writing = os.pipe()
+    if stream == "full":
+        os.close(writing)
+        writing = os.open("/dev/full", os.O_WRONLY)
+    elif stream == "stuck":  # nobody reads, and the pipe is full from the start
+        os.set_blocking(writing, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writing, b"x" * 4096)
+        os.set_blocking(writing, True)
+    elif stream == "gone":
+        os.close(reading)
+    words = [sys.executable, "-m", "vae_detect", "serve", "--model", str(MODEL), "--unix", str(path)]
+    words = [
+        "sh",
+        "-c",
+        'exec "$@" >&- 2>&-' if stream == "closed" else 'exec "$@"',
+        "sh",
+        *words,
+        "--log-format",
+        form,
+    ]
+    env = {"PYTHONPATH": str(ROOT / "src"), "VAE_DETECT_TOKEN": "0123456789abcdef"}
+    with subprocess.Popen(words, env=env, stdout=writing, stderr=writing) as running:
+        os.close(writing)
+        try:
+            deadline = time.monotonic() + 10
+            while check(f"unix:{path}", "/readyz", 1) is not None:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            waits = []
+            with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://x") as client:
+                for number in range(300):
+                    token = "0123456789abcdef" if number % 2 else "wrong"
+                    started = time.monotonic()
+                    answer = client.post("/score", content=ROW, headers={"Authorization": f"Bearer {token}"})
+                    waits.append(time.monotonic() - started)
+                    assert answer.status_code == (200 if number % 2 else 401)
+            assert max(waits) < 1
+            running.terminate()
+            assert running.wait(timeout=10) == 0
+        finally:
+            running.kill()
+            if stream != "gone":
+                os.close(reading)
 
 
 @pytest.mark.parametrize("value", ["a", "A-1_b.c:d", "x" * 64])

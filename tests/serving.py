@@ -89,14 +89,15 @@ def addresses(line: str) -> list[str]:
     return re.findall(r"(?:https?://[^\s,\"]+|unix:[^\s,\"]+)", line)
 
 
-def certificate(folder: Path, *, name: str = "localhost") -> tuple[Path, Path]:
-    """A certificate that vouches for itself, and its key."""
+def certificate(folder: Path, *, name: str = "localhost", issuer: tuple[Path, Path] | None = None) -> tuple[Path, Path]:
+    """A certificate that vouches for itself, or for which an issuer does, and its key."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("openssl is not installed (Debian package openssl)")
     made, key = folder / f"{name}.pem", folder / f"{name}.key"
     words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
     words += ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-keyout", str(key), "-out", str(made)]
+    words += ["-CA", str(issuer[0]), "-CAkey", str(issuer[1])] if issuer else []
     subprocess.run([openssl, *words], check=True, capture_output=True)
     key.chmod(0o600)
     return made, key

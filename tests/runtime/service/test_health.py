@@ -41,17 +41,18 @@ def test_a_unix_socket_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_certificate_is_trusted_as_it_was_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (ours, key), (others, _) = certificate(tmp_path), certificate(tmp_path, name="elsewhere.example")
+    issuer = certificate(tmp_path, name="issuer.example")
+    (ours, key), (others, _) = certificate(tmp_path, issuer=issuer), certificate(tmp_path, name="elsewhere.example")
     with command("--port", "0", "--host", "127.0.0.1", "--tls-cert", ours, "--tls-key", key) as (_, said):
         port = said[-1].rpartition(":")[2].strip()
         by_name, by_address = f"https://localhost:{port}", f"https://127.0.0.1:{port}"
-        assert check(by_name, "/readyz", 5, ca_file=ours) is None
+        assert check(by_name, "/readyz", 5, ca_file=issuer[0]) is None
         assert "certificate is not trusted" in str(check(by_name, "/readyz", 5))
         assert "certificate is not trusted" in str(check(by_name, "/readyz", 5, ca_file=others))
-        assert "not valid for '127.0.0.1'" in str(check(by_address, "/readyz", 5, ca_file=ours))
+        assert "not valid for '127.0.0.1'" in str(check(by_address, "/readyz", 5, ca_file=issuer[0]))
         assert check(by_address, "/readyz", 5, certificate=ours) is None
         assert "certificate is not trusted" in str(check(by_address, "/readyz", 5, certificate=others))
-        assert run_here("health", "--url", by_name, "--ca-file", ours).stdout == "ready\n"
+        assert run_here("health", "--url", by_name, "--ca-file", issuer[0]).stdout == "ready\n"
         monkeypatch.setenv("VAE_DETECT_SERVE_PORT", port)
         assert run_here("health").returncode == 2  # http is no https
         monkeypatch.setenv("VAE_DETECT_SERVE_TLS_CERT", str(ours))

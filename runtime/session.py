@@ -136,15 +136,20 @@ def register_library(library: Library) -> None:
         raise ProviderError(f"{path}: {known.library.path} has the name {library.name} already; give it another one")
     ort = import_onnxruntime()
     if not hasattr(ort, "register_execution_provider_library"):
-        raise ProviderError(f"ONNX Runtime {ort.__version__} takes no provider libraries; install 1.22 or later")
+        raise ProviderError(f"ONNX Runtime {ort.__version__} takes no provider libraries; install 1.23 or later")
     others = {device.ep_name for device in ort.get_ep_devices()}
     try:
         ort.register_execution_provider_library(library.name, str(path))
     except Exception as error:  # as in `_open`
-        raise ProviderError(f"{path}: is no library with an execution provider: {_reason(error)}") from None
+        raise ProviderError(
+            f"{path}: cannot be used as a library with an execution provider: {_reason(error)}"
+        ) from None
     found = [device for device in ort.get_ep_devices() if device.ep_name not in others]
     if not found:
-        raise ProviderError(f"{path}: this library finds no device on this machine that it can use")
+        raise ProviderError(
+            f"{path}: this library finds no device here that it can use, or wants another ONNX Runtime than "
+            f"{ort.__version__}"
+        )
     device = min(found, key=lambda device: device.device.type.name == "CPU")
     _plugins[library.name] = _Plugin(library, device.ep_name, device)
 

@@ -62,8 +62,10 @@ def check_open_files(system: System) -> Finding:
     facts: dict[str, object] = {"most": most, "can_be_raised_to": highest, "open": used}
     if most is None or most >= LEAST_OPEN_FILES:
         return Finding("open files", "fine", found, facts=facts)
-    advice = f"ulimit -n {LEAST_OPEN_FILES if highest is None else min(highest, LEAST_OPEN_FILES)}"
-    return Finding("open files", "look", found, f"{advice} before `serve`; or LimitNOFILE= in its systemd unit", facts)
+    advice = "LimitNOFILE= in the systemd unit, or docker --ulimit nofile=1024"
+    if highest is None or highest > most:
+        advice = f"ulimit -n {min(highest or LEAST_OPEN_FILES, LEAST_OPEN_FILES)} before `serve`, or {advice}"
+    return Finding("open files", "look", found, advice, facts)
 
 
 def _is_writable(folder: Path) -> bool:

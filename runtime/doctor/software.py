@@ -60,7 +60,7 @@ def check_telemetry(environment: Mapping[str, str] = os.environ) -> Finding:
     if value is not None and value.lower() in _TELEMETRY_OFF:
         return Finding("telemetry", "fine", f"off ({shown})", facts=facts)
     advice = "unset ORT_DISABLE_TELEMETRY, or set it to 1: ONNX Runtime 1.29 and later report use otherwise"
-    return Finding("telemetry", "look", f"on ({shown})", advice, facts)
+    return Finding("telemetry", "look", f"not off ({shown})", advice, facts)
 
 
 def check_provider(asked: str, libraries: Sequence[str]) -> Finding:

@@ -84,6 +84,7 @@ def test_the_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
         ((256, 4096), "look", "ulimit -n 1024 before `serve`"),
         ((256, 512), "look", "ulimit -n 512 before `serve`"),
         ((256, resource.RLIM_INFINITY), "look", "ulimit -n 1024 before `serve`"),
+        ((256, 256), "look", "is one; LimitNOFILE= in the systemd unit"),
     ],
 )
 def test_open_files(

@@ -78,9 +78,9 @@ def test_an_onnxruntime_that_pip_does_not_know_is_fine(monkeypatch: pytest.Monke
     [
         ("1", "fine", "off (ORT_DISABLE_TELEMETRY is 1)"),
         ("True", "fine", "off (ORT_DISABLE_TELEMETRY is True)"),
-        ("0", "look", "on (ORT_DISABLE_TELEMETRY is 0)"),
-        ("", "look", "on (ORT_DISABLE_TELEMETRY is '')"),
-        (None, "look", "on (ORT_DISABLE_TELEMETRY is not set)"),
+        ("0", "look", "not off (ORT_DISABLE_TELEMETRY is 0)"),
+        ("", "look", "not off (ORT_DISABLE_TELEMETRY is '')"),
+        (None, "look", "not off (ORT_DISABLE_TELEMETRY is not set)"),
     ],
 )
 def test_telemetry(value: str | None, state: str, found: str) -> None:

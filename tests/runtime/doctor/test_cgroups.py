@@ -24,7 +24,14 @@ MIB = 1 << 20
         ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": ""}, None),
         ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "50000 0\n"}, None),
         ({"proc/self/cgroup": "nonsense\n\n::\n", "sys/fs/cgroup/cpu.max": "50000 100000\n"}, None),
-        ({"proc/self/cgroup": "0::/../../other\n", "sys/fs/cgroup/cpu.max": "50000 100000\n"}, 0.5),
+        (
+            {  # a group outside of what this process sees
+                "proc/self/cgroup": "0::/../../other\n",
+                "sys/fs/cgroup/cpu.max": "50000 100000\n",
+                "sys/other/cpu.max": "10000 100000\n",
+            },
+            0.5,
+        ),
         (
             {  # the limit of a group holds for those within it
                 "proc/self/cgroup": "0::/system.slice/vae-detect.service\n",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import socket
+import select
 import termios
 from typing import Any
 
@@ -52,14 +52,18 @@ class Connection(HttpToolsProtocol):
         """Whether the client of the request that is answered now is known to have left."""
         cycle = self._running
         assert cycle is not None
-        if not cycle.response_complete and (self.transport.is_closing() or (self._half_closed and self._was_reset())):
+        # What the event loop sees by itself: not while nothing is read, nor what comes after the client's end.
+        unseen = self._half_closed or self.flow.read_paused
+        if not cycle.response_complete and (self.transport.is_closing() or (unseen and self._has_left())):
             self._give_up(cycle)
             self.transport.abort()
         return cycle.disconnected
 
-    def _was_reset(self) -> bool:
-        """Whether a client that had closed its side has reset the connection since: nothing is read any more."""
-        return bool(self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+    def _has_left(self) -> bool:
+        """Whether the client has reset the connection or, on a Unix socket, closed it."""
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), 0)
+        return bool(poll.poll(0))  # POLLHUP or POLLERR, which are always told; one side that is closed is neither
 
     def _give_up(self, cycle: RequestResponseCycle) -> None:
         cycle.disconnected = True

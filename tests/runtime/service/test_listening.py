@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import httpx
 import pytest
-from serving import addresses, command
+from conftest import MODEL, ROOT
+from serving import addresses, command, connect
 
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.service.listening import Where, listening, told
@@ -111,3 +116,27 @@ def test_addresses_are_said_at_the_start() -> None:
         url, metrics = addresses(said[-1])
         assert said[-1].endswith(f" on {url}, metrics on {metrics}\n")
         assert (len(said), url == metrics) == (1, False)
+
+
+def test_connections_beyond_the_limit_of_the_process_do_no_lasting_harm() -> None:
+    words = ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh", sys.executable, "-m", "vae_detect", "serve"]
+    env = {"PYTHONPATH": str(ROOT / "src"), "VAE_DETECT_SERVE_MODEL": str(MODEL), "VAE_DETECT_SERVE_PORT": "0"}
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=env) as running, contextlib.ExitStack() as held:
+        try:
+            assert running.stderr is not None
+            (url,) = addresses(running.stderr.readline())
+            descriptors = Path(f"/proc/{running.pid}/fd")
+            before = len([*descriptors.iterdir()])
+            for _ in range(150):
+                held.enter_context(connect(url))
+            held.close()
+            for _ in range(100):  # leave in the middle of a head
+                with connect(url) as connection:
+                    connection.sendall(b"POST /score HTTP/1.1\r\nContent-Le")
+            assert httpx.get(f"{url}/readyz").status_code == 200
+            assert len([*descriptors.iterdir()]) <= before + 1
+            running.terminate()
+            assert running.communicate(timeout=10)[1] == ""
+            assert running.returncode == 0
+        finally:
+            running.kill()

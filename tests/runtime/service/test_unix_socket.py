@@ -15,7 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
+from conftest import parse
 from serving import addresses, command, post, read_all
 
 from vae_detect.runtime.errors import InputError
@@ -159,3 +161,19 @@ def test_clients_of_all_kinds_are_served_and_none_is_cut_off(tmp_path: Path) -> 
         assert running.communicate(timeout=15)[1] == ""
         assert running.returncode == 0
     assert not path.exists()
+
+
+def test_a_client_that_has_left_is_not_scored(tmp_path: Path) -> None:
+    path = tmp_path / "sock"
+    with command("--unix", path), httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
+        for half_closed in (True, False) * 3:
+            with connect(path) as connection:
+                connection.sendall(post(b"[" + b",".join([ROW] * 30_000) + b"]"))
+                if half_closed:
+                    connection.shutdown(socket.SHUT_WR)
+        deadline = time.monotonic() + 15
+        while (series := parse(client.get("http://x/metrics").text))["vae_detect_requests_total[('code', '400')]"] < 6:
+            assert time.monotonic() < deadline, series
+            time.sleep(0.1)
+        refused, scored = (series[f"vae_detect_rows_{what}_total[('model', 'vae')]"] for what in ("refused", "scored"))
+        assert (refused, scored) == (6 * 30_000, 0)

@@ -24,7 +24,7 @@ GAIN = 0.9
 """A setting is advised when it takes less than this share of the time of the one in use: below is noise."""
 
 _LOADING_S, _MEASURING_S = 1.5, 1.0
-_MOST_ROUNDS, _LEAST_S = 50, 0.002
+_MOST_ROUNDS, _LEAST_S, _BATCH_S = 50, 0.002, 0.2
 """What is short is called several times in a round, until a clock can tell."""
 
 _TRIED = ("cpu", "cuda")
@@ -52,7 +52,7 @@ def check_speed(detector: Detector, threads: int, usable: int) -> Finding:
     """Measures settings in turns, and says which is worth to be typed."""
     current = Setting(detector.provider, threads)
     detectors = _loaded(detector, current, usable)
-    n = min(BATCH, detector.chunk)
+    n = _batch_of(detector)
     times = measure(detectors, n)
     one, batch = (median(kind) for kind in times[current])
     inputs = {"rows": "row", "windows": "window", "images": "image"}[detector.bundle.kind]
@@ -79,7 +79,8 @@ def advise(times: Mapping[Setting, Times], current: Setting, inputs: str) -> str
         ratios = {setting: _ratios(getattr(kinds, kind), now) for setting, kinds in times.items() if setting != current}
         shares = {setting: median(some) for setting, some in ratios.items() if _third_quartile(some) < 1}
         if shares and min(shares.values()) < GAIN:
-            as_good = [setting for setting, share in shares.items() if share * GAIN < min(shares.values())]
+            enough = min(GAIN, min(shares.values()) / GAIN)
+            as_good = [setting for setting, share in shares.items() if share < enough]
             fastest = min(as_good, key=lambda setting: setting.threads)
             best[what] = f"{fastest} is {1 / shares[fastest]:.1f} times as fast"
     return "; ".join(f"for {what} {text}" for what, text in best.items())
@@ -121,6 +122,13 @@ def _loaded(detector: Detector, current: Setting, usable: int) -> dict[Setting, 
             except VaeDetectError:  # a GPU build on a machine without one; `check_provider` tells
                 continue
     return loaded
+
+
+def _batch_of(detector: Detector) -> int:
+    """How many inputs to score at once: fewer of a model so slow that a round would take too long."""
+    one = detector.golden_inputs()[0]
+    seconds = min(_timed(detector, one, 1) for _ in range(3))
+    return max(1, min(BATCH, detector.chunk, int(_BATCH_S / seconds)))
 
 
 def _timed(detector: Detector, one: NDArray[Any], calls: int) -> float:

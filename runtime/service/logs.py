@@ -67,12 +67,18 @@ class Log:
             level: Level = "warning" if status >= 500 else "info"
             self._say(f"request_refused {status}", "request_refused", level, message, {"status": status, **fields})
 
-    def alarm(self, model: str, **fields: Field) -> None:
-        """An anomaly; of `row`, `key`, `score`, `severity`, `column` and `request_id` those that are known."""
-        if self.alarms:
+    def alarm(self, model: str, *, more: int = 0, **fields: Field) -> None:
+        """An anomaly; of `row`, `key`, `score`, `severity`, `column` and `request_id` those that are known.
+
+        `more` are alarms after this one that would be left out anyway: a large request need not tell of each.
+        """
+        if not self.alarms:
+            return
+        left_out = self._ask(f"alarm {model}", more)
+        if left_out is not None:
             told = {name: value for name, value in fields.items() if value is not None}
             message = ", ".join([f"alarm: model {model}", *(f"{name} {_shown(told[name])}" for name in told)])
-            self._say(f"alarm {model}", "alarm", "warning", message, {"model": model, **told})
+            self._write_line("alarm", "warning", message, {"model": model, **told}, left_out)
 
     def close(self) -> None:
         """Says what was left out at the end."""
@@ -82,10 +88,17 @@ class Log:
                 self._write_line(event, "info", f"more of this: {name}", {}, cause.left_out)
 
     def _say(self, cause: str, event: str, level: Level, message: str, fields: dict[str, Field]) -> None:
-        with self._lock:
-            left_out = self._causes.setdefault(cause, _Cause()).ask(self._clock())
+        left_out = self._ask(cause)
         if left_out is not None:
             self._write_line(event, level, message, fields, left_out)
+
+    def _ask(self, name: str, more: int = 0) -> int | None:
+        """How many lines of this cause were left out before this one; None when it is left out too."""
+        with self._lock:
+            cause = self._causes.setdefault(name, _Cause())
+            left_out = cause.ask(self._clock())
+            cause.left_out += more
+            return left_out
 
     def _write_line(self, event: str, level: Level, message: str, fields: dict[str, Field], left_out: int) -> None:
         if not self.json:

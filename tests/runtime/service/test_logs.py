@@ -96,6 +96,20 @@ def test_ten_lines_of_a_cause_in_any_second() -> None:
     assert text[-1] == "alarm: model pump, row 2 (2 like it were left out)"
 
 
+def test_alarms_of_a_large_request_need_not_be_told_one_by_one() -> None:
+    lines: list[str] = []
+    clock = Clock()
+    log = Log(lines.append, alarms=True, json=True, clock=clock)
+    for row in range(10):
+        log.alarm("pump", row=row, more=90 if row == 9 else 0)
+    log.alarm("valve", row=0, more=5)
+    clock.now += 1
+    log.alarm("pump", row=100)
+    assert [line.get("left_out", 0) for line in objects(lines)] == [0] * 11 + [90]
+    log.close()
+    assert objects(lines)[-1]["left_out"] == 5
+
+
 def test_what_libraries_log_becomes_a_line() -> None:
     lines: list[str] = []
     logger = logging.Logger("uvicorn.error")

@@ -36,8 +36,12 @@ from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError, VaeDetectError
 from vae_detect.runtime.images.reading import read_image
 from vae_detect.runtime.layout import Layout, TableFormat
+from vae_detect.runtime.rows.chunk import Rows, joined
 from vae_detect.runtime.rows.writers import CsvWriter, JsonLinesWriter
 from vae_detect.runtime.scoring.state import StreamState
+from vae_detect.runtime.service.refusals import RefusedError
+from vae_detect.runtime.service.request_reader import RequestReader
+from vae_detect.runtime.service.unpacking import unpack
 from vae_detect.runtime.streams.lines import score_lines
 from vae_detect.training.data.loading import load_table
 from vae_detect.training.data.selection import Selection
@@ -157,6 +161,62 @@ def test_a_json_body(client: Client) -> None:
 
     queries = st.sampled_from(["", "", "?explain=1", "?explain=%ff", "?&&", "?explain"])
     fuzz(check, st.tuples(changed(bodies()), queries))
+
+
+def metrics() -> st.SearchStrategy[bytes]:
+    """What Telegraf sends, more or less."""
+    odd = st.one_of(st.none(), st.integers(), st.floats(), st.text(max_size=4), st.sampled_from(ODD))
+    fields = st.dictionaries(st.one_of(st.sampled_from(NAMES), st.text(max_size=3)), st.one_of(odd, st.just(1.5)))
+    parts = {
+        "fields": st.one_of(st.just(dict.fromkeys(NAMES, 1.5)), fields, odd),
+        "tags": st.one_of(st.dictionaries(st.text(max_size=2), st.text(max_size=2), max_size=2), odd),
+        "timestamp": st.one_of(st.sampled_from([1, 1767592800, 10**18]), odd),
+        "name": st.one_of(st.sampled_from(["flow", "speed"]), odd),
+    }
+    metric = st.one_of(st.fixed_dictionaries({}, optional=parts), odd)
+    batch = st.lists(metric, max_size=4).map(lambda found: {"metrics": found})
+    return st.one_of(metric, batch, batch).map(lambda value: json.dumps(value).encode())
+
+
+def test_a_body_of_any_form(detector: Detector) -> None:
+    reader = RequestReader(detector.bundle)
+
+    def check(given_: tuple[bytes, str, bool, str | None]) -> None:
+        body, content_type, flag_bad, key = given_
+        found: list[Rows | None] = []
+        for whole in (True, False):
+            try:
+                if whole:
+                    found.append(reader.read(body, content_type, flag_bad=flag_bad, key=key))
+                else:
+                    pieces = reader.pieces(body, content_type, flag_bad=flag_bad, key=key)
+                    found.append(joined([pieces.read(*span) for span in pieces]))
+            except InputError as error:
+                said(error)
+                found.append(None)
+            except RefusedError:
+                found.append(None)
+        assert (found[0] is None) == (found[1] is None)
+        if found[0] is not None and found[1] is not None:
+            assert found[0].values.tobytes() == found[1].values.tobytes()
+            assert np.isfinite(np.delete(found[0].values, [*found[0].bad], 0)).all()
+            assert flag_bad or not found[0].bad
+
+    lines = st.lists(st.one_of(bodies(), metrics()), max_size=4).map(b"\n".join)
+    texts = st.one_of(bodies(), tables(), metrics(), lines)
+    types = ["", "application/x-ndjson", "text/csv", "text/csv", "text/csv; header=absent; charset=utf-16", "a/b"]
+    fuzz(check, st.tuples(changed(texts), st.sampled_from(types), st.booleans(), st.sampled_from([None, "pump"])))
+
+
+def test_a_packed_body() -> None:
+    def check(body: bytes) -> None:
+        try:
+            assert len(unpack(body, 200)) <= 200
+        except InputError as error:
+            said(error)
+
+    packed = st.lists(st.binary(max_size=99).map(lambda part: gzip.compress(part, mtime=0)), max_size=3).map(b"".join)
+    fuzz(check, changed(packed))
 
 
 def test_the_front_of_an_image() -> None:

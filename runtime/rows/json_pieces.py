@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -18,13 +19,18 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_CONSTANTS = re.compile(rb"NaN|-?Infinity")
+_ESCAPE = re.compile(rb"\\.", re.DOTALL)
+_MARKED = {b'"\\u0000%b"' % constant: constant for constant in (b"NaN", b"-Infinity", b"Infinity")}
+"""What stands for constants that are no JSON while a body is cut into rows, so that only their rows are bad."""
+
 _ROWS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Pieces:
     """The rows of a body, not yet read.
 
-    >>> pieces = Pieces(b"[[1, 2], [3, 4], [5, 6]]", 2, size=13)
+    >>> pieces = Pieces(b"[[1, 2], [3, 4], [5, 6]]", 2, size=205)
     >>> len(pieces), [pieces.read(RowReader(["a", "b"]), *span).tolist() for span in pieces]
     (3, [[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0]]])
 
@@ -71,7 +77,10 @@ class Pieces:
             return reader.parse(self._body, labels)
         if not _is_row(self._rows[first]):  # read would take the numbers that follow for one row
             raise InputError(f"row {first} is neither a list nor an object", rows=len(self), row=first)
-        return reader.parse(b"[" + b",".join(self._rows[first:end]) + b"]", labels, first=first)
+        text = b"[" + b",".join(self._rows[first:end]) + b"]"
+        for marked, constant in _MARKED.items():
+            text = text.replace(marked, constant)
+        return reader.parse(text, labels, first=first)
 
 
 def _rows(body: bytes) -> list[msgspec.Raw]:
@@ -82,8 +91,27 @@ def _rows(body: bytes) -> list[msgspec.Raw]:
     except RecursionError:
         raise InputError(f"the body is nested deeper than {MOST_LEVELS} levels; expected rows of numbers") from None
     except msgspec.DecodeError as error:
-        raise InputError(f"the body is not valid JSON: {error}") from None
+        marked = _with_marks(body)
+        if marked == body:
+            raise InputError(f"the body is not valid JSON: {error}") from None
+        return _rows(marked)
     return found if found and _is_row(found[0]) else []
+
+
+def _with_marks(body: bytes) -> bytes:
+    """The body with what `_MARKED` has in place of constants outside texts.
+
+    >>> _with_marks(b'[[NaN, 2, "NaN"]]')
+    b'[["\\\\u0000NaN", 2, "NaN"]]'
+    """
+    marks = {constant: mark for mark, constant in _MARKED.items()}
+    parts, at, is_text = list[bytes](), 0, False
+    for found in _CONSTANTS.finditer(body):
+        between = body[at : found.start()]
+        is_text ^= _ESCAPE.sub(b"", between).count(b'"') % 2 == 1
+        parts += [between, found[0] if is_text else marks[found[0]]]
+        at = found.end()
+    return b"".join([*parts, body[at:]])
 
 
 def _is_row(value: msgspec.Raw) -> bool:

@@ -21,7 +21,7 @@ from vae_detect.runtime.layout import Layout, Stamps, TableFormat
 from vae_detect.runtime.rows.chunk import Rows, joined
 from vae_detect.runtime.rows.pieces import MAX_ROWS, MAX_VALUES, PIECE
 from vae_detect.runtime.service.refusals import RefusedError
-from vae_detect.runtime.service.request_reader import RequestReader, form_of
+from vae_detect.runtime.service.request_reader import RequestReader, form_of, reads_at_once
 
 LINES, CSV, JSON = "application/x-ndjson", "text/csv", "application/json"
 BEGIN = 1767592800  # 2026-01-05 06:00:00 UTC
@@ -472,6 +472,15 @@ def test_a_bad_row_of_a_large_body_is_named_by_its_place(plain: RequestReader) -
         flagged = in_pieces(plain, body, form, flag_bad=True)
         assert [*flagged.bad] == [29_000]
         assert np.flatnonzero(flagged.values[:, 0] != np.arange(30_000)).tolist() == [29_000]
+
+
+def test_what_may_take_long_is_not_read_at_once() -> None:
+    rows = ",".join(["[1, 2, 3, 4, 5, 6, 7, 8]"] * 256)
+    assert reads_at_once(b"[1, 2]")
+    assert reads_at_once(f"[{rows}]".encode())
+    assert reads_at_once(b"1,2\n" * 256)
+    for body in (b"[" + b"[1]," * 300 + b"[1]]", b"x\n" * 301, b"{}" * 301, b" " * 65_537):
+        assert not reads_at_once(body)
 
 
 @given(st.binary(max_size=40) | st.text('[]{},:;"\\\n\rab01.eE-ntrufalsN \u00e9', max_size=40).map(str.encode))

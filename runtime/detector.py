@@ -6,7 +6,6 @@ import math
 import threading
 from collections.abc import Sequence
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,13 +13,15 @@ import numpy as np
 
 from . import graph
 from .arrays import as_float32, as_indices, as_uint8
+from .bound_row import BoundRow
 from .bundle import Bundle
 from .errors import InputError, ModelError
 from .limits import breaks_any
-from .metadata import read_bundle, read_part
+from .metadata import read_bundle
 from .observation import observe
-from .session import BoundRun, Session, first_line, read_model_file
-from .verification import VERDICT, check_graph, check_replay
+from .opening import read_model_file
+from .session import Session, first_line
+from .verification import PARTS, VERDICT, check_graph, check_part, check_replay, part_file
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -88,7 +89,8 @@ class Detector:
         self.bundle = bundle
         self.path = path
         self.provider = session.provider
-        self._session = session
+        self.session = session
+        """The scorer's graph, opened."""
         self._threads = threading.local()
         self._parts: dict[str, Session] = {}
         self._parts_lock = threading.Lock()
@@ -142,7 +144,7 @@ class Detector:
             raise, see `Scores`
         """
         batch = self._as_batch(x)
-        score, p_value, is_anomaly = self._run(VERDICT, batch)
+        score, p_value, is_anomaly = self._run_one(batch) if len(batch) == 1 else self._run(VERDICT, batch)
         scored = np.isfinite(score)
         # NaN and infinity in a feature make the score NaN or infinite: no second look at the input is needed.
         if not scored.all():
@@ -223,6 +225,10 @@ class Detector:
         """What the detector expects instead of each row, in raw units: the input as the model can explain it."""
         return self._run((graph.RECONSTRUCTION,), self._as_batch(x))[0]
 
+    def outputs(self, x: ArrayLike, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Outputs of the scorer by name, as the graph gives them, for the same input as `score`."""
+        return dict(zip(names, self._run(names, self._as_batch(x)), strict=True))
+
     def sample(self, n: int, *, seed: int = 0) -> NDArray[np.float32]:
         """`n` new inputs in raw units, shaped like a batch: codes drawn from the prior, decoded, rows with their noise.
 
@@ -265,8 +271,15 @@ class Detector:
     def _run(self, outputs: Sequence[str], batch: NDArray[Any]) -> list[NDArray[Any]]:
         if not len(batch):  # the p-value table cannot broadcast against no rows
             one = np.zeros((1, *self.bundle.input_shape), self._dtype)
-            return [output[:0] for output in self._session.run(outputs, {graph.X: one})]
-        return self._in_chunks(self._session, outputs, {graph.X: batch})
+            return [output[:0] for output in self.session.run(outputs, {graph.X: one})]
+        return self._in_chunks(self.session, outputs, {graph.X: batch})
+
+    def _run_one(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
+        """The verdict on a batch of one."""
+        bound = self._bound()
+        bound.x[:] = batch
+        bound.run()
+        return [bound.score.copy(), bound.p_value.copy(), bound.is_anomaly.copy()]
 
     def _in_chunks(
         self, session: Session, outputs: Sequence[str], feeds: dict[str, NDArray[Any]]
@@ -280,11 +293,11 @@ class Detector:
         ]
         return [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
 
-    def _bound(self) -> _BoundRow:
+    def _bound(self) -> BoundRow:
         try:
-            bound: _BoundRow = self._threads.bound
+            bound: BoundRow = self._threads.bound
         except AttributeError:
-            bound = self._threads.bound = _BoundRow(self._session, self.bundle.input_shape, self._dtype)
+            bound = self._threads.bound = BoundRow(self.session, self.bundle.input_shape, self._dtype)
         return bound
 
     def _unscorable(self, row: NDArray[Any]) -> InputError:
@@ -301,22 +314,22 @@ class Detector:
                 self._parts[name], _ = self.open_part(name)
             return self._parts[name]
 
+    def parts(self) -> dict[str, Session]:
+        """The encoder and the decoder, opened, those of which there is a file.
+
+        Raises ModelError when one belongs to another export or was changed.
+        """
+        return {name: self._part(name) for name in PARTS if part_file(self.path, name).exists()}
+
     def open_part(self, name: str) -> tuple[Session, bytes]:
         """The "encoder" or the "decoder", opened, and the bytes of its file.
 
         Raises ModelError when the file is missing, belongs to another export or was changed.
         """
-        path = self.path.with_name(f"{self.path.stem}.{name}.onnx")
+        path = part_file(self.path, name)
         content = read_model_file(path)
         session = Session(content, source=str(path), provider=self.provider)
-        found = read_part(session.metadata, str(path))
-        if found.part != name or found.export_id != self.bundle.export_id:
-            raise ModelError(
-                f"{path}: {found.part} of export {found.export_id}, expected {name} of {self.bundle.export_id}"
-            )
-        expected = getattr(self.bundle.parts, f"{name}_sha256")
-        if sha256(content).hexdigest() != expected:
-            raise ModelError(f"{path}: the file was changed after export (its sha256 is not {expected[:12]}...)")
+        check_part(session, content, name, self.bundle)
         return session, content
 
     def golden_inputs(self) -> NDArray[Any]:
@@ -334,15 +347,3 @@ class Detector:
             raise ModelError(f"{self.path}: the golden rows cannot be scored: {first_line(error)}") from None
         found = (replayed.score, replayed.p_value, replayed.is_anomaly)
         check_replay(self.bundle, *found, source=str(self.path), provider=self.provider)
-
-
-class _BoundRow:
-    """Buffers for one row and its verdict, bound to the graph once."""
-
-    def __init__(self, session: Session, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.x = np.zeros((1, *shape), dtype)
-        self.score = np.zeros(1, np.float32)
-        self.p_value = np.zeros(1, np.float32)
-        self.is_anomaly = np.zeros(1, np.bool_)
-        outputs = {graph.SCORE: self.score, graph.P_VALUE: self.p_value, graph.IS_ANOMALY: self.is_anomaly}
-        self.run: BoundRun = session.bind((graph.X, self.x), outputs)

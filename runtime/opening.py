@@ -8,7 +8,7 @@ from hashlib import file_digest, sha256
 from io import BufferedReader
 from pathlib import Path
 
-from .errors import InputError, TooLargeError
+from .errors import InputError, ModelError, TooLargeError
 
 MAX_MODEL_BYTES = 1 << 31
 MAX_SETTINGS_BYTES = 1 << 20
@@ -73,3 +73,11 @@ def _look(facts: os.stat_result) -> tuple[str, int]:
 def _too_large(most: int) -> TooLargeError:
     whole, unit = (most >> 30, "GiB") if most >= 1 << 30 else (most >> 20, "MiB")
     return TooLargeError(f"is larger than {whole} {unit}")
+
+
+def read_model_file(path: Path) -> bytes:
+    """The bytes of a model file; raises ModelError naming the path when it cannot be read."""
+    try:
+        return read_whole(path, most=MAX_MODEL_BYTES)
+    except InputError as error:
+        raise ModelError(f"{path}: {error}; expected a detector written by 'vae-detect train'") from None

@@ -15,7 +15,6 @@ import msgspec
 
 from .bundle import METADATA_KEY
 from .errors import InputError, MissingExtraError, ModelError, ProviderError
-from .opening import MAX_MODEL_BYTES, read_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -141,9 +140,8 @@ def register_library(library: Library) -> None:
     try:
         ort.register_execution_provider_library(library.name, str(path))
     except Exception as error:  # as in `_open`
-        raise ProviderError(
-            f"{path}: cannot be used as a library with an execution provider: {_reason(error)}"
-        ) from None
+        reason = _reason(Exception(str(error).replace(str(path), path.name)))  # which says it several times
+        raise ProviderError(f"{path}: cannot be used as a library with an execution provider: {reason}") from None
     found = [device for device in ort.get_ep_devices() if device.ep_name not in others]
     if not found:
         raise ProviderError(
@@ -186,7 +184,10 @@ class Session:
         self.provider = _used(self._session, provider)
         self.inputs: dict[str, list[int | str | None]] = {i.name: i.shape for i in self._session.get_inputs()}
         self.input_types: dict[str, str] = {i.name: i.type for i in self._session.get_inputs()}
-        self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
+        self.output_facts: dict[str, tuple[str, list[int | str | None]]] = {
+            o.name: (o.type, o.shape) for o in self._session.get_outputs()
+        }
+        self.outputs: tuple[str, ...] = tuple(self.output_facts)
 
     @property
     def metadata(self) -> str | None:
@@ -221,14 +222,6 @@ class BoundRun:
 
     def __call__(self) -> None:
         self._session.run_with_iobinding(self._binding)
-
-
-def read_model_file(path: Path) -> bytes:
-    """The bytes of a model file; raises ModelError naming the path when it cannot be read."""
-    try:
-        return read_whole(path, most=MAX_MODEL_BYTES)
-    except InputError as error:
-        raise ModelError(f"{path}: {error}; expected a detector written by 'vae-detect train'") from None
 
 
 def count_nodes(

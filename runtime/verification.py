@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +12,7 @@ from . import graph
 from .bundle import Bundle
 from .errors import ModelError
 from .limits import breaks_any
+from .metadata import read_part
 from .session import Session
 
 if TYPE_CHECKING:
@@ -20,6 +23,9 @@ SCORE_TOLERANCE = 1e-4
 
 P_TOLERANCE = 0.01
 """The same of log10 of a p-value, absolute, beside what the score's tolerance makes of it."""
+
+PARTS = ("encoder", "decoder")
+"""What a detector is made of beside the scorer."""
 
 VERDICT = (graph.SCORE, graph.P_VALUE, graph.IS_ANOMALY)
 """What every scorer answers."""
@@ -39,6 +45,21 @@ def check_graph(session: Session, bundle: Bundle) -> None:
     shape = session.inputs[graph.X][1:]
     if tuple(shape) != bundle.input_shape:
         raise ModelError(f"{source}: the graph takes {shape}, its metadata says {list(bundle.input_shape)}")
+
+
+def part_file(scorer: Path, name: str) -> Path:
+    """Where the part of this name stands, beside the scorer."""
+    return scorer.with_name(f"{scorer.stem}.{name}.onnx")
+
+
+def check_part(session: Session, content: bytes, name: str, bundle: Bundle) -> None:
+    """Raises ModelError when a file of this content is not the part, one of `PARTS`, that the detector came with."""
+    found, source = read_part(session.metadata, session.source), session.source
+    if found.part != name or found.export_id != bundle.export_id:
+        raise ModelError(f"{source}: {found.part} of export {found.export_id}, expected {name} of {bundle.export_id}")
+    expected = getattr(bundle.parts, f"{name}_sha256")
+    if sha256(content).hexdigest() != expected:
+        raise ModelError(f"{source}: the file was changed after export (its sha256 is not {expected[:12]}...)")
 
 
 def score_slack(expected: NDArray[np.floating], threshold: float) -> NDArray[np.float64]:

@@ -24,9 +24,10 @@ from tiny_images import normal_images, write_detector
 from vae_detect.cli import commands
 from vae_detect.runtime.bundle import Image
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.service.app import Service, create_app
+from vae_detect.runtime.service.app import App
+from vae_detect.runtime.service.endpoints import Service
 from vae_detect.runtime.service.metrics import ServiceMetrics
-from vae_detect.runtime.service.models import Served
+from vae_detect.runtime.service.repository import Repository
 from vae_detect.runtime.simulation import Fault, csv_lines, simulate
 
 # Networks as small as those of the tests take ten times as long on several threads of a busy machine. torch reads this
@@ -181,21 +182,21 @@ class Client:
     """Asks an application without a socket; every JSON answer is checked to be strict."""
 
     def __init__(self, detector: Detector | None, *, adaptive: bool = False) -> None:
-        self._metrics = ServiceMetrics(CollectorRegistry())
-        self._model = self._metrics.of_model("pump")
-        self._adaptive = adaptive
-        self.service = Service(self._metrics)
-        self._app = create_app(self.service)
+        metrics = ServiceMetrics(CollectorRegistry())
+        self.repository = Repository(metrics, Detector.load, adaptive=adaptive)
+        self.model = self.repository.add("pump", MODEL)
+        self.service = Service(metrics, self.repository)
+        self.app = App(self.service)
         if detector is not None:
             self.use(detector)
 
     def use(self, detector: Detector) -> None:
         """Serves this detector from now on."""
-        self.service.use(Served.of(detector, self._model, adaptive=self._adaptive))
+        self.repository.use(self.model, detector)
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         async def once() -> httpx.Response:
-            transport = httpx.ASGITransport(self._app)
+            transport = httpx.ASGITransport(self.app)
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
                 return await client.request(method, path, **options)
 

@@ -26,13 +26,14 @@ from vae_detect.runtime.service.access import Access
 from vae_detect.runtime.service.certificate import Certificate
 from vae_detect.runtime.service.listening import Where
 from vae_detect.runtime.service.logs import Log
+from vae_detect.runtime.service.reloading import Plan, Sources
 limits, tls = json.loads(sys.argv[4])
 vars(connection).update(limits)
 server.HEAD_S = connection.HEAD_S
 try:
     server.serve(
-        lambda: Detector.load(sys.argv[1], provider="cpu"),
-        name="pump", where=Where(sys.argv[2], int(sys.argv[3])), log=Log(lambda line: print(line, flush=True)),
+        Plan(Sources.parse(["pump=" + sys.argv[1]]), lambda path: Detector.load(path, provider="cpu")),
+        where=Where(sys.argv[2], int(sys.argv[3])), log=Log(lambda line: print(line, flush=True)),
         access=Access(certificate=Certificate(*map(Path, tls)) if tls else None),
     )
 except VaeDetectError as error:

@@ -18,11 +18,10 @@ from ..runtime.detector import Detector
 from ..runtime.errors import InputError
 from ..runtime.layout import Layout
 from ..runtime.limits import breaks_any
-from ..runtime.opening import digest
+from ..runtime.opening import digest, read_model_file
 from ..runtime.output import keep_existing
 from ..runtime.rows.table_files import find_tables, name_of
 from ..runtime.scoring.framing import windows_at
-from ..runtime.session import read_model_file
 from .calibration import calibrate, dependence_rows, min_calibration_rows, supported_rate
 from .data.loading import load_table
 from .data.selection import Selection

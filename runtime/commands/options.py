@@ -13,6 +13,7 @@ from ..layout import DELIMITERS, Declared, Layout
 from ..rows.table_files import is_pattern
 from ..rows.zones import check_zone
 from ..session import PROVIDERS, Library, register_library
+from ..verification import PARTS, part_file
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class DataPath(click.Path):
 
 def model_files(model: Path) -> list[Path]:
     """A scorer, and the two parts beside it."""
-    return [model, *(model.with_name(f"{model.stem}.{part}.onnx") for part in ("encoder", "decoder"))]
+    return [model, *(part_file(model, name) for name in PARTS)]
 
 
 class _LibraryType(_OfLibraries):

@@ -2,49 +2,89 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .options import adaptive_option, load_detector, model_options
+from .options import adaptive_option, load_detector, provider_options
 from .service_options import access_of, service_options, where_of
 from .terminal import needs
 
 
+class _Sources(click.ParamType[str]):
+    """NAME=PATH, or PATH. In the environment several are separated like those of PATH, since a path may hold spaces."""
+
+    name = "[NAME=]PATH"
+    envvar_list_splitter = ":"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value):
+            self.fail("is empty; name a file", param, ctx)
+        return str(value)
+
+
 @click.command()
-@model_options
+@click.option(
+    "--model",
+    "-m",
+    required=True,
+    multiple=True,
+    type=_Sources(),
+    help="A scorer file, or a folder of them; again for several models, NAME=PATH where the file's name will not do.",
+)
+@provider_options
 @service_options
 @adaptive_option
+@click.option(
+    "--shadow",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="Score with this file too, beside model NAME, and count where they differ.",
+)
+@click.option("--watch", is_flag=True, help="Load a model again when its file changes.")
 def serve(
-    model: Path, provider: str, threads: int, adaptive: bool, log_format: str, log_alarms: bool, **process: Any
+    model: tuple[str, ...],
+    provider: str,
+    threads: int,
+    adaptive: bool,
+    shadow: tuple[str, ...],
+    watch: bool,
+    log_format: str,
+    log_alarms: bool,
+    **process: Any,
 ) -> None:
-    """Serve a detector over HTTP: POST /score, GET /model /healthz /readyz /metrics.
+    """Serve detectors over HTTP: POST /score, the Open Inference Protocol, GET /model /healthz /readyz /metrics.
+
+    SIGHUP loads the models again; what cannot be trusted leaves the version before in its place.
 
     \b
     vae-detect serve --model exported/vae.onnx
     curl -d '[1450, 172.1, 0.33, 3.3, 33.1, 19.4, 40.2, 1.9]' 'http://127.0.0.1:8000/score?explain=1'
     """
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
-        signal.signal(signal.SIGHUP, _ignore)
+        signal.signal(signal.SIGHUP, lambda *_: None)  # until the service runs: its models are as new as can be
     with needs("serve"):
         from ..service.logs import log_to_standard_error
+        from ..service.reloading import Plan, Sources
         from ..service.server import serve as run
+    plan = Plan(
+        Sources.parse(model),
+        lambda path: load_detector(path, provider, threads),
+        shadows=_by_name(shadow),
+        watch=watch,
+        adaptive=adaptive,
+    )
     with log_to_standard_error(json=log_format == "json", alarms=log_alarms) as log:
-        run(
-            lambda: load_detector(model, provider, threads),
-            name=model.stem,
-            where=where_of(process),
-            log=log,
-            access=access_of(process, log),
-            adaptive=adaptive,
-        )
+        run(plan, where=where_of(process), log=log, access=access_of(process, log))
 
 
-def _ignore(*_: object) -> None:
-    """Says that a hangup changes nothing, past the buffer: a line may be on its way there when the signal comes."""
-    with suppress(OSError):  # nobody listens
-        os.write(2, b"SIGHUP is ignored; restart the service to serve another model\n")
+def _by_name(shadows: tuple[str, ...]) -> dict[str, Path]:
+    found = {}
+    for text in shadows:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path) or name in found:
+            raise click.UsageError(f"--shadow {text}: expected NAME=PATH, once for each model")
+        found[name] = Path(path)
+    return found

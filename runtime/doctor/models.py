@@ -7,7 +7,8 @@ from pathlib import Path
 from .. import graph
 from ..detector import Detector
 from ..errors import VaeDetectError
-from ..session import count_nodes, read_model_file
+from ..opening import read_model_file
+from ..session import count_nodes
 from ..verification import VERDICT
 from .findings import Finding
 

@@ -50,6 +50,11 @@ class Results(NamedTuple):
     limited: NDArray[np.bool_] | None = None
     """Which rows break a limit: anomalies, whatever their score. None where the model has no limits."""
 
+    @property
+    def all_scored(self) -> bool:
+        """Whether every row has a score."""
+        return bool(self.scores.scored.all())
+
     def table(self, label: str, names: Sequence[int | str] | None = None) -> Table:
         """`file`, `label` with the number or name of each row, `time`, `key`, `COLUMNS`, `column`: see `schema`.
 
@@ -75,12 +80,38 @@ class Results(NamedTuple):
         return found
 
 
+def joined(parts: Sequence[Results]) -> Results:
+    """Results of several recordings as if they were one: scores, status, reason and broken limits."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    return Results(
+        0,
+        type(first.scores)(*map(np.concatenate, zip(*(part.scores for part in parts), strict=True))),
+        [one for part in parts for one in part.status],
+        [why for part in parts for why in part.reason],
+        None,
+        limited=None if first.limited is None else np.concatenate([part.limited for part in parts]),
+    )
+
+
+def parted(whole: Results, parts: Sequence[Results]) -> list[Results]:
+    """The parts that were `joined`, with the verdicts of the whole."""
+    ends = list(accumulate(len(part.status) for part in parts))
+    cuts = map(slice, [0, *ends], ends)
+    verdicts = whole.scores.is_anomaly
+    return [
+        part._replace(scores=part.scores._replace(is_anomaly=verdicts[cut]))
+        for part, cut in zip(parts, cuts, strict=True)
+    ]
+
+
 def in_file_order(parts: Sequence[Results], numbers: NDArray[np.int64]) -> Iterator[Results]:
     """The same results, one for each part, in the order of the file; `numbers` are the rows that they came for."""
     place = np.argsort(numbers)
     sizes = [len(part.status) for part in parts]
 
-    def joined(values: Sequence[Any]) -> Any:
+    def gathered(values: Sequence[Any]) -> Any:
         if any(each is None for each in values):
             return None
         if isinstance(values[0], list):
@@ -89,8 +120,8 @@ def in_file_order(parts: Sequence[Results], numbers: NDArray[np.int64]) -> Itera
         return np.concatenate(values)[place]
 
     told = ("status", "reason", "times", "blamed", "keys", "limited")
-    whole = {name: joined([getattr(part, name) for part in parts]) for name in told}
-    scores = [joined(each) for each in zip(*(part.scores for part in parts), strict=True)]
+    whole = {name: gathered([getattr(part, name) for part in parts]) for name in told}
+    scores = [gathered(each) for each in zip(*(part.scores for part in parts), strict=True)]
     for first, size in zip(accumulate(sizes, initial=0), sizes, strict=False):
         cut = slice(first, first + size)
         own: dict[str, Any] = {name: None if values is None else values[cut] for name, values in whole.items()}

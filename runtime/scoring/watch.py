@@ -31,16 +31,21 @@ class Watch:
 
     def accept(self, results: Results) -> Results:
         """The next results, their verdicts by the threshold that follows the stream, where there is one."""
-        scores = results.scores
-        # By the threshold that was shipped: the other keeps any rate, and would never speak against it. And by the
-        # score alone: limits are no part of what was promised.
-        self.monitor.push(scores.score[scores.scored] > self._shipped)
+        self.see(results)
         if self._threshold is None:
             return results
+        scores = results.scores
         verdicts = self._threshold.verdicts(scores.p_value)
         if results.limited is not None:
             verdicts |= results.limited
         return results._replace(scores=scores._replace(is_anomaly=verdicts))
+
+    def see(self, results: Results) -> None:
+        """Takes results whose verdicts are those of another watch."""
+        # By the threshold that was shipped: the other keeps any rate, and would never speak against it. And by the
+        # score alone: limits are no part of what was promised.
+        score = results.scores.score
+        self.monitor.push((score if results.all_scored else score[results.scores.scored]) > self._shipped)
 
     @property
     def memory(self) -> WatchMemory:

@@ -1,13 +1,14 @@
-"""From a body to an answer: rows or an image, scored, accepted, encoded."""
+"""From rows or an image to an answer: scored, accepted, encoded."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,15 +20,17 @@ from ..detector import HEAT_WHITE, Detector
 from ..errors import InputError
 from ..images.pictures import heat_png
 from ..images.reading import image_format, read_image
-from ..rows.chunk import Rows
-from ..rows.json_pieces import Pieces
-from ..rows.writers import records
-from ..scoring.framing import Framer
-from ..scoring.results import OVERFLOW, Results
-from ..scoring.score import score_images, score_rows
+from ..rows.chunk import Rows, joined
+from ..scoring.framing import Framed, Framer
+from ..scoring.results import COLUMNS, OVERFLOW, Results
+from ..scoring.score import explain_framed, score_framed, score_images
 from .bodies import Share
-from .models import Served
+from .metrics import ModelMetrics
+from .models import Served, Stream
+from .queries import Query
 from .refusals import RefusedError
+from .schemas import Contribution, LargestError, RowResult, ScoreAnswer
+from .turns import Part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,11 +40,11 @@ _T = TypeVar("_T")
 MAX_EXPLAINED = 10_000
 """Rows of a request that asks for explanations: one takes as long as ten plain answers."""
 
-_READ_AT_ONCE = 64 * 1024
-_AT_ONCE, _EXPLAINED_AT_ONCE, _VALUES_AT_ONCE = 1024, 128, 1 << 14
-"""Bytes that are read, and rows, and numbers in them, that are scored within about 5 ms: longer than that nothing may
-hold the event loop."""
+_EXPLAINED_AT_ONCE = 128
+"""Rows that are explained within about 5 ms."""
 
+_READ_AT_ONCE = 64 * 1024
+"""Bytes that are read within about 5 ms."""
 _RAW_ROW, _ANSWER, _CONTRIBUTION = 64, 160, 120
 """Bytes, about: of a row that is not yet read, beside its text; of an answer; of a contribution, beside its name."""
 _LARGEST = 5
@@ -67,6 +70,10 @@ class Job:
     share: Share
     worker: Worker
     gone: Callable[[], bool]
+    metrics: ModelMetrics | None = None
+    """Of the model that is asked, once it is known."""
+    tell: Callable[[Served, Sequence[Part], Sequence[Results]], None] | None = None
+    """Told what was found in parts of it, where somebody wants to know of every alarm."""
 
     async def run(self, slow: bool, function: Callable[..., _T], *arguments: Any) -> _T:
         """What the function returns; at once, or when its turn has come."""
@@ -78,53 +85,60 @@ class Job:
             raise RefusedError(400, "the client has left", rows=rows)
 
 
-async def read_rows(served: Served, body: bytes, explain: bool, job: Job) -> NDArray[np.float32]:
+async def read_rows(served: Served, body: bytes, content_type: str, query: Query, job: Job) -> Rows:
     """The rows of a body, a large one piece by piece. Raises RefusedError when one cannot be read."""
-    if image_format(body):
-        raise RefusedError(415, "the body is an image, and this model scores rows; expected JSON")
+    reader = served.reader
     try:
         if len(body) <= _READ_AT_ONCE:
-            return served.reader.read(body)
-        columns = len(served.detector.bundle.columns)
-        pieces = await job.worker.run(Pieces, body, columns)
-        _check_explained(explain, len(pieces))
-        job.share.hold(len(body) + len(pieces) * (_RAW_ROW + 4 * columns), rows=len(pieces))
+            return reader.read(body, content_type, flag_bad=query.flag_bad, key=query.key)
+        pieces = await job.worker.run(
+            partial(reader.pieces, flag_bad=query.flag_bad, key=query.key), body, content_type
+        )
+        total, columns = len(pieces), len(served.detector.bundle.columns)
+        check_explained(query.explain, total)
+        job.share.hold(len(body) + total * (_RAW_ROW + 4 * columns), rows=total)
         read = []
         for first, end in pieces:
-            job.check(len(pieces))
-            read.append(await job.worker.run(pieces.read, served.reader, first, end))
-        return np.concatenate(read)
+            job.check(total)
+            read.append(await job.worker.run(pieces.read, first, end))
+        return joined(read)
     except InputError as error:
         raise RefusedError.of(error) from None
 
 
-async def answer_rows(served: Served, values: NDArray[np.float32], explain: bool, job: Job) -> list[bytes]:
+async def answer_rows(served: Served, rows: Rows, query: Query, job: Job) -> list[bytes]:
     """The answer to rows, in parts, all or none of them: watch and metrics see them only when the last has a score.
 
-    Raises RefusedError when a row cannot be scored.
+    Raises RefusedError when a row cannot be scored and the query does not want it flagged.
     """
-    total, bundle = len(values), served.detector.bundle
-    _check_explained(explain, total)
-    why = _LARGEST * (_CONTRIBUTION + max(map(len, bundle.names))) if explain else 0
-    job.share.hold(values.nbytes * (3 if explain else 1) + total * (_ANSWER + why), rows=total)
-    step = min(_EXPLAINED_AT_ONCE if explain else _AT_ONCE, max(1, _VALUES_AT_ONCE // math.prod(bundle.input_shape)))
-    slow = total > step
-    scored: list[tuple[Rows, Results, float]] = []
-    framer = served.framer
-    for first in range(0, total, step):
-        job.check(total)
-        rows = Rows(first, values[first : first + step], {}, None)
-        results, framer, seconds = await job.run(slow, _score, served.detector, framer, rows, explain)
-        scored.append((rows, results, seconds))
-        if OVERFLOW in results.status:
-            raise _overflow(results, rows, bundle.names, total)
-    job.check(total)
-    parts = [b'{"model":%b,"results":[' % msgspec.json.encode(bundle.export_id)]
-    for rows, results, seconds in scored:
-        accepted = _accept(served, results, seconds)
-        parts.append(await job.run(slow, _encode, accepted, rows, bundle.names))
-    parts.append(b"]}")
-    return parts if slow else [b"".join(parts)]
+    total = len(rows.values)
+    size = rows.values.nbytes + total * _ANSWER
+    if query.explain:
+        check_explained(query.explain, total)
+        names = served.detector.bundle.names
+        size += rows.values.nbytes * 2 + total * _LARGEST * (_CONTRIBUTION + max(map(len, names)))
+    job.share.hold(size, rows=total)
+    step = min(_EXPLAINED_AT_ONCE, served.at_once) if query.explain else served.at_once
+    has_keys = query.key is not None or rows.keys is not None
+    async with _streams(served, rows, query) if has_keys else _NO_STREAMS as streams:
+        framers = {key: stream.state.framer for key, stream in streams.items()}
+        pieces = [_piece(rows, first, first + step) for first in range(0, total, step)]
+        parts = [_framed(served.framer, piece, query, streams, framers) for piece in pieces]
+        if len(parts) == 1:
+            scored = [await served.turns.score(parts[0], judged(served.detector, parts[0], query, job))]
+        else:
+            scored = await score_slowly(served, parts, query, job)
+    if job.tell is not None:
+        for own, results in zip(parts, scored, strict=True):
+            job.tell(served, own, results)
+    if len(parts) == 1:
+        return [b"%b%b}" % (served.head, _encode(served.detector, parts[0], scored[0], query.explain))]
+    written, before = [], served.head + b"["
+    for own, results in zip(parts, scored, strict=True):
+        text = await job.worker.run(_encode, served.detector, own, results, query.explain)
+        written.append(before + text[1:-1])
+        before = b","
+    return [*written, b"]}"]
 
 
 async def answer_image(served: Served, image: Image, body: bytes, explain: bool, job: Job) -> list[bytes]:
@@ -135,77 +149,178 @@ async def answer_image(served: Served, image: Image, body: bytes, explain: bool,
         )
     job.share.hold(max(len(body), _LEAST_IMAGE), rows=1)
     try:
-        results, seconds, heat = await job.worker.run(_score_image, served.detector, image, body, explain)
+        results, seconds, pixels = await job.worker.run(_score_image, served.detector, image, body)
     except InputError as error:
         raise RefusedError(400, f"the image {error}", rows=1) from None
     if OVERFLOW in results.status:
         raise RefusedError(400, "the score of the image exceeds float32", rows=1)
+    told = await job.worker.run(_tell_heat, served.detector, pixels) if explain else {}
     job.check(1)
-    (record,) = records(_accept(served, results, seconds).table("row"))
-    return [msgspec.json.encode({"model": served.detector.bundle.export_id, "results": [record | heat]})]
+    framed = Framed(0, pixels[None], np.ones(1, np.bool_), results.status, results.reason)
+    part = Part(framed, Rows(0, np.empty((1, 0), np.float32), {}, None), range(1))
+    (accepted,) = served.accept([(part, results)], seconds)
+    (result,) = _row_results(part, accepted)
+    for name, value in told.items():
+        setattr(result, name, value)
+    return [msgspec.json.encode(ScoreAnswer(served.version, [result]))]
 
 
-def _check_explained(explain: bool, rows: int) -> None:
+def check_explained(explain: bool, rows: int) -> None:
+    """Raises RefusedError for more rows than are explained at once."""
     if explain and rows > MAX_EXPLAINED:
         raise RefusedError(
             413, f"the body holds {rows} rows, expected at most {MAX_EXPLAINED} with explain=1", rows=rows
         )
 
 
-def _score(detector: Detector, framer: Framer, rows: Rows, explain: bool) -> tuple[Results, Framer, float]:
-    """Results of the next rows, the framer after them, and the seconds that they took."""
+_NO_STREAMS: nullcontext[dict[str, Stream]] = nullcontext({})
+
+
+@asynccontextmanager
+async def _streams(served: Served, rows: Rows, query: Query) -> AsyncIterator[dict[str, Stream]]:
+    """What is remembered of the keys of these rows, for this request alone until the end of the block."""
+    keys = [query.key] if query.key is not None else sorted(set(rows.keys or ()))
+    async with AsyncExitStack() as stack:
+        streams = {}
+        for key in keys:  # sorted, so that two requests never wait for each other
+            streams[key] = served.stream(key)
+            await stack.enter_async_context(streams[key].turn)
+        yield streams
+
+
+def _piece(rows: Rows, first: int, end: int) -> Rows:
+    if first == 0 and end >= len(rows.values):
+        return rows
+    cut = slice(first, end)
+    bad = {index - first: why for index, why in rows.bad.items() if first <= index < end}
+    times = None if rows.times is None else rows.times[cut]
+    return Rows(first, rows.values[cut], bad, times, None if rows.keys is None else rows.keys[cut])
+
+
+def _framed(
+    plain: Framer, rows: Rows, query: Query, streams: dict[str, Stream], framers: dict[str, Framer]
+) -> list[Part]:
+    """What is asked of the graph for these rows, by key; `framers` go on to those of the next rows."""
+    n = len(rows.values)
+    if not streams:
+        return [Part(plain.frame(rows)[0], rows, range(rows.first, rows.first + n))]
+    by_key = rows.by_key() if query.key is None else {query.key: (np.arange(n), rows._replace(keys=None))}
+    parts = []
+    for key, (index, own) in by_key.items():
+        framed, framers[key] = framers[key].frame(own)
+        numbers = (index + rows.first).tolist()
+        told = own._replace(keys=[key] * len(index))
+        parts.append(Part(framed, told, numbers, streams[key].state, framers[key]))
+    return parts
+
+
+def judged(detector: Detector, parts: Sequence[Part], query: Query, job: Job) -> Callable[[Sequence[Results]], None]:
+    """What raises RefusedError where a request of these parts is not to be answered with its results."""
+
+    def judge(found: Sequence[Results]) -> None:
+        if job.gone():
+            job.check(_total(parts))
+        if query.flag_bad:
+            return
+        for part, results in zip(parts, found, strict=True):
+            if OVERFLOW in results.status:
+                index = results.status.index(OVERFLOW)
+                row = part.rows.values[index]
+                where = f", column {detector.bundle.names[int(np.nanargmax(np.abs(row)))]!r}" if row.size else ""
+                text = f"row {part.numbers[index]}{where}: the score exceeds float32; expected smaller values"
+                raise RefusedError(400, text, rows=_total(parts))
+
+    return judge
+
+
+def _total(parts: Sequence[Part]) -> int:
+    return sum(len(part.numbers) for part in parts)
+
+
+async def score_slowly(served: Served, parts: list[list[Part]], query: Query, job: Job) -> list[list[Results]]:
+    """Accepted results of a large request: slice after slice beside the event loop, all or none of them."""
+    total = sum(map(_total, parts))
+    scored = []
+    for own in parts:
+        job.check(total)
+        results, seconds = await job.worker.run(_score, served.detector, own)
+        try:
+            judged(served.detector, own, query, job)(results)
+        except RefusedError as refusal:
+            refusal.rows = total
+            raise
+        scored.append((list(zip(own, results, strict=True)), seconds))
+    job.check(total)
+    return [served.accept(pairs, seconds) for pairs, seconds in scored]
+
+
+def _score(detector: Detector, parts: Sequence[Part]) -> tuple[list[Results], float]:
+    """Results of the parts, and the seconds that they took."""
     started = perf_counter()
-    results, framer = score_rows(detector, framer, rows, explain=explain)
-    return results, framer, perf_counter() - started
+    results = score_framed(detector, [(part.framed, part.rows.values) for part in parts])
+    return results, perf_counter() - started
 
 
-def _score_image(detector: Detector, image: Image, body: bytes, explain: bool) -> tuple[Results, float, dict[str, Any]]:
-    """The result, the seconds that scoring took, and what explains it; InputError when it cannot be read."""
+def _score_image(detector: Detector, image: Image, body: bytes) -> tuple[Results, float, NDArray[np.uint8]]:
+    """The result, the seconds that scoring took, and the image; InputError when it cannot be read."""
     pixels = read_image(body, image)
     started = perf_counter()
     results = score_images(detector, 0, [pixels])
-    seconds = perf_counter() - started
-    return results, seconds, _heat(detector, pixels) if explain and OVERFLOW not in results.status else {}
+    return results, perf_counter() - started, pixels
 
 
-def _accept(served: Served, results: Results, seconds: float) -> Results:
-    """Remembers results that the client will get."""
-    accepted = served.watch.accept(results)
-    served.metrics.observe(accepted, seconds, served.detector.bundle.calibration.threshold)
-    return accepted
+def _encode(detector: Detector, parts: Sequence[Part], found: Sequence[Results], explain: bool) -> bytes:
+    """The results of parts of a request as a list in JSON, in the order of its rows."""
+    told: list[RowResult] = []
+    for part, results in zip(parts, found, strict=True):
+        own = _row_results(part, results)
+        if explain:
+            _tell_contributions(detector, part, results, own)
+        told += own
+    if len(parts) > 1:
+        told.sort(key=_number)
+    return msgspec.json.encode(told)  # a float32 so that it is read back equal
 
 
-def _overflow(results: Results, rows: Rows, names: tuple[str, ...], total: int) -> RefusedError:
-    index = results.status.index(OVERFLOW)
-    column = names[int(np.abs(rows.values[index]).argmax())]
-    return RefusedError(
-        400,
-        f"row {rows.first + index}, column {column!r}: the score exceeds float32; expected smaller values",
-        rows=total,
-    )
+def _row_results(part: Part, results: Results) -> list[RowResult]:
+    rows = part.rows
+    if results.all_scored and rows.times is None and rows.keys is None:  # half the time of the general way
+        columns = [each.tolist() for each in results.scores[:4]]
+        reasons = [why or None for why in results.reason]
+        return list(map(RowResult, part.numbers, *columns, results.status, reasons))
+    table = results._replace(times=rows.times, keys=rows.keys).table("row")
+    columns = [
+        values.tolist() if isinstance(values, np.ndarray) else values for values in (table[name] for name in COLUMNS)
+    ]
+    told = list(map(RowResult, part.numbers, *columns))
+    for name in ("time", "key"):
+        for one, value in zip(told, table.get(name, ()), strict=False):
+            setattr(one, name, value)
+    return told
 
 
-def _encode(results: Results, rows: Rows, names: tuple[str, ...]) -> bytes:
-    """The results as JSON as they stand in the list. msgspec writes a float32 so that it is read back equal."""
-    answers = list(records(results.table("row")))
-    if results.explanation is not None:
-        for index in np.flatnonzero(results.scores.scored).tolist():
-            contribution, expected = (values[index] for values in results.explanation)
-            largest = np.argsort(-contribution, kind="stable")[:_LARGEST].tolist()
-            answers[index]["contributions"] = [
-                {
-                    "column": names[place],
-                    "contribution": _short(contribution[place]),
-                    "actual": _short(rows.values[index, place]),
-                    "expected": _short(expected[place]),
-                }
-                for place in largest
-            ]
-    written = msgspec.json.encode(answers)[1:-1]
-    return b"," + written if rows.first else written
+def _number(result: RowResult) -> int:
+    return result.row
 
 
-def _heat(detector: Detector, pixels: NDArray[np.uint8]) -> dict[str, Any]:
+def _tell_contributions(detector: Detector, part: Part, results: Results, told: list[RowResult]) -> None:
+    """Adds what explains each score: the largest contributions, with the actual and the expected value."""
+    names, explanation = detector.bundle.names, explain_framed(detector, part.framed)
+    for index in np.flatnonzero(results.scores.scored).tolist():
+        contribution, expected = (values[index] for values in explanation)
+        largest = np.argsort(-contribution, kind="stable")[:_LARGEST].tolist()
+        told[index].contributions = [
+            Contribution(
+                names[place],
+                _short(contribution[place]),
+                _short(part.rows.values[index, place]),
+                _short(expected[place]),
+            )
+            for place in largest
+        ]
+
+
+def _tell_heat(detector: Detector, pixels: NDArray[np.uint8]) -> dict[str, Any]:
     """The heat map as a picture, what white is in it, and where it is largest."""
     heat = detector.heat_map(pixels[None])[0]
     white = HEAT_WHITE * detector.normal_heat
@@ -213,7 +328,7 @@ def _heat(detector: Detector, pixels: NDArray[np.uint8]) -> dict[str, Any]:
     return {
         "heat_map": base64.b64encode(heat_png(heat, white)).decode(),
         "heat_map_white": white,
-        "largest_error": {"row": int(row), "column": int(column), "nats": _short(heat[row, column])},
+        "largest_error": LargestError(int(row), int(column), _short(heat[row, column])),
     }
 
 

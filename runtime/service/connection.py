@@ -9,8 +9,8 @@ import termios
 from typing import Any
 
 from ..errors import MissingExtraError
-from .app import GONE
 from .bodies import CLOSING_S
+from .requests import CLIENT
 
 try:
     import httptools
@@ -27,7 +27,7 @@ HEAD_S, READ_S = 10.0, 30.0
 class Connection(HttpToolsProtocol):
     """uvicorn's, with what it lacks: limits for request line, headers and slow readers; clients that close one side.
 
-    It tells the application whether a client has left, see `app.GONE`.
+    It tells the application of the client, see `requests.Client`.
     """
 
     _half_closed = False
@@ -58,6 +58,12 @@ class Connection(HttpToolsProtocol):
             self._give_up(cycle)
             self.transport.abort()
         return cycle.disconnected
+
+    def has_sent_all(self) -> bool:
+        """Whether all of the request that is answered now has come."""
+        cycle = self._running
+        assert cycle is not None
+        return not cycle.more_body
 
     def _has_left(self) -> bool:
         """Whether the client has reset the connection or, on a Unix socket, closed it."""
@@ -111,7 +117,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope[GONE] = self.gone  # type: ignore[literal-required]  # a key of ours
+        self.scope[CLIENT] = self  # type: ignore[literal-required]  # a key of ours
         self._cancel()
         self._overdue = self.loop.call_later(HEAD_S, self.transport.close)
 

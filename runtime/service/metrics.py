@@ -6,7 +6,7 @@ import math
 import platform
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from operator import attrgetter
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -50,7 +50,7 @@ class ServiceMetrics(Collector):
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.ready = False
+        self.is_ready: Callable[[], bool] = bool
         self._registry = registry
         self._lock = Lock()
         self._requests = dict.fromkeys(CODES, 0)
@@ -87,7 +87,9 @@ class ServiceMetrics(Collector):
         for code, count in self._requests.items():
             requests.add_metric([str(code)], count)
         yield requests
-        yield GaugeMetricFamily("vae_detect_ready", "1 when a verified model is loaded and admitted.", int(self.ready))
+        yield GaugeMetricFamily(
+            "vae_detect_ready", "1 when a verified model is loaded and admitted.", int(self.is_ready())
+        )
         yield InfoMetricFamily("vae_detect_build", "Versions of what is running.", self._build)
 
 
@@ -102,15 +104,26 @@ class ModelMetrics:
         self.threshold = self.far = math.nan
         self.facts: dict[str, str] | None = None
         self.ratio, self.seconds, self.rows = (_Histogram(b) for b in (_RATIO_BOUNDS, _SECONDS_BOUNDS, _ROWS_BOUNDS))
+        self.reloads = dict.fromkeys(("ok", "failed"), 0)
+        self.keys_forgotten = 0
+        self.shadow_rows = self.shadow_disagreements = self.shadow_skipped = 0
+        self.shadow_ratio = _Histogram(_RATIO_BOUNDS)
         self._monitor: DriftMonitor | None = None
+        self._keys: Sized = ()
+
+    @property
+    def keys(self) -> int:
+        """Keys of which something is remembered."""
+        return len(self._keys)
 
     @property
     def holds(self) -> float:
         """1 while the calibration holds, 0 while it does not, NaN until a model is there."""
         return math.nan if self._monitor is None else float(self._monitor.holds)
 
-    def show(self, detector: Detector, monitor: DriftMonitor) -> None:
-        """Tells threshold, promise and identity of this verified detector, and what its monitor says, from now on."""
+    def show(self, detector: Detector, monitor: DriftMonitor, keys: Sized = ()) -> None:
+        """Tells threshold, promise and identity of this verified detector, what its monitor says and how many keys it
+        remembers, from now on."""
         bundle = detector.bundle
         with self._lock:
             self.threshold, self.far = bundle.calibration.threshold, bundle.calibration.far
@@ -120,7 +133,7 @@ class ModelMetrics:
                 "kind": bundle.kind,
                 "provider": detector.provider,
             }
-            self._monitor = monitor
+            self._monitor, self._keys = monitor, keys
 
     def observe(self, results: Results, seconds: float, threshold: float) -> None:
         """Counts results that were accepted.
@@ -154,6 +167,24 @@ class ModelMetrics:
             self.received += rows
             self.rows_refused += rows
 
+    def shadow_seen(self, ratio: NDArray[np.float64], different: int) -> None:
+        """Counts rows that the shadow scored too.
+
+        Parameters
+        ----------
+        ratio : of the shadow's score to the model's, each over its own threshold
+        different : rows with another verdict
+        """
+        with self._lock:
+            self.shadow_rows += len(ratio)
+            self.shadow_disagreements += different
+            self.shadow_ratio.add_all(ratio)
+
+    def shadow_passed_over(self, rows: int) -> None:
+        """Counts rows that came too fast for the shadow."""
+        with self._lock:
+            self.shadow_skipped += rows
+
 
 def _of_models(models: Mapping[str, ModelMetrics]) -> Iterator[Metric]:
     """The families with a label `model`."""
@@ -166,6 +197,13 @@ def _of_models(models: Mapping[str, ModelMetrics]) -> Iterator[Metric]:
         for reason, count in model.flagged.items():
             flagged.add_metric([name, reason], count)
     yield flagged
+    reloads = CounterMetricFamily(
+        "vae_detect_model_reloads", "Newer versions that were loaded, by result.", labels=["model", "result"]
+    )
+    for name, model in models.items():
+        for result, count in model.reloads.items():
+            reloads.add_metric([name, result], count)
+    yield reloads
     for name, documentation, histogram in _HISTOGRAMS:
         family = HistogramMetricFamily(name, documentation, labels=["model"])
         for label, model in models.items():
@@ -201,6 +239,10 @@ _COUNTERS: tuple[tuple[str, str, _Value], ...] = (
     ("vae_detect_rows_filled", "Rows scored with filled cells where some were missing.", attrgetter("filled")),
     ("vae_detect_rows_refused", "Rows of requests that were refused as a whole.", attrgetter("rows_refused")),
     ("vae_detect_anomalies", "Rows that scored above the threshold, or broke a limit.", attrgetter("anomalies")),
+    ("vae_detect_keys_forgotten", "Keys forgotten because there were too many.", attrgetter("keys_forgotten")),
+    ("vae_detect_shadow_rows", "Rows that the shadow scored too.", attrgetter("shadow_rows")),
+    ("vae_detect_shadow_disagreements", "Those with another verdict.", attrgetter("shadow_disagreements")),
+    ("vae_detect_shadow_skipped_rows", "Rows that came too fast for the shadow.", attrgetter("shadow_skipped")),
 )
 _GAUGES: tuple[tuple[str, str, _Value], ...] = (
     ("vae_detect_threshold", "Scores above this are anomalies.", attrgetter("threshold")),
@@ -214,6 +256,7 @@ _GAUGES: tuple[tuple[str, str, _Value], ...] = (
         "0 while far more rows are anomalies than promised, for longer than a fault lasts.",
         attrgetter("holds"),
     ),
+    ("vae_detect_keys", "Keys of which something is remembered.", attrgetter("keys")),
 )
 
 
@@ -224,11 +267,11 @@ class _Histogram:
         self._bounds = tuple(bounds)
         self._bounds_array = np.array(bounds)
         self._counts = np.zeros(len(bounds) + 1, np.int64)
-        self._sum = 0.0
+        self.sum = 0.0
 
     def add(self, value: float) -> None:
         self._counts[bisect_left(self._bounds, value)] += 1
-        self._sum += value
+        self.sum += value
 
     def add_all(self, values: NDArray[np.float64]) -> None:
         if len(values) == 1:  # half the time of the general way, and the usual case
@@ -236,12 +279,17 @@ class _Histogram:
             return
         places = np.searchsorted(self._bounds_array, values)  # the first bound that is >= the value
         self._counts += np.bincount(places, minlength=len(self._counts))
-        self._sum += float(values.sum())
+        self.sum += float(values.sum())
+
+    @property
+    def count(self) -> int:
+        """How many values there were."""
+        return int(self._counts.sum())
 
     def buckets(self) -> tuple[list[tuple[str, float]], float]:
         """Cumulated counts by upper bound, and the sum."""
         names = [*map(str, self._bounds), "+Inf"]
-        return list(zip(names, np.cumsum(self._counts).tolist(), strict=True)), self._sum
+        return list(zip(names, np.cumsum(self._counts).tolist(), strict=True)), self.sum
 
 
 _HISTOGRAMS: tuple[tuple[str, str, Callable[[ModelMetrics], _Histogram]], ...] = (
@@ -252,4 +300,9 @@ _HISTOGRAMS: tuple[tuple[str, str, Callable[[ModelMetrics], _Histogram]], ...] =
     ),
     ("vae_detect_inference_seconds", "Time to score one batch of rows, in seconds.", attrgetter("seconds")),
     ("vae_detect_batch_rows", "Rows in one batch.", attrgetter("rows")),
+    (
+        "vae_detect_shadow_score_ratio",
+        "Scores of the shadow divided by those of the model, each over its own threshold.",
+        attrgetter("shadow_ratio"),
+    ),
 )

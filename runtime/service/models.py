@@ -2,41 +2,141 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import msgspec
+import numpy as np
 
-from ..detector import Detector
-from ..rows.json_rows import RowReader
-from ..scoring.framing import Framer
+from ..detector import Detector, Scores
+from ..scoring.framing import Framed, Framer
+from ..scoring.results import Results, joined, parted
+from ..scoring.state import StreamState
 from ..scoring.watch import Watch
+from ..session import Session
+from ..streams.keys import Keyed
+from .inference_protocol import Inputs
 from .metrics import ModelMetrics
+from .request_reader import RequestReader
+from .shadow import Shadow
+from .turns import Part, Turns
+
+ROWS_AT_ONCE, VALUES_AT_ONCE = 1024, 1 << 14
+"""Rows, and numbers in them, that are scored within about 5 ms: longer than that nothing may hold the event loop."""
+
+
+class Stream:
+    """What is remembered of one key; one request of it at a time."""
+
+    def __init__(self, detector: Detector, *, adaptive: bool) -> None:
+        self.state = StreamState(detector.bundle, adaptive=adaptive)
+        self.turn = asyncio.Lock()
 
 
 @dataclass(frozen=True)
 class Served:
     """One version of a model. A request takes it before its first await, so that no answer mixes two versions."""
 
+    name: str
+    """Of the model."""
     detector: Detector
-    reader: RowReader
+    reader: RequestReader
     framer: Framer
-    """Of a recording that begins, as every request does."""
+    """Of a recording that begins, as every request without a key does."""
     facts: bytes
     """What GET /model tells, as JSON."""
     watch: Watch
     """Of all that this version scores, in the order of arrival."""
+    keys: Keyed[Stream]
+    """What is remembered of each key that requests name."""
     metrics: ModelMetrics
     """Of the model, whatever its version."""
+    inputs: Inputs
+    """Reads the tensors of a request."""
+    parts: Mapping[str, Session]
+    """Its encoder and its decoder, where their files are there."""
+    shadow: Shadow | None = None
+    """What scores beside it."""
 
     @classmethod
-    def of(cls, detector: Detector, metrics: ModelMetrics, *, adaptive: bool = False) -> Served:
+    def of(cls, name: str, detector: Detector, metrics: ModelMetrics, *, adaptive: bool = False) -> Served:
         """A verified detector, ready to serve."""
         watch = Watch(detector.bundle, adaptive=adaptive)
         facts = msgspec.json.encode(model_facts(detector))
-        reader = RowReader(detector.bundle.columns, most_missing=detector.bundle.data.layout.most_missing)
-        return cls(detector, reader, Framer.of(detector.bundle), facts, watch, metrics)
+        keys = Keyed(lambda: Stream(detector, adaptive=adaptive))
+        return cls(
+            name,
+            detector,
+            RequestReader(detector.bundle),
+            Framer.of(detector.bundle),
+            facts,
+            watch,
+            keys,
+            metrics,
+            Inputs(detector.bundle),
+            detector.parts(),
+        )
+
+    @property
+    def version(self) -> str:
+        """What names it in answers."""
+        return self.detector.bundle.export_id
+
+    @cached_property
+    def head(self) -> bytes:
+        """What an answer of POST /score begins with."""
+        return b'{"model":%b,"results":' % msgspec.json.encode(self.version)
+
+    @cached_property
+    def at_once(self) -> int:
+        """Rows that are scored within about 5 ms."""
+        return min(ROWS_AT_ONCE, max(1, VALUES_AT_ONCE // math.prod(self.detector.bundle.input_shape)))
+
+    @cached_property
+    def turns(self) -> Turns:
+        """Scores what is small enough."""
+        return Turns(self.detector, self.accept, self.at_once)
+
+    def stream(self, key: str) -> Stream:
+        """What is remembered of this key."""
+        before = self.keys.forgotten
+        found = self.keys.of(key)
+        self.metrics.keys_forgotten += self.keys.forgotten - before
+        return found
+
+    def accept(self, scored: Sequence[tuple[Part, Results]], seconds: float) -> list[Results]:
+        """Remembers results that clients will get; the results with their verdicts.
+
+        Those of a key get the verdicts of its own stream. Every score counts in the watch of the model.
+        """
+        without = [results for part, results in scored if part.stream is None]
+        if without:
+            whole = joined(without)
+            accepted = self.watch.accept(whole)
+            without = without if accepted is whole else parted(accepted, without)
+        own, verdicts = iter(without), list[Results]()
+        for part, results in scored:
+            if part.stream is None:
+                verdicts.append(next(own))
+            else:
+                assert part.after is not None
+                verdicts.append(part.stream.accept(results, part.after))
+                self.watch.see(results)
+        self.metrics.observe(joined(verdicts), seconds, self.detector.bundle.calibration.threshold)
+        if self.shadow is not None:
+            self._shade(self.shadow, [part.framed for part, _ in scored], verdicts)
+        return verdicts
+
+    def _shade(self, shadow: Shadow, framed: Sequence[Framed], verdicts: Sequence[Results]) -> None:
+        scores = [[each[one.full] for each in found.scores] for one, found in zip(framed, verdicts, strict=True)]
+        inputs = np.concatenate([one.inputs for one in framed])
+        joint = Scores(*map(np.concatenate, zip(*scores, strict=True)))
+        shadow.compare(inputs, joint, self.detector.bundle.calibration.threshold)
 
 
 def model_facts(detector: Detector) -> dict[str, Any]:

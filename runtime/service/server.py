@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import signal
 import socket
 import ssl
 import sys
-import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from types import FrameType
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from ..detector import Detector
 from ..errors import MissingExtraError
-from ..images.reading import import_pillow
 from .access import OPEN, Access, doors
-from .app import Service, create_app
+from .app import App
 from .bodies import CLOSING_S
 from .connection import HEAD_S, Connection
+from .endpoints import Service
 from .listening import Listener, Where, listening, told
 from .logs import Log
 from .metrics import ServiceMetrics
-from .models import Served
 from .notifier import Notifier
+from .reloading import Plan, Reloader
+from .repository import Repository
 from .unix_socket import BACKLOG
 
 try:
@@ -44,46 +46,33 @@ _TURN_S = 0.001
 """Seconds that the event loop waits, several times a request, for a thread that works on a large one; else 5 ms."""
 
 
-def serve(
-    load: Callable[[], Detector],
-    *,
-    name: str,
-    where: Where,
-    log: Log,
-    access: Access = OPEN,
-    adaptive: bool = False,
-) -> None:
-    """Serves until SIGTERM or SIGINT, then finishes what was admitted and returns.
+_GARBAGE = (20_000, 50, 100)
+"""Objects more than before, at which the collector looks through the young ones; and how seldom through older ones."""
 
-    Health is answered at once; `load` runs in a thread meanwhile, since a TensorRT engine takes minutes to build.
+
+def serve(plan: Plan, *, where: Where, log: Log, access: Access = OPEN) -> None:
+    """Serves until SIGTERM or SIGINT, then finishes what was admitted and returns. SIGHUP loads everything again.
+
+    Health is answered at once; models are loaded in threads meanwhile, since a TensorRT engine takes minutes to build.
 
     Parameters
     ----------
-    load : makes the verified detector; what it raises stops the service and is raised here
-    name : of the model, in metrics
     where : to listen
     log : told what an operator should know
     access : what is asked of clients
-    adaptive : whether the threshold follows the stream, see `adaptive.AdaptiveThreshold`
 
     Raises
     ------
     InputError
-        when the address cannot be had
+        when the address cannot be had, or there is no model
+    VaeDetectError
+        when a model cannot be trusted at the start
     """
     certificate = access.certificate
     with listening(where, encrypted=certificate is not None) as listeners:
         warn_of(listeners, access, log)
         sys.setswitchinterval(_TURN_S)
-        metrics = ServiceMetrics(CollectorRegistry())
-        model = metrics.of_model(name)
-        run = _Run(
-            Service(metrics),
-            lambda: Served.of(load(), model, adaptive=adaptive),
-            listeners=listeners,
-            access=access,
-            log=log,
-        )
+        run = _Run(plan, listeners=listeners, access=access, log=log)
         run.server.run(sockets=[listener.socket for listener in listeners])
     if run.failure is not None:
         raise run.failure
@@ -101,19 +90,16 @@ def warn_of(listeners: Sequence[Listener], access: Access, log: Log) -> None:
 class _Run:
     """One life of the server: starts the loading, takes its outcome, and stops on a signal."""
 
-    def __init__(
-        self,
-        service: Service,
-        load: Callable[[], Served],
-        *,
-        listeners: Sequence[Listener],
-        access: Access,
-        log: Log,
-    ) -> None:
+    def __init__(self, plan: Plan, *, listeners: Sequence[Listener], access: Access, log: Log) -> None:
         self.failure: BaseException | None = None
-        self._service, self._load, self._listeners, self._log = service, load, listeners, log
+        self._listeners, self._access, self._log, self._watch = listeners, access, log, plan.watch
+        metrics = ServiceMetrics(CollectorRegistry())
+        self._repository = Repository(metrics, plan.load, adaptive=plan.adaptive)
+        self._reloader = Reloader(self._repository, plan, self._tell)
+        self._service = Service(metrics, self._repository, log)
+        self._tasks: set[asyncio.Task[None]] = set()
         self._notifier = Notifier()
-        app = create_app(service, self._lifespan)
+        app = App(self._service, self._lifespan)
         config = uvicorn.Config(
             app,
             http=Connection,
@@ -127,10 +113,10 @@ class _Run:
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=STOP_S,
         )
-        main, metrics = doors(app, access, log, split=any(listener.metrics for listener in listeners))
+        main_door, metrics_door = doors(app, access, log, split=any(listener.metrics for listener in listeners))
         self.server = _Server(
             config,
-            [(listener, metrics if listener.metrics else main) for listener in listeners],
+            [(listener, metrics_door if listener.metrics else main_door) for listener in listeners],
             access.certificate.context if access.certificate else None,
             on_signal=lambda: self._loop.call_soon_threadsafe(self._stop),
         )
@@ -138,34 +124,61 @@ class _Run:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self._loop = asyncio.get_running_loop()
-        # A daemon thread, because a signal must end the process even while an engine is being built.
-        threading.Thread(target=self._load_in_thread, name="load", daemon=True).start()
-        alive = asyncio.create_task(self._notifier.give_signs_of_life())
+        self._begin(self._load())
+        self._begin(self._notifier.give_signs_of_life())
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+            self._loop.add_signal_handler(signal.SIGHUP, lambda: self._begin(self._reload()))
         yield
-        alive.cancel()
+        for task in self._tasks:
+            task.cancel()
         self._notifier.close()
 
-    def _load_in_thread(self) -> None:
-        outcome: Callable[[], None]
-        try:
-            served = self._load()
-            if served.detector.bundle.image is not None:
-                import_pillow()  # now, rather than at the first request
-            outcome = partial(self._loaded, served)
-        except BaseException as error:
-            outcome = partial(self._failed, error)
-        with suppress(RuntimeError):  # the loop is closed: the service was stopped before
-            self._loop.call_soon_threadsafe(outcome)
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    def _loaded(self, served: Served) -> None:
+    async def _load(self) -> None:
+        try:
+            await self._reloader.first()
+        except BaseException as error:
+            self._failed(error)
+            return
+        # What is there now stays: to look through it for garbage again and again took a third of the time of a request.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*_GARBAGE)
         if self._service.stopping:
             return
-        self._service.use(served)
-        detector, bundle = served.detector, served.detector.bundle
-        message = f"serving {bundle.export_id} ({bundle.recipe}, {detector.provider}) on {told(self._listeners)}"
-        self._opening = asyncio.create_task(self.server.open())
-        self._notifier.ready(message)
-        self._log.event("serving", message, version=bundle.export_id, recipe=bundle.recipe, provider=detector.provider)
+        await self.server.open()
+        self._tell_served(f" on {told(self._listeners)}")
+        if self._watch:
+            self._begin(self._reloader.watch())
+
+    async def _reload(self) -> None:
+        self._notifier.reloading()
+        self._access.reload(self._log)
+        await self._reloader.again()
+        self._tell_served("")
+
+    def _tell_served(self, where: str) -> None:
+        """Says what is served, to whoever reads the log and to systemd."""
+        for model in self._repository:
+            if model.served is not None:
+                detector, bundle = model.served.detector, model.served.detector.bundle
+                message = f"serving {bundle.export_id} ({bundle.recipe}, {detector.provider}){where}"
+                self._notifier.ready(message)
+                self._log.event(
+                    "serving",
+                    message,
+                    model=model.name,
+                    version=bundle.export_id,
+                    recipe=bundle.recipe,
+                    provider=detector.provider,
+                )
+
+    def _tell(self, message: str) -> None:
+        self._log.event("models", message, level="warning")
 
     def _failed(self, error: BaseException) -> None:
         self.failure = error

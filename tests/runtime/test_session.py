@@ -19,13 +19,13 @@ from vae_detect.runtime.bundle import Bundle
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError, MissingExtraError, ModelError, ProviderError
 from vae_detect.runtime.metadata import read_bundle
+from vae_detect.runtime.opening import read_model_file
 from vae_detect.runtime.session import (
     Library,
     Session,
     available_providers,
     count_nodes,
     import_onnxruntime,
-    read_model_file,
     register_library,
 )
 

@@ -13,8 +13,9 @@ from scipy.stats import norm
 from ...runtime import graph
 from ...runtime.bundle import Prior
 from ...runtime.detector import Detector
+from ...runtime.opening import read_model_file
 from ...runtime.scoring.framing import windows_at
-from ...runtime.session import Session, read_model_file
+from ...runtime.session import Session
 from ..export.opened import open_at_code
 from .labelled import Labelled
 

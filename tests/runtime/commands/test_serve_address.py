@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,13 +96,20 @@ def test_an_address_from_kubernetes_is_no_port() -> None:
         assert said[1].startswith("Error: cannot listen on 192.0.2.1 port 8000: ")
 
 
-def test_a_hangup_is_ignored() -> None:
-    with serving(["serve", "--model", str(MODEL), "--port", "0"]) as (running, _, port):
-        running.send_signal(signal.SIGHUP)
+def test_a_hangup_loads_the_model_again_and_keeps_it_where_the_new_one_is_none(tmp_path: Path) -> None:
+    model = shutil.copy(MODEL, tmp_path / "pump.onnx")
+    with serving(["serve", "--model", str(model), "--port", "0"]) as (running, said, port):
         assert running.stderr is not None
-        assert running.stderr.readline() == "SIGHUP is ignored; restart the service to serve another model\n"
+        running.send_signal(signal.SIGHUP)
+        assert running.stderr.readline() == said[-1].partition(" on ")[0] + "\n"
+        Path(model).write_bytes(b"no model")
+        running.send_signal(signal.SIGHUP)
+        assert running.stderr.readline().startswith("pump is not loaded, 0fc2e898d8035d70 goes on: ")
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as reply:
             assert reply.status == 200
+        metrics = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
+        for result in ("ok", "failed"):
+            assert f'vae_detect_model_reloads_total{{model="pump",result="{result}"}} 1.0' in metrics
         running.send_signal(signal.SIGTERM)
         assert running.wait(timeout=10) == 0
 

@@ -21,11 +21,11 @@ from PIL import Image as Pillow
 
 from vae_detect.runtime.detector import HEAT_WHITE, Detector
 from vae_detect.runtime.images.reading import _DECODING
-from vae_detect.runtime.rows.json_rows import RowReader
 from vae_detect.runtime.scoring.watch import Watch
 from vae_detect.runtime.service import bodies
-from vae_detect.runtime.service.app import create_app
+from vae_detect.runtime.service.app import App
 from vae_detect.runtime.service.bodies import MAX_BODY
+from vae_detect.runtime.service.request_reader import RequestReader
 
 
 def test_a_row_gets_the_verdict_of_the_detector(client: Client, detector: Detector, row: list[float]) -> None:
@@ -199,7 +199,7 @@ def test_bodies_beyond_the_limit_are_refused_with_and_without_a_length(client: C
         ("PUT", "/score", {}, 405),
         ("DELETE", "/model", {}, 405),
         ("BREW", "/healthz", {}, 405),
-        ("POST", "/score", {"content-encoding": "gzip"}, 415),
+        ("POST", "/score", {"content-encoding": "br"}, 415),
         ("POST", "/score", {"content-encoding": "identity, br"}, 415),
     ],
 )
@@ -287,7 +287,8 @@ def test_the_model_tells_its_promise_and_no_rows(client: Client, detector: Detec
 
 def test_the_index_lists_every_route(client: Client) -> None:
     endpoints = client.ask("GET", "/").json()["endpoints"]
-    assert list(endpoints) == ["POST /score", "GET /model", "GET /healthz", "GET /readyz", "GET /metrics"]
+    first = ["POST /score", "GET /model", "GET /healthz", "GET /readyz", "GET /metrics", "GET /v2"]
+    assert list(endpoints) == first
     for endpoint in endpoints:
         method, path = endpoint.split()
         assert client.ask(method, path).status_code in (200, 400)
@@ -345,8 +346,8 @@ def test_a_refused_request_leaves_no_trace(detector: Detector, row: list[float],
         *("vae_detect_rows_received_total[]", "vae_detect_rows_refused_total[]"),
         "vae_detect_requests_total[('code', '400')]",
     }
-    assert client.service.served is not None
-    assert client.service.served.watch.memory == Watch(detector.bundle, adaptive=adaptive).memory
+    assert client.model.served is not None
+    assert client.model.served.watch.memory == Watch(detector.bundle, adaptive=adaptive).memory
     assert client.results([bad] * 40) == untouched.results([bad] * 40)
 
 
@@ -361,7 +362,7 @@ def test_a_client_that_leaves_is_its_own_fault(client: Client) -> None:
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/score", "query_string": b"", "headers": []}
-    asyncio.run(create_app(client.service)(scope, receive, send))
+    asyncio.run(App(client.service)(scope, receive, send))
     series = client.series()
     assert series["vae_detect_requests_total[('code', '400')]"] == 1
     assert series["vae_detect_requests_total[('code', '500')]"] == 0
@@ -378,7 +379,7 @@ def test_an_answer_is_of_the_version_that_was_served_when_the_request_came(
             client.use(windows_detector)
             yield json.dumps(row).encode() + b"]"
 
-        transport = httpx.ASGITransport(create_app(client.service))
+        transport = httpx.ASGITransport(App(client.service))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             return await http.post("/score", content=body())
 
@@ -419,7 +420,7 @@ def test_accounting_closes_and_no_request_makes_a_series(client: Client, row: li
     for index in range(100):
         client.ask("GET", f"/junk{index}", headers={f"x-{index}": "1"})
         client.score(b"{" * index, f"?explain={index + 2}")
-    client.ask("POST", "/score", headers={"content-encoding": "gzip"})
+    client.ask("POST", "/score", headers={"content-encoding": "br"})
     client.ask("GET", "/score")
     after = client.series()
     assert after.keys() == before.keys()
@@ -435,16 +436,16 @@ def test_accounting_closes_and_no_request_makes_a_series(client: Client, row: li
     assert after["vae_detect_score_threshold_ratio_count[]"] == 3021
 
 
-def test_a_bug_is_a_short_error_without_a_traceback(client: Client, row: list[float]) -> None:
-    class Broken(RowReader):
-        def read(self, body: bytes) -> NoReturn:
+def test_a_bug_is_a_short_error_without_a_traceback(client: Client, detector: Detector, row: list[float]) -> None:
+    class Broken(RequestReader):
+        def read(self, *_: Any, **__: Any) -> NoReturn:
             raise ZeroDivisionError("a secret")
 
-    assert client.service.served is not None
-    client.service.served = replace(client.service.served, reader=Broken([]))
+    assert client.model.served is not None
+    client.model.served = replace(client.model.served, reader=Broken(detector.bundle))
 
     async def once() -> httpx.Response:
-        transport = httpx.ASGITransport(create_app(client.service), raise_app_exceptions=False)
+        transport = httpx.ASGITransport(App(client.service), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             return await http.post("/score", json=row)
 
@@ -533,7 +534,10 @@ def test_bodies_that_are_no_image_are_refused_and_change_no_score(
 def test_an_image_for_a_model_of_rows_is_refused(client: Client, photos: NDArray[np.uint8], kind: str) -> None:
     response = client.score(encoded(photos[0], kind))
     assert response.status_code == 415
-    assert response.json() == {"error": "the body is an image, and this model scores rows; expected JSON"}
+    assert response.json() == {
+        "error": "the body is an image, and this model scores rows; expected application/json, "
+        "application/x-ndjson or text/csv"
+    }
 
 
 def test_an_image_counts_as_a_row(images_client: Client, photos: NDArray[np.uint8]) -> None:
@@ -554,7 +558,7 @@ def test_images_that_wait_to_be_decoded_are_bounded(
 ) -> None:
     monkeypatch.setattr(bodies, "MAX_HELD", 3 * 1024 * 1024)
     body = encoded(photos[0])
-    app = create_app(images_client.service)
+    app = App(images_client.service)
 
     async def burst() -> list[int]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:

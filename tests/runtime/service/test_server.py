@@ -25,6 +25,7 @@ from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.service.connection import MAX_HEAD
 from vae_detect.runtime.service.listening import Where
 from vae_detect.runtime.service.logs import Log
+from vae_detect.runtime.service.reloading import Plan, Sources
 from vae_detect.runtime.service.server import serve
 
 
@@ -174,7 +175,11 @@ def test_an_address_that_cannot_be_had_is_one_error(live: str) -> None:
         ("127.0.0.1", 65536, "expected 0 to 65535"),
     ):
         with pytest.raises(InputError, match=f"{port}.*({reason})"):
-            serve(lambda: pytest.fail("loaded"), name="pump", where=Where(host, port), log=Log(print))
+            serve(
+                Plan(Sources.parse([str(MODEL)]), lambda _: pytest.fail("loaded")),
+                where=Where(host, port),
+                log=Log(print),
+            )
 
 
 def test_a_missing_package_names_the_extra() -> None:

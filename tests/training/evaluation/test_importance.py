@@ -11,7 +11,8 @@ from scipy.stats import norm
 from vae_detect.runtime.bundle import Prior
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import ModelError
-from vae_detect.runtime.session import Session, read_model_file
+from vae_detect.runtime.opening import read_model_file
+from vae_detect.runtime.session import Session
 from vae_detect.runtime.simulation import simulate
 from vae_detect.training.evaluation.importance import importance_weights, log_prior
 

@@ -1,0 +1,216 @@
+"""The endpoints of the service, and what they answer when something is wrong."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+
+import msgspec
+
+from ..errors import MissingExtraError
+
+try:
+    from starlette.exceptions import HTTPException
+    from starlette.requests import Request
+    from starlette.responses import Response
+except ImportError as error:
+    raise MissingExtraError(f"the HTTP service needs {error.name}: pip install 'vae-detect[serve]'") from None
+
+from .alarm_lines import tell_alarms
+from .answers import Job, Worker, answer_image, answer_rows, read_rows
+from .bodies import BodyReader, Memory
+from .inference import answer_tensors
+from .inference_protocol import HEADER
+from .logs import Log
+from .metrics import CONTENT_TYPE, ServiceMetrics
+from .queries import Query
+from .refusals import RefusedError
+from .repository import Repository
+from .requests import Exchange
+from .schemas import Readiness, Refusal
+
+MAX_REQUESTS = 256
+"""Requests that are worked on at once; beyond it clients are asked to come again."""
+
+INFER = re.compile(r"/v2/models/(?P<name>.+?)(?:/versions/(?P<version>[^/]+))?/infer")
+"""Where tensors are scored."""
+_JSON = (b"content-type", b"application/json")
+
+_ENDPOINTS = {
+    "POST /score": "score one row or many, or one image; ?explain=1 adds the largest contributions, or a heat map",
+    "GET /model": "facts about the model",
+    "GET /healthz": "200 when the process answers",
+    "GET /readyz": "200 when a verified model is loaded; tells whether its calibration holds",
+    "GET /metrics": "Prometheus metrics",
+    "GET /v2": "the Open Inference Protocol, version 2: POST /v2/models/NAME/infer and what belongs to it",
+}
+
+_FAULT = msgspec.json.encode(Refusal("internal error"))
+
+Reply = tuple[list[tuple[bytes, bytes]], list[bytes]]
+"""Headers and the parts of a body."""
+
+
+class Service:
+    """What the endpoints share: the models, the metrics, and whether the end is near."""
+
+    def __init__(self, metrics: ServiceMetrics, repository: Repository, log: Log | None = None) -> None:
+        self.metrics, self.repository = metrics, repository
+        self._log = log or Log(lambda _: None)
+        self.stopping = False
+        self.keep_alive = True
+        """Whether clients may send another request on their connection."""
+        self._bodies, self._memory, self._worker = BodyReader(), Memory(), Worker()
+        self._requests = 0
+        metrics.is_ready = lambda: not self.not_ready
+
+    @property
+    def not_ready(self) -> str:
+        """Why the service is not ready; "" when it is."""
+        return "the service is stopping" if self.stopping else self.repository.not_ready
+
+    def close(self) -> None:
+        """Not ready any more, and unfinished bodies must hurry; requests are still answered."""
+        self.stopping = True
+        self._bodies.close_soon()
+
+    async def answer(self, exchange: Exchange, work: Callable[[Exchange, Job], Awaitable[Reply]]) -> None:
+        """Answers a request to score: it counts, and lets go of its memory, when its answer is out."""
+        status = 500
+        self._requests += 1
+        try:
+            with self._memory.share() as share:
+                job = Job(share, self._worker, exchange.client.gone)
+                if self._log.alarms:
+                    job.tell = partial(tell_alarms, self._log, exchange.request_id)
+                try:
+                    if self._requests > MAX_REQUESTS:
+                        raise RefusedError(503, "too many requests at once; try again")
+                    headers, parts = await work(exchange, job)
+                    status = 200
+                except RefusedError as refusal:
+                    status = refusal.status
+                    headers, parts = _refused(refusal)
+                    if job.metrics is not None:
+                        job.metrics.refused(refusal.rows)
+                    share.hold(0)
+                    self._log.refused(status, str(refusal), request_id=exchange.request_id)
+                except Exception as error:
+                    headers, parts = [_JSON], [_FAULT]
+                    share.hold(0)
+                    trace = "".join(traceback.format_exception(error))
+                    self._log.event("fault", trace, level="error", request_id=exchange.request_id)
+                headers.append((b"content-length", b"%d" % sum(map(len, parts))))
+                if exchange.header(b"x-request-id"):
+                    headers.append((b"x-request-id", exchange.request_id.encode()))
+                if not self.keep_alive:
+                    headers.append((b"connection", b"close"))
+                await exchange.answer(status, headers, parts)
+            if exchange.client.gone():
+                status = 400
+        finally:
+            self._requests -= 1
+            self.metrics.request(status)
+
+    async def score(self, exchange: Exchange, job: Job) -> Reply:
+        """POST /score."""
+        query = Query.parse(exchange.scope["query_string"])
+        # Once, before anything is awaited: an answer is of one version of the model.
+        served = self.repository.served(query.model)
+        job.metrics = served.metrics
+        image = served.detector.bundle.image
+        if image is not None:
+            body = await exchange.body(self._bodies, job.share)
+            return [_JSON], await answer_image(served, image, body, query.explain, job)
+        # The body is no longer there when its answer is made: they are the two largest things in memory.
+        content_type = exchange.header(b"content-type")
+        rows = await read_rows(served, await exchange.body(self._bodies, job.share), content_type, query, job)
+        return [_JSON], await answer_rows(served, rows, query, job)
+
+    async def infer(self, exchange: Exchange, job: Job) -> Reply:
+        """POST /v2/models/NAME/infer."""
+        found = INFER.fullmatch(exchange.scope["path"])
+        assert found is not None
+        asked = self.repository.asked(found["name"], found["version"])
+        job.metrics = asked.served.metrics
+        if exchange.scope["query_string"]:
+            raise RefusedError(400, "this endpoint takes no query")
+        body = await exchange.body(self._bodies, job.share)
+        return await answer_tensors(asked, body, exchange.header(HEADER) or None, job)
+
+    async def small_body(self, request: Request) -> bytes:
+        """The body of a request that asks for something to be done."""
+        with self._memory.share() as share:
+            return await self._bodies.read(request.scope["headers"], request.receive, share)
+
+    async def model(self, request: Request) -> Response:
+        """GET /model."""
+        query = Query.parse(request.scope["query_string"])
+        return self.reply(self.repository.served(query.model).facts)
+
+    async def healthz(self, _: Request) -> Response:
+        """GET /healthz."""
+        return self.reply(b'{"status":"ok"}')
+
+    async def readyz(self, _: Request) -> Response:
+        """GET /readyz. A calibration that no longer holds is told, and is no reason to send requests elsewhere."""
+        if self.not_ready:
+            raise RefusedError(503, f"not ready: {self.not_ready}")
+        told = {model.name: model.served.watch.monitor.describe() for model in self.repository if model.served}
+        names = len(told) > 1
+        calibration = "; ".join(f"{name}: {text}" if names else text for name, text in told.items())
+        return self.reply(msgspec.json.encode(Readiness("ready", calibration)))
+
+    async def scrape(self, _: Request) -> Response:
+        """GET /metrics."""
+        return self.reply(self.metrics.exposition(), media_type=CONTENT_TYPE)
+
+    async def index(self, _: Request) -> Response:
+        """GET /."""
+        return self.reply(msgspec.json.encode({"endpoints": _ENDPOINTS}))
+
+    async def http_error(self, request: Request, error: Exception) -> Response:
+        """Unknown paths and wrong methods."""
+        assert isinstance(error, HTTPException)
+        allowed = (error.headers or {}).get("Allow")
+        if allowed and request.method == "OPTIONS":
+            return self.reply(b"", 204, headers={"allow": f"{allowed}, OPTIONS"}, media_type=None)
+        if request.url.path == "/score":
+            self.metrics.request(error.status_code)
+        text = {404: "no such path; GET / lists the endpoints", 405: "this method is not allowed here"}
+        body = msgspec.json.encode(Refusal(text.get(error.status_code, error.detail)))
+        return self.reply(body, error.status_code, headers=error.headers)
+
+    async def refused(self, _: Request, error: Exception) -> Response:
+        """What cannot be had now, or here."""
+        assert isinstance(error, RefusedError)
+        headers, (body,) = _refused(error)
+        return self.reply(body, error.status, headers={name.decode(): value.decode() for name, value in headers})
+
+    async def bug(self, _: Request, __: Exception) -> Response:
+        """What should not happen; the traceback goes to the log, never to the client."""
+        return self.reply(_FAULT, 500)
+
+    def reply(
+        self,
+        body: bytes,
+        status: int = 200,
+        *,
+        headers: Mapping[str, str] | None = None,
+        media_type: str | None = "application/json",
+    ) -> Response:
+        """An answer that closes the connection when the service is about to end."""
+        response = Response(body, status, headers, media_type)
+        if not self.keep_alive:
+            response.headers["connection"] = "close"
+        return response
+
+
+_EXTRA: dict[int, list[tuple[bytes, bytes]]] = {503: [(b"retry-after", b"1")], 408: [(b"connection", b"close")]}
+
+
+def _refused(refusal: RefusedError) -> Reply:
+    """Headers and body that say why."""
+    return [_JSON, *_EXTRA.get(refusal.status, ())], [msgspec.json.encode(Refusal(str(refusal)[:1000]))]

@@ -1,0 +1,146 @@
+"""The endpoints of the Open Inference Protocol beside infer: what there is, and which version of it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ... import __version__
+from ..errors import VaeDetectError
+from .endpoints import Service
+from .inference import configure, describe
+from .refusals import RefusedError
+from .repository import Model, without_folder
+
+_MODEL = re.compile(r"(?P<name>.+?)(?:/versions/(?P<version>[^/]+))?(?:/(?P<what>ready|stats|config))?")
+
+
+class Operations:
+    """What clients of Triton and of KServe ask for, and what an operator does with versions."""
+
+    def __init__(self, service: Service) -> None:
+        self._service, self._repository = service, service.repository
+
+    def routes(self) -> list[Route]:
+        """Where it is asked for."""
+        return [
+            Route("/v2", self.server),
+            Route("/v2/health/live", self.live),
+            Route("/v2/health/ready", self.ready),
+            Route("/v2/models/stats", self.all_statistics),
+            Route("/v2/models/{rest:path}", self.model),
+            Route("/v2/repository/index", self.index, methods=["POST"]),
+            Route("/v2/repository/models/{name}/load", self.load, methods=["POST"]),
+            Route("/v2/repository/models/{name}/unload", self.unload, methods=["POST"]),
+            Route("/v2/repository/models/{name}/promote", self.promote, methods=["POST"]),
+            Route("/v2/repository/models/{name}/rollback", self.roll_back, methods=["POST"]),
+        ]
+
+    async def server(self, _: Request) -> Response:
+        """GET /v2."""
+        extensions = ["binary_tensor_data", "model_configuration", "model_repository", "statistics"]
+        return self._told({"name": "vae-detect", "version": __version__, "extensions": extensions})
+
+    async def live(self, _: Request) -> Response:
+        """GET /v2/health/live."""
+        return self._told({"live": True})
+
+    async def ready(self, _: Request) -> Response:
+        """GET /v2/health/ready."""
+        if self._service.not_ready:
+            raise RefusedError(503, f"not ready: {self._service.not_ready}")
+        return self._told({"ready": True})
+
+    async def model(self, request: Request) -> Response:
+        """GET /v2/models/NAME, .../versions/VERSION, and /ready, /stats or /config of these."""
+        found = _MODEL.fullmatch(request.path_params["rest"])
+        if found is None:
+            raise RefusedError(404, "no such path; GET / lists the endpoints")
+        asked = self._repository.asked(found["name"], found["version"])
+        if found["what"] == "stats":
+            return self._told({"model_stats": [_statistics(self._repository.find(asked.model))]})
+        told = {"ready": lambda _: {"name": asked.name, "ready": True}, "config": configure, None: describe}
+        return self._told(told[found["what"]](asked))
+
+    async def all_statistics(self, _: Request) -> Response:
+        """GET /v2/models/stats."""
+        return self._told({"model_stats": [_statistics(model) for model in self._repository if model.served]})
+
+    async def index(self, _: Request) -> Response:
+        """POST /v2/repository/index."""
+        return self._told(
+            [
+                {"name": model.name, "version": _version(model), "state": model.state, "reason": model.reason}
+                for model in self._repository
+            ]
+        )
+
+    async def load(self, request: Request) -> Response:
+        """POST /v2/repository/models/NAME/load: the model's file as it is now."""
+        content = await self._service.small_body(request)
+        if content.strip() not in (b"", b"{}"):
+            raise RefusedError(
+                400, "load takes no parameters; a model is loaded from the file that it was started with"
+            )
+        name = request.path_params["name"]
+        model = self._repository.find(name)
+        try:
+            await self._repository.load(name)
+        except VaeDetectError as error:
+            kept = f"; {_version(model)} goes on" if model.served else ""
+            raise RefusedError(400, without_folder(error, model.path) + kept) from None
+        return self._changed(model)
+
+    async def unload(self, request: Request) -> Response:
+        """POST /v2/repository/models/NAME/unload."""
+        name = request.path_params["name"]
+        self._repository.unload(name)
+        return self._changed(self._repository.find(name))
+
+    async def promote(self, request: Request) -> Response:
+        """POST /v2/repository/models/NAME/promote: its shadow takes its place."""
+        name = request.path_params["name"]
+        self._repository.promote(name)
+        return self._changed(self._repository.find(name))
+
+    async def roll_back(self, request: Request) -> Response:
+        """POST /v2/repository/models/NAME/rollback: the version before answers again."""
+        name = request.path_params["name"]
+        self._repository.roll_back(name)
+        return self._changed(self._repository.find(name))
+
+    def _changed(self, model: Model) -> Response:
+        return self._told({"name": model.name, "version": _version(model), "state": model.state})
+
+    def _told(self, told: Any) -> Response:
+        return self._service.reply(msgspec.json.encode(told))
+
+
+def _version(model: Model) -> str:
+    return model.served.version if model.served else ""
+
+
+def _statistics(model: Model) -> dict[str, Any]:
+    """What Triton's clients know of a model since it was started, rows for inferences."""
+    metrics = model.metrics
+    nothing = {"count": 0, "ns": 0}
+    took = {"count": metrics.seconds.count, "ns": round(metrics.seconds.sum * 1e9)}
+    return {
+        "name": model.name,
+        "version": _version(model),
+        "inference_count": metrics.scored,
+        "execution_count": metrics.seconds.count,
+        "inference_stats": {
+            "success": took,
+            "fail": {"count": metrics.rows_refused, "ns": 0},
+            "queue": nothing,
+            "compute_input": nothing,
+            "compute_infer": took,
+            "compute_output": nothing,
+        },
+    }

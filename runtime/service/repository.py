@@ -1,0 +1,221 @@
+"""The models of a service by name: loaded aside and verified, swapped in one step, the version before kept."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from ..detector import Detector
+from ..errors import ModelError, VaeDetectError
+from ..images.reading import import_pillow
+from .inference import Asked
+from .metrics import ModelMetrics, ServiceMetrics
+from .models import Served
+from .refusals import RefusedError
+from .shadow import Shadow
+
+_T = TypeVar("_T")
+
+Load = Callable[[Path], Detector]
+"""Makes a verified detector of a file; raises VaeDetectError when it is none."""
+
+
+@dataclass
+class Model:
+    """One name that is served."""
+
+    name: str
+    path: Path
+    metrics: ModelMetrics
+    served: Served | None = None
+    """The version that answers now."""
+    before: Served | None = None
+    """The one before it, for a roll-back."""
+    state: str = "LOADING"
+    """LOADING, READY or UNAVAILABLE, as the Open Inference Protocol has it."""
+    reason: str = ""
+    """Why no newer version is served."""
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it answers, or is not wanted to."""
+        return self.served is not None or self.state == "UNAVAILABLE"
+
+
+class Repository:
+    """Which model answers to a name. All changes happen on the event loop, between two requests.
+
+    Parameters
+    ----------
+    load : runs in a thread of its own, since a TensorRT engine takes minutes to build
+    adaptive : whether thresholds follow their streams
+    """
+
+    def __init__(self, metrics: ServiceMetrics, load: Load, *, adaptive: bool = False) -> None:
+        self._metrics, self._load, self._adaptive = metrics, load, adaptive
+        self.models: dict[str, Model] = {}
+        self.told: Callable[[str], None] = lambda _: None
+        """Told, in one line each, what becomes of the models."""
+
+    def __iter__(self) -> Iterator[Model]:
+        return iter(self.models.values())
+
+    @property
+    def not_ready(self) -> str:
+        """Why there is nothing to serve, or not all that is wanted; "" when there is."""
+        waiting = [model for model in self if not model.is_ready]
+        if waiting or not self.models:
+            return "the model is being loaded" if len(self.models) < 2 else f"model {waiting[0].name!r} is being loaded"
+        return "" if any(model.served for model in self) else "no model is loaded"
+
+    def add(self, name: str, path: Path) -> Model:
+        """A model that is to be loaded."""
+        self.models[name] = Model(name, path, self._metrics.of_model(name))
+        return self.models[name]
+
+    def find(self, name: str | None) -> Model:
+        """The model of this name, the only one where none is said. Raises RefusedError where there is no such."""
+        if name is None:
+            if len(self.models) == 1:
+                return next(iter(self))
+            raise RefusedError(400, f"say which model: ?model=NAME, one of {', '.join(self.models)}")
+        model = self.models.get(name)
+        if model is None:
+            raise RefusedError(404, f"no model {name[:40]!r}; there is {', '.join(self.models) or 'none yet'}")
+        return model
+
+    def served(self, name: str | None) -> Served:
+        """The version that answers now. Raises RefusedError where there is none."""
+        model = self.find(name)
+        if model.served is None:
+            why = "model {!r} is unloaded" if model.state == "UNAVAILABLE" else "the model is being loaded"
+            raise RefusedError(503, f"not ready: {why.format(model.name)}")
+        return model.served
+
+    def asked(self, name: str, version: str | None) -> Asked:
+        """What NAME, NAME/encoder or NAME/decoder stands for. Raises RefusedError where there is no such, or no such
+        version of it any more."""
+        model, _, part = name.partition("/")
+        served = self.served(model)
+        if version not in (None, served.version):
+            raise RefusedError(404, f"model {model!r} has no version {str(version)[:40]!r}; it serves {served.version}")
+        if part and part not in served.parts:
+            there = ", ".join(f"{model}/{each}" for each in served.parts) or "no part"
+            raise RefusedError(404, f"model {model!r} has no part {part[:20]!r} here; there is {there}")
+        return Asked(name, model, served, part or None)
+
+    async def load(self, name: str) -> Served:
+        """Loads the model's file as it is now, and serves it.
+
+        Raises VaeDetectError when it cannot be trusted; the version before then goes on.
+        """
+        model = self.find(name)
+        async with model.turn:
+            try:
+                served = await self._verified(model)
+            except VaeDetectError as error:
+                model.reason = without_folder(error, model.path)
+                model.state = model.state if model.served else "UNAVAILABLE"
+                model.metrics.reloads["failed"] += 1
+                raise
+            if model.served is not None:
+                served = replace(served, shadow=_kept(model.served.shadow, served.detector))
+                model.metrics.reloads["ok"] += 1
+            self._use(model, served)
+            return served
+
+    def unload(self, name: str) -> None:
+        """The model answers no more; its last version is kept for a roll-back."""
+        model = self.find(name)
+        model.before, model.served = model.served or model.before, None
+        model.state, model.reason = "UNAVAILABLE", "unloaded"
+
+    async def shade(self, name: str, path: Path) -> None:
+        """Scores with the file at `path` too from now on, beside the model, and counts where they differ."""
+        model = self.find(name)
+        async with model.turn:
+            shadow = await _aside(lambda: Shadow(self._load(path), model.metrics))
+            served = self.served(name)
+            problem = shadow.problem_beside(served.detector)
+            if problem:
+                shadow.close()
+                raise ModelError(f"{path.name} cannot be the shadow of model {name!r}: {problem}")
+            model.served = replace(served, shadow=shadow)
+
+    def promote(self, name: str) -> Served:
+        """Serves the shadow of a model in its place. Raises RefusedError where it has none."""
+        model = self.find(name)
+        shadow = model.served.shadow if model.served else None
+        if shadow is None:
+            raise RefusedError(400, f"model {name!r} has no shadow; start with --shadow {name}=FILE")
+        shadow.close()
+        self.use(model, shadow.detector)
+        return self.served(name)
+
+    def roll_back(self, name: str) -> Served:
+        """Serves the version before the one that answers now. Raises RefusedError where there is none."""
+        model = self.find(name)
+        if model.before is None:
+            raise RefusedError(400, f"model {name!r} has no version before this one")
+        self._use(model, model.before)
+        return self.served(name)
+
+    async def _verified(self, model: Model) -> Served:
+        return await _aside(lambda: self._served(model, self._load(model.path)))
+
+    def _served(self, model: Model, detector: Detector) -> Served:
+        if detector.bundle.image is not None:
+            import_pillow()  # now, rather than at the first request
+        return Served.of(model.name, detector, model.metrics, adaptive=self._adaptive)
+
+    def use(self, model: Model, detector: Detector) -> None:
+        """Serves this verified detector from now on."""
+        self._use(model, self._served(model, detector))
+
+    def _use(self, model: Model, served: Served) -> None:
+        model.before, model.served = model.served or model.before, served
+        model.state, model.reason = "READY", ""
+        model.metrics.show(served.detector, served.watch.monitor, served.keys)
+        bundle = served.detector.bundle
+        self.told(f"{bundle.export_id} ({bundle.recipe}, {served.detector.provider})")
+
+
+def _kept(shadow: Shadow | None, detector: Detector) -> Shadow | None:
+    """The shadow, where it can take the inputs of a new version too."""
+    if shadow is not None and shadow.problem_beside(detector):
+        shadow.close()
+        return None
+    return shadow
+
+
+def without_folder(error: Exception, path: Path) -> str:
+    """What went wrong with a file, for clients: they are told its name, not where it is."""
+    return str(error).replace(f"{path.parent}/", "")
+
+
+async def _aside(make: Callable[[], _T]) -> _T:
+    """What `make` gives in a thread of its own, one that does not keep the process from ending."""
+    loop = asyncio.get_running_loop()
+    made: asyncio.Future[_T] = loop.create_future()
+
+    def settle(value: _T | None, error: BaseException | None) -> None:
+        if not made.done():
+            made.set_exception(error) if error is not None else made.set_result(value)  # type: ignore[arg-type]
+
+    def run() -> None:
+        try:
+            outcome = partial(settle, make(), None)
+        except BaseException as error:
+            outcome = partial(settle, None, error)
+        with suppress(RuntimeError):  # the loop is closed: the service was stopped before
+            loop.call_soon_threadsafe(outcome)
+
+    threading.Thread(target=run, name="load", daemon=True).start()
+    return await made

@@ -1,0 +1,93 @@
+"""One request as ASGI brings it: its messages, its body, and the way back to a client that may be slow, or gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cached_property
+from typing import Protocol
+
+from starlette.types import Message, Receive, Scope, Send
+
+from .bodies import BodyReader, Share
+from .logs import request_id_of
+
+CLIENT = "vae_detect.client"
+"""Where what runs the application puts a `Client` into the scope of a request."""
+LINGER_S = 2.0
+"""Seconds for which the rest of a refused body is read and thrown away, so that the client can read why."""
+
+
+class Client(Protocol):
+    """What is known of who sent a request."""
+
+    def gone(self) -> bool:
+        """Whether it is known to have left."""
+
+    def has_sent_all(self) -> bool:
+        """Whether all of the request is there, so that nobody need wait for its body."""
+
+
+class _Anyone:
+    def gone(self) -> bool:
+        return False
+
+    def has_sent_all(self) -> bool:
+        return False
+
+
+_ANYONE = _Anyone()
+"""A client of whom nothing is known never seems to leave."""
+
+
+class Exchange:
+    """A request on its way in, and its answer on the way out."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self.client: Client = scope.get(CLIENT, _ANYONE)
+        self._receive, self._send = receive, send
+        self._has_all = False
+
+    @cached_property
+    def request_id(self) -> str:
+        """What names it in logs."""
+        return request_id_of(self.scope["headers"])
+
+    def header(self, name: bytes) -> str:
+        """The value of a header, "" where there is none."""
+        return next((value.decode("latin-1") for key, value in self.scope["headers"] if key == name), "")
+
+    async def body(self, reader: BodyReader, share: Share) -> bytes:
+        """The whole body; raises RefusedError as soon as a limit is passed."""
+        return await reader.read(self.scope["headers"], self._next, share, is_there=self.client.has_sent_all())
+
+    async def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], parts: Sequence[bytes]) -> None:
+        """Sends a body part by part, each when those before have left: a slow reader keeps no second copy waiting."""
+        client, send = self.client, self._send
+        if client.gone():
+            return
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        for part in parts:
+            if client.gone():  # one that had closed its side may have reset what was sent first
+                return
+            last = part is parts[-1] and self._has_all
+            await send({"type": "http.response.body", "body": part, "more_body": not last})
+        if not self._has_all:
+            await self._linger()
+            if client.gone():
+                return
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _next(self) -> Message:
+        message = await self._receive()
+        self._has_all = not message.get("more_body")
+        return message
+
+    async def _linger(self) -> None:
+        """Throws away what a client still sends: closing on it would reset the connection, and lose the answer."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while not self._has_all:
+                    await self._next()

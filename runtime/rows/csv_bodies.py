@@ -104,7 +104,7 @@ def as_utf8(body: bytes, charset: str | None, layout: Layout) -> bytes | None:
     own = codecs.lookup(layout.format.encoding).name
     try:
         said = own if charset is None else codecs.lookup(charset).name
-    except LookupError:
+    except (LookupError, ValueError):
         return None
     if said not in ("utf-8", "ascii", own):
         return None

@@ -31,29 +31,28 @@ class _Head(msgspec.Struct):
     timestamp: int | float | str | None = None
 
 
-class _Body(msgspec.Struct):
-    metrics: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
-    fields: dict[str, msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
+_BODY = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_METRICS = msgspec.json.Decoder(list[msgspec.Raw])
+_HEAD, _METRIC = msgspec.json.Decoder(_Head), msgspec.json.Decoder(_Metric)
 
 
-_BODY, _HEAD, _METRIC = msgspec.json.Decoder(_Body), msgspec.json.Decoder(_Head), msgspec.json.Decoder(_Metric)
+def metrics_of(body: bytes, columns: Sequence[Field]) -> Sequence[bytes | msgspec.Raw] | None:
+    """The metrics of a body, not yet read, or None where it holds something else, such as a row of these columns.
 
-
-def metrics_of(body: bytes) -> Sequence[bytes | msgspec.Raw] | None:
-    """The metrics of a body, not yet read, or None where it holds something else.
-
-    >>> len(metrics_of(b'{"metrics": [{"fields": {"flow": 3}}]}')), metrics_of(b'{"flow": 3}')
+    >>> len(metrics_of(b'{"metrics": [{"fields": {"flow": 3}}]}', [])), metrics_of(b'{"flow": 3}', [])
     (1, None)
     """
     if b'"metrics"' not in body and b'"fields"' not in body:
         return None
     try:
         found = _BODY.decode(body)
+        if any(field.name in found for field in columns):
+            return None
+        if "metrics" in found:
+            return _METRICS.decode(found["metrics"])
     except (msgspec.MsgspecError, RecursionError):
         return None
-    if not isinstance(found.metrics, msgspec.UnsetType):
-        return found.metrics
-    return None if isinstance(found.fields, msgspec.UnsetType) else [body]
+    return [body] if bytes(memoryview(found.get("fields", b""))[:1]) == b"{" else None
 
 
 class MetricRows:

@@ -102,7 +102,7 @@ class RequestReader:
             for what is no rows, or too many; with `rows`, where they could be counted
         """
         form = _form_of(body, content_type)
-        if form.kind != "json" or (body[:64].lstrip()[:1] == b"{" and metrics_of(body) is not None):
+        if form.kind != "json" or (body[:64].lstrip()[:1] == b"{" and metrics_of(body, self._columns) is not None):
             pieces = self.pieces(body, content_type, flag_bad=flag_bad, key=key)
             return joined([pieces.read(first, end) for first, end in pieces])
         is_bare = key is None and self._layout.key is None and b"{" not in body  # lists say neither time nor key
@@ -127,7 +127,7 @@ class RequestReader:
         lines = split_lines(body) if form.kind == "lines" else []
         if form.kind == "lines" and not lines:
             raise InputError("the body is empty, expected a row a line")
-        metrics = metrics_of(lines[0] if lines else body)
+        metrics = metrics_of(lines[0] if lines else body, self._columns)
         if metrics is not None:
             found = MetricRows(lines or metrics, self._columns, self._layout.key)
             return RowPieces(

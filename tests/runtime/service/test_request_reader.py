@@ -394,6 +394,13 @@ def test_a_column_may_be_called_after_metric_and_field(detector: Detector) -> No
     assert reader.read(json.dumps({"metrics": metrics}).encode()).values.tolist() == [[1, 2, 3, 1]]
 
 
+def test_a_row_that_only_has_such_names_beside_its_columns_is_a_row(plain: RequestReader) -> None:
+    for extra in ('"fields": {"a": 9, "b": 9}', '"metrics": [{"fields": {"a": 9, "b": 9}}]', '"fields": 1'):
+        body = b'{"a": 1, "b": 2, %b}' % extra.encode()
+        for rows in (plain.read(body), plain.read(body, LINES), in_pieces(plain, body, JSON)):
+            assert rows.values.tolist() == [[1, 2]]
+
+
 def test_two_measurements_of_one_column_are_a_bad_row(plain: RequestReader) -> None:
     body = json.dumps({"metrics": [metric({"a": 1, "b": 2}, "one"), metric({"a": 1}, "two")]}).encode()
     assert told(plain.read(body, flag_bad=True)) == {0: "column 'a' stands in the metrics more than once"}

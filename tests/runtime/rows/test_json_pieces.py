@@ -66,6 +66,21 @@ def test_a_bad_row_is_named_by_its_place_in_the_body() -> None:
     assert (refused.value.row, refused.value.rows) == (3, 4)
 
 
+def test_constants_that_are_no_json_harm_only_their_rows() -> None:
+    row = b'{"a": 1, "b": %b, "NaN": "x\\\\", "y": "\\" NaN, -Infinity"}'
+    constants = [b"NaN", b"2", b"-Infinity", b"Infinity", b'"NaN"', b"3"]
+    body = b"[" + b", ".join([row % constant for constant in constants]) + b"]"
+    pieces = Pieces(body, 2, size=1)
+    found = [pieces.parse(READER, first, end) for first, end in pieces]
+    assert [rows.values[0, 1] for rows in found if not rows.bad] == [2, 3]
+    assert [str(rows.bad[0]) for rows in found if rows.bad] == [
+        "column 'b' holds NaN, expected a finite number",
+        "column 'b' holds a number beyond the range of float32 (3.4e38)",
+        "column 'b' holds a number beyond the range of float32 (3.4e38)",
+        "column 'b' holds 'NaN', expected a number",
+    ]
+
+
 def test_numbers_after_rows_are_no_row() -> None:
     pieces = Pieces(b"[[1, 2], [3, 4], 5, 6]", 2, size=204)
     assert list(pieces) == [(0, 2), (2, 4)]

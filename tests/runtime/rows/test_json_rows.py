@@ -111,6 +111,10 @@ def test_a_repeated_column_is_found_though_another_object_lacks_one() -> None:
     with pytest.raises(InputError, match="row 0, column 'a' stands in the object more than once"):
         reader.read(b'[{"a": 1, "a": 9, "b": 2}, {"b": 2}]')
     assert reader.read(b'{"a": 1, "b": 2, "x": "a"}').tolist() == [[1, 2]]
+    with pytest.raises(InputError, match="row 0, column 'a' stands in the object more than once"):
+        reader.read(b'{"a": 1, "a": 9, "b": 2, "x": "\\u003a"}')
+    for texts in (b'"x": "a:b:c"', b'"x:y": 1', b'"x": "\\n:"', b'"x": {"a": 9}', b'"x": [":"]'):
+        assert reader.read(b'[{"a": 1, "b": 2, %b}, [3, 4]]' % texts).tolist() == [[1, 2], [3, 4]]
 
 
 def test_limits_hold_one_below_and_one_above(monkeypatch: pytest.MonkeyPatch) -> None:

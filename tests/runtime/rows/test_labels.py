@@ -50,6 +50,12 @@ def test_another_form_than_that_of_the_recording_is_found_out_once() -> None:
     assert times(labels, {"t": "05.01.2026 06:00"}) == [BEGIN]
 
 
+def test_the_form_of_the_first_stamps_is_that_of_all() -> None:
+    labels = Labels(Layout(stamps=Stamps("t")))
+    assert times(labels, {"t": "2026-01-05 06:00"}) == [BEGIN]
+    np.testing.assert_array_equal(times(labels, {"t": "13.01.2026 06:00"}), [np.nan])
+
+
 def test_a_form_that_was_declared_stays() -> None:
     labels = Labels(Layout(declared=Declared(time_format="%Y/%m/%d"), stamps=Stamps("t", pattern="%Y/%m/%d")))
     np.testing.assert_array_equal(times(labels, {"t": "13.01.2026"}, {"t": "2026/01/05"}), [np.nan, BEGIN - 6 * 3600])

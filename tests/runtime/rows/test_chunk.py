@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from vae_detect.runtime.rows.cells import BadCell
 from vae_detect.runtime.rows.chunk import Rows, joined, refused
 
 
-def rows(first: int, *values: float, **others: object) -> Rows:
+def rows(first: int, *values: float, **others: Any) -> Rows:
     array = np.array(values, np.float32)[:, None]
     return Rows(first, array, {}, None)._replace(**others)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import re
 import stat
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +15,8 @@ import msgspec
 
 from ..errors import InputError, of_system
 from .certificate import Certificate
-from .logs import Log, request_id_of
+from .logs import Log
+from .requests import Exchange
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -27,8 +26,6 @@ SHORTEST = 16
 HEALTH = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
 """Paths that answer everybody: what asks them, like a load balancer, has no token."""
 METRICS_PATH = "/metrics"
-LINGER_S = 2.0
-"""Seconds for which the rest of a refused body is read and thrown away, so that the client can read why."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750: what a header can carry
 
@@ -132,9 +129,9 @@ class Guarded:
         if scope["path"] in HEALTH or scope["method"] == "OPTIONS" or self._tokens.admit(scope["headers"]):
             await self._app(scope, receive, send)
             return
-        message = "a token is needed: Authorization: Bearer TOKEN"
-        self._log.refused(401, message, request_id=request_id_of(scope["headers"]))
-        await refuse(receive, send, 401, message, {"www-authenticate": "Bearer"})
+        message, exchange = "a token is needed: Authorization: Bearer TOKEN", Exchange(scope, receive, send)
+        self._log.refused(401, message, request_id=exchange.request_id)
+        await _refuse(exchange, 401, message, (b"www-authenticate", b"Bearer"))
 
 
 class Door:
@@ -147,7 +144,7 @@ class Door:
         if self._belongs(scope["path"]):
             await self._app(scope, receive, send)
         else:
-            await refuse(receive, send, 404, self._elsewhere)
+            await _refuse(Exchange(scope, receive, send), 404, self._elsewhere)
 
 
 def doors(app: ASGIApp, access: Access, log: Log, *, split: bool) -> tuple[ASGIApp, ASGIApp]:
@@ -161,25 +158,11 @@ def doors(app: ASGIApp, access: Access, log: Log, *, split: bool) -> tuple[ASGIA
     )
 
 
-async def refuse(
-    receive: Receive, send: Send, status: int, message: str, headers: Mapping[str, str] | None = None
-) -> None:
-    """Answers with an error and closes the connection, once the client has sent its body or `LINGER_S` are over."""
+async def _refuse(exchange: Exchange, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
+    """Answers with an error, and closes the connection."""
     body = msgspec.json.encode({"error": message})
-    told = {
-        "content-type": "application/json",
-        "content-length": str(len(body)),
-        "connection": "close",
-        **(headers or {}),
-    }
-    raw = [(name.encode(), value.encode()) for name, value in told.items()]
-    await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": body, "more_body": True})
-    with suppress(TimeoutError):
-        async with asyncio.timeout(LINGER_S):
-            while (await receive()).get("more_body"):
-                pass
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    told = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+    await exchange.answer(status, [*told, *headers], [body])
 
 
 def readable_by_others(path: Path) -> str:

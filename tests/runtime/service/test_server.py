@@ -8,6 +8,7 @@ import select
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import MODEL, ROOT, Client, parse
-from serving import connect, process, read_all, read_answer, url_of
+from serving import addresses, certificate, command, connect, process, read_all, read_answer, url_of
 
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.service.connection import MAX_HEAD
@@ -236,3 +237,46 @@ def ask_prometheus(address: str, query: str) -> float:
                 return float(found[0]["value"][1])
         time.sleep(0.05)
     raise AssertionError(f"Prometheus has no {query} after 15 s")
+
+
+def test_a_hangup_reads_tokens_and_certificate_again(tmp_path: Path) -> None:
+    old, new = "the-token-that-was", "the-token-that-is"
+    (made, key), (other, other_key) = certificate(tmp_path), certificate(tmp_path, name="other.example")
+    tokens = tmp_path / "tokens"
+    tokens.write_text(old)
+    tokens.chmod(0o600)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(10)
+        options = ("--port", "0", "--token-file", tokens, "--tls-cert", made, "--tls-key", key, "--log-format", "json")
+        with command(*options, env={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as (running, said):
+            (url,) = addresses(said[-1])
+            address = ("127.0.0.1", int(url.rpartition(":")[2]))
+            assert systemd.recv(1000).startswith(b"READY=1\n")
+
+            def state() -> tuple[int, int, bool]:
+                """How either token is answered, and whether the new certificate is shown."""
+                found = [
+                    httpx.get(f"{url}/model", headers={"Authorization": f"Bearer {token}"}, verify=False).status_code
+                    for token in (old, new)
+                ]
+                return found[0], found[1], ssl.get_server_certificate(address) == other.read_text()
+
+            def hang_up() -> None:
+                running.send_signal(signal.SIGHUP)
+                assert systemd.recv(1000).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+                assert systemd.recv(1000).startswith(b"READY=1\n")
+
+            assert state() == (200, 401, False)
+            tokens.write_text("short")
+            made.write_bytes(other.read_bytes())  # a certificate without its key
+            hang_up()
+            assert state() == (200, 401, False)
+            tokens.write_text(new)
+            key.write_bytes(other_key.read_bytes())
+            hang_up()
+            assert state() == (401, 200, True)
+            running.terminate()
+            lines = [json.loads(line) for line in running.communicate(timeout=10)[1].splitlines()]
+        kept = [line["message"] for line in lines if line["event"] == "access_kept"]
+        assert [line.partition(" ")[0] for line in kept] == [f"{tokens},", "the"]

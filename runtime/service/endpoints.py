@@ -29,7 +29,7 @@ from .queries import Query
 from .refusals import RefusedError
 from .repository import Repository
 from .requests import Exchange
-from .schemas import Readiness, Refusal
+from .schemas import Alive, Index, Readiness, Refusal
 
 MAX_REQUESTS = 256
 """Requests that are worked on at once; beyond it clients are asked to come again."""
@@ -152,7 +152,7 @@ class Service:
 
     async def healthz(self, _: Request) -> Response:
         """GET /healthz."""
-        return self.reply(b'{"status":"ok"}')
+        return self.reply(msgspec.json.encode(Alive()))
 
     async def readyz(self, _: Request) -> Response:
         """GET /readyz. A calibration that no longer holds is told, and is no reason to send requests elsewhere."""
@@ -169,7 +169,7 @@ class Service:
 
     async def index(self, _: Request) -> Response:
         """GET /."""
-        return self.reply(msgspec.json.encode({"endpoints": _ENDPOINTS}))
+        return self.reply(msgspec.json.encode(Index(_ENDPOINTS)))
 
     async def http_error(self, request: Request, error: Exception) -> Response:
         """Unknown paths and wrong methods."""

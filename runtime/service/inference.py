@@ -20,6 +20,7 @@ from .inference_protocol import DEFAULT_OUTPUTS, HEADER, SEVERITY, Request, read
 from .models import Served
 from .queries import PLAIN
 from .refusals import RefusedError
+from .schemas import ModelConfig, ModelMetadata, TensorConfig, TensorMetadata
 from .tensors import DATATYPES, DTYPES
 from .turns import Part
 
@@ -133,39 +134,33 @@ def _run_part(session: Session, request: Request) -> dict[str, NDArray[Any]]:
     return dict(zip(request.outputs, session.run(request.outputs, feeds), strict=True))
 
 
-def describe(asked: Asked) -> dict[str, Any]:
+def describe(asked: Asked) -> ModelMetadata:
     """The metadata of a model, as the protocol has it; -1 stands for any size."""
     session = asked.session
     inputs = [_described(name, session.input_types[name], shape) for name, shape in session.inputs.items()]
     outputs = [_described(name, *session.output_facts.get(name, ("tensor(float)", [None]))) for name in asked.offered()]
-    versions = [asked.served.version]
-    return {"name": asked.name, "versions": versions, "platform": PLATFORM, "inputs": inputs, "outputs": outputs}
+    return ModelMetadata(asked.name, [asked.served.version], PLATFORM, inputs, outputs)
 
 
-def _described(name: str, kind: str, shape: Sequence[int | str | None]) -> dict[str, Any]:
-    sizes = [size if isinstance(size, int) else -1 for size in shape]
-    return {"name": name, "datatype": DATATYPES[kind], "shape": sizes}
+def _described(name: str, kind: str, shape: Sequence[int | str | None]) -> TensorMetadata:
+    return TensorMetadata(name, DATATYPES[kind], [size if isinstance(size, int) else -1 for size in shape])
 
 
-def configure(asked: Asked) -> dict[str, Any]:
+def configure(asked: Asked) -> ModelConfig:
     """The model's configuration, as clients of Triton ask for it."""
     told = describe(asked)
+    return ModelConfig(
+        name=asked.name,
+        platform=PLATFORM,
+        backend="onnxruntime",
+        max_batch_size=0,  # the first axis is part of the shapes
+        input=list(map(_configured, told.inputs)),
+        output=list(map(_configured, told.outputs)),
+    )
 
-    def tensors(told: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        names = [
-            {"name": each["name"], "data_type": f"TYPE_{_CONFIGURED.get(each['datatype'], each['datatype'])}"}
-            for each in told
-        ]
-        return [name | {"dims": each["shape"]} for name, each in zip(names, told, strict=True)]
 
-    return {
-        "name": asked.name,
-        "platform": PLATFORM,
-        "backend": "onnxruntime",
-        "max_batch_size": 0,  # the first axis is part of the shapes
-        "input": tensors(told["inputs"]),
-        "output": tensors(told["outputs"]),
-    }
+def _configured(told: TensorMetadata) -> TensorConfig:
+    return TensorConfig(told.name, f"TYPE_{_CONFIGURED.get(told.datatype, told.datatype)}", told.shape)
 
 
 _CONFIGURED = {"BYTES": "STRING"}

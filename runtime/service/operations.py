@@ -16,6 +16,19 @@ from .endpoints import Service
 from .inference import configure, describe
 from .refusals import RefusedError
 from .repository import Model, without_folder
+from .schemas import (
+    IndexEntry,
+    InferenceStatistics,
+    Live,
+    LoadRequest,
+    ModelReady,
+    ModelStatistics,
+    ModelVersion,
+    Ready,
+    ServerMetadata,
+    Statistics,
+    Took,
+)
 
 _MODEL = re.compile(r"(?P<name>.+?)(?:/versions/(?P<version>[^/]+))?(?:/(?P<what>ready|stats|config))?")
 
@@ -44,17 +57,17 @@ class Operations:
     async def server(self, _: Request) -> Response:
         """GET /v2."""
         extensions = ["binary_tensor_data", "model_configuration", "model_repository", "statistics"]
-        return self._told({"name": "vae-detect", "version": __version__, "extensions": extensions})
+        return self._told(ServerMetadata("vae-detect", __version__, extensions))
 
     async def live(self, _: Request) -> Response:
         """GET /v2/health/live."""
-        return self._told({"live": True})
+        return self._told(Live())
 
     async def ready(self, _: Request) -> Response:
         """GET /v2/health/ready."""
         if self._service.not_ready:
             raise RefusedError(503, f"not ready: {self._service.not_ready}")
-        return self._told({"ready": True})
+        return self._told(Ready())
 
     async def model(self, request: Request) -> Response:
         """GET /v2/models/NAME, .../versions/VERSION, and /ready, /stats or /config of these."""
@@ -63,30 +76,30 @@ class Operations:
             raise RefusedError(404, "no such path; GET / lists the endpoints")
         asked = self._repository.asked(found["name"], found["version"])
         if found["what"] == "stats":
-            return self._told({"model_stats": [_statistics(self._repository.find(asked.model))]})
-        told = {"ready": lambda _: {"name": asked.name, "ready": True}, "config": configure, None: describe}
-        return self._told(told[found["what"]](asked))
+            return self._told(Statistics([_statistics(self._repository.find(asked.model))]))
+        if found["what"] == "ready":
+            return self._told(ModelReady(asked.name))
+        return self._told(configure(asked) if found["what"] == "config" else describe(asked))
 
     async def all_statistics(self, _: Request) -> Response:
         """GET /v2/models/stats."""
-        return self._told({"model_stats": [_statistics(model) for model in self._repository if model.served]})
+        return self._told(Statistics([_statistics(model) for model in self._repository if model.served]))
 
     async def index(self, _: Request) -> Response:
         """POST /v2/repository/index."""
         return self._told(
-            [
-                {"name": model.name, "version": _version(model), "state": model.state, "reason": model.reason}
-                for model in self._repository
-            ]
+            [IndexEntry(model.name, _version(model), model.state, model.reason) for model in self._repository]
         )
 
     async def load(self, request: Request) -> Response:
         """POST /v2/repository/models/NAME/load: the model's file as it is now."""
         content = await self._service.small_body(request)
-        if content.strip() not in (b"", b"{}"):
+        try:
+            msgspec.json.decode(content.strip() or b"{}", type=LoadRequest)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             raise RefusedError(
                 400, "load takes no parameters; a model is loaded from the file that it was started with"
-            )
+            ) from None
         name = request.path_params["name"]
         model = self._repository.find(name)
         try:
@@ -115,7 +128,7 @@ class Operations:
         return self._changed(self._repository.find(name))
 
     def _changed(self, model: Model) -> Response:
-        return self._told({"name": model.name, "version": _version(model), "state": model.state})
+        return self._told(ModelVersion(model.name, _version(model), model.state))
 
     def _told(self, told: Any) -> Response:
         return self._service.reply(msgspec.json.encode(told))
@@ -125,22 +138,21 @@ def _version(model: Model) -> str:
     return model.served.version if model.served else ""
 
 
-def _statistics(model: Model) -> dict[str, Any]:
+def _statistics(model: Model) -> ModelStatistics:
     """What Triton's clients know of a model since it was started, rows for inferences."""
     metrics = model.metrics
-    nothing = {"count": 0, "ns": 0}
-    took = {"count": metrics.seconds.count, "ns": round(metrics.seconds.sum * 1e9)}
-    return {
-        "name": model.name,
-        "version": _version(model),
-        "inference_count": metrics.scored,
-        "execution_count": metrics.seconds.count,
-        "inference_stats": {
-            "success": took,
-            "fail": {"count": metrics.rows_refused, "ns": 0},
-            "queue": nothing,
-            "compute_input": nothing,
-            "compute_infer": took,
-            "compute_output": nothing,
-        },
-    }
+    took = Took(metrics.seconds.count, round(metrics.seconds.sum * 1e9))
+    return ModelStatistics(
+        name=model.name,
+        version=_version(model),
+        inference_count=metrics.scored,
+        execution_count=metrics.seconds.count,
+        inference_stats=InferenceStatistics(
+            success=took,
+            fail=Took(metrics.rows_refused),
+            queue=Took(),
+            compute_input=Took(),
+            compute_infer=took,
+            compute_output=Took(),
+        ),
+    )

@@ -18,6 +18,7 @@ from .inference import Asked
 from .metrics import ModelMetrics, ServiceMetrics
 from .models import Served
 from .refusals import RefusedError
+from .schemas import State
 from .shadow import Shadow
 
 _T = TypeVar("_T")
@@ -37,8 +38,8 @@ class Model:
     """The version that answers now."""
     before: Served | None = None
     """The one before it, for a roll-back."""
-    state: str = "LOADING"
-    """LOADING, READY or UNAVAILABLE, as the Open Inference Protocol has it."""
+    state: State = "LOADING"
+    """As the Open Inference Protocol has it."""
     reason: str = ""
     """Why no newer version is served."""
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -63,3 +63,142 @@ class Readiness(msgspec.Struct):
 
     status: Literal["ready"]
     calibration: str
+
+
+class Index(msgspec.Struct):
+    """The answer of GET /: what each endpoint is for, by method and path."""
+
+    endpoints: dict[str, str]
+
+
+class Alive(msgspec.Struct):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+# --- of the Open Inference Protocol ----------------------------------------------------------------------------------
+
+State = Literal["LOADING", "READY", "UNAVAILABLE"]
+
+
+class ServerMetadata(msgspec.Struct):
+    """What answers, and which extensions of the protocol it has."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class Live(msgspec.Struct):
+    """The process answers."""
+
+    live: Literal[True] = True
+
+
+class Ready(msgspec.Struct):
+    """All models that are wanted answer."""
+
+    ready: Literal[True] = True
+
+
+class ModelReady(msgspec.Struct):
+    """This model answers."""
+
+    name: str
+    ready: Literal[True] = True
+
+
+class TensorMetadata(msgspec.Struct):
+    """An input or an output; -1 stands for any size."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(msgspec.Struct):
+    """What a model takes and gives."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class TensorConfig(msgspec.Struct):
+    """An input or an output, as Triton writes it."""
+
+    name: str
+    data_type: str
+    dims: list[int]
+
+
+class ModelConfig(msgspec.Struct):
+    """A model's configuration, as clients of Triton ask for it."""
+
+    name: str
+    platform: str
+    backend: str
+    max_batch_size: int
+    input: list[TensorConfig]
+    output: list[TensorConfig]
+
+
+class Took(msgspec.Struct):
+    """How often something was done, and how long it took in all."""
+
+    count: int = 0
+    ns: int = 0
+
+
+class InferenceStatistics(msgspec.Struct):
+    """What became of the rows of a model, and where the time went."""
+
+    success: Took
+    fail: Took
+    queue: Took
+    compute_input: Took
+    compute_infer: Took
+    compute_output: Took
+
+
+class ModelStatistics(msgspec.Struct):
+    """What is known of a model since it was started, rows for inferences."""
+
+    name: str
+    version: str
+    inference_count: int
+    execution_count: int
+    inference_stats: InferenceStatistics
+
+
+class Statistics(msgspec.Struct):
+    """Of one model or of all that answer."""
+
+    model_stats: list[ModelStatistics]
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An object without members."""
+
+
+class LoadRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of load: no parameters; a model is loaded from the file that it was started with."""
+
+    parameters: Nothing = Nothing()
+
+
+class ModelVersion(msgspec.Struct):
+    """Which version of a model answers now, "" for none, after a change."""
+
+    name: str
+    version: str
+    state: State
+
+
+class IndexEntry(ModelVersion):
+    """A model of the repository, and why no newer version of it is served."""
+
+    reason: str

@@ -86,7 +86,7 @@ def test_whoever_sends_them_gets_the_same_scores(model: Path, tmp_path: Path) ->
     reader = RowReader(detector.bundle.columns, most_missing=2)
     usable = [place for place, row in enumerate(expected) if row["status"] in ("ok", "filled")]
     assert {"ok", "filled"} <= {row["status"] for row in expected}
-    read = [reader.parse_lines([line.encode()], first=place) for place, line in enumerate(lines)]
+    read = [reader.read_lines([line.encode()], first=place) for place, line in enumerate(lines)]
     window = detector.bundle.window
     for place in usable:
         x = np.concatenate([each.values for each in read[place + 1 - window : place + 1]])
@@ -97,9 +97,8 @@ def test_whoever_sends_them_gets_the_same_scores(model: Path, tmp_path: Path) ->
 def test_nothing_is_blamed_on_a_cell_that_was_not_there(model: Path, tmp_path: Path) -> None:
     detector = Detector.load(model, provider="cpu")
     rows = recording(200, 4, share=0)
-    read = RowReader(detector.bundle.columns).read(
-        json.dumps([[*map(float, row[1:7]), row[7]] for row in rows]).encode()
-    )
+    body = json.dumps([[*map(float, row[1:7]), row[7]] for row in rows]).encode()
+    read = RowReader(detector.bundle.columns).read(body).values
     x = read if detector.bundle.window == 1 else np.lib.stride_tricks.sliding_window_view(read, 4, 0).transpose(0, 2, 1)
     holed = x.copy()
     holed[..., 1] = np.nan

@@ -191,6 +191,7 @@ def test_a_body_of_any_form(detector: Detector) -> None:
                 else:
                     pieces = reader.pieces(body, content_type, flag_bad=flag_bad, key=key)
                     found.append(joined([pieces.read(*span) for span in pieces]))
+                    assert sum(len(rows.values) for rows in found[1:] if rows) == len(pieces)
             except InputError as error:
                 said(error)
                 found.append(None)

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from ..errors import InputError
-from .chunk import Rows, refused
+from .chunk import Rows
 from .json_problems import MOST_LEVELS
 from .json_rows import RowReader
 from .labels import Labels
 from .pieces import PIECE, check_rows, check_values, spans
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 _CONSTANTS = re.compile(rb"NaN|-?Infinity")
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
@@ -31,7 +26,7 @@ class Pieces:
     """The rows of a body, not yet read.
 
     >>> pieces = Pieces(b"[[1, 2], [3, 4], [5, 6]]", 2, size=205)
-    >>> len(pieces), [pieces.read(RowReader(["a", "b"]), *span).tolist() for span in pieces]
+    >>> len(pieces), [pieces.read(RowReader(["a", "b"]), *span).values.tolist() for span in pieces]
     (3, [[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0]]])
 
     Parameters
@@ -64,23 +59,17 @@ class Pieces:
         """The first row of each piece, and the first of the next."""
         return iter(self._spans)
 
-    def read(self, reader: RowReader, first: int, end: int) -> NDArray[np.float32]:
-        """The rows of a piece, all of them good; errors name the row in the whole body."""
-        rows = self.parse(reader, first, end)
-        if rows.bad:
-            raise refused(rows, len(self))
-        return rows.values
-
-    def parse(self, reader: RowReader, first: int, end: int, labels: Labels | None = None) -> Rows:
+    def read(self, reader: RowReader, first: int, end: int, labels: Labels | None = None) -> Rows:
         """The rows of a piece."""
         if not self._rows:
-            return reader.parse(self._body, labels)
-        if not _is_row(self._rows[first]):  # read would take the numbers that follow for one row
-            raise InputError(f"row {first} is neither a list nor an object", rows=len(self), row=first)
-        text = b"[" + b",".join(self._rows[first:end]) + b"]"
+            return reader.read(self._body, labels)
+        rows = self._rows[first:end]
+        if not any(map(_is_row, rows)):  # together they would be taken for one row
+            return reader.read_lines([bytes(memoryview(row)) for row in rows], labels, first=first)
+        text = b"[" + b",".join(rows) + b"]"
         for marked, constant in _MARKED.items():
             text = text.replace(marked, constant)
-        return reader.parse(text, labels, first=first)
+        return reader.read(text, labels, first=first)
 
 
 def _rows(body: bytes) -> list[msgspec.Raw]:
@@ -95,7 +84,7 @@ def _rows(body: bytes) -> list[msgspec.Raw]:
         if marked == body:
             raise InputError(f"the body is not valid JSON: {error}") from None
         return _rows(marked)
-    return found if found and _is_row(found[0]) else []
+    return found if any(map(_is_row, found)) else []
 
 
 def _with_marks(body: bytes) -> bytes:

@@ -15,7 +15,7 @@ import numpy as np
 from ..bundle import Column
 from ..errors import InputError
 from .cells import FLOAT32_MAX, BadCell
-from .chunk import Rows, refused
+from .chunk import Rows
 from .fields import Absences, Field, as_fields
 from .json_problems import Pairs, is_deep, is_json, number_of, problem_of, slow_rows
 from .labels import Labels
@@ -42,7 +42,7 @@ class RowReader:
     """Reads JSON for a model with these columns, of which so many cells of a row may be missing.
 
     >>> reader = RowReader(["flow", "pressure"])
-    >>> reader.read(b'[[1, 2], {"pressure": 4, "flow": 3}]').tolist()
+    >>> reader.read(b'[[1, 2], {"pressure": 4, "flow": 3}]').values.tolist()
     [[1.0, 2.0], [3.0, 4.0]]
     """
 
@@ -57,14 +57,7 @@ class RowReader:
         self._pick = _picker(self._fields, may_lack=most_missing > 0)
         self._pack = struct.Struct(f"{len(self._columns)}d").pack
 
-    def read(self, body: bytes) -> NDArray[np.float32]:
-        """The rows as `parse` reads them, all of them good. Raises InputError naming the first that is bad."""
-        rows = self.parse(body)
-        if rows.bad:
-            raise refused(rows, len(rows.values))
-        return rows.values
-
-    def parse(self, body: bytes, labels: Labels | None = None, *, first: int = 0) -> Rows:
+    def read(self, body: bytes, labels: Labels | None = None, *, first: int = 0) -> Rows:
         """The rows, of shape (rows, columns), all finite float32 but for NaN where a cell is missing that may be.
 
         Parameters
@@ -97,7 +90,7 @@ class RowReader:
         check_rows(len(cells))
         return self._labelled(Rows(first, values, {}, None), cells, labels)
 
-    def parse_lines(self, lines: Sequence[bytes], labels: Labels | None = None, *, first: int = 0) -> Rows:
+    def read_lines(self, lines: Sequence[bytes], labels: Labels | None = None, *, first: int = 0) -> Rows:
         """A row for each line, a bad one where it holds none or several."""
         try:
             cells = [_only(self._cells(line)) for line in lines]
@@ -107,7 +100,7 @@ class RowReader:
             return self._one_by_one([row for row, _ in found], [unsound for _, unsound in found], labels, first)
         return self._labelled(Rows(first, values, {}, None), cells, labels)
 
-    def parse_objects(self, cells: list[Any], labels: Labels | None = None, *, first: int = 0) -> Rows:
+    def read_objects(self, cells: list[Any], labels: Labels | None = None, *, first: int = 0) -> Rows:
         """A row for each dictionary by column name; what is a BadCell instead is a bad one."""
         try:
             values = self._values(cells)

@@ -34,8 +34,11 @@ class Labels:
 
     def put(self, rows: Rows, cells: Sequence[Any]) -> Rows:
         """The rows with times and keys; `cells` are the same ones as lists and objects."""
-        times = self._times(cells) if self._time_columns else rows.times
-        return rows._replace(times=times, keys=self._keys(rows, cells))
+        times = self._times(cells) if self._time_columns else None
+        if times is not None:
+            rows = rows._replace(times=times)
+        keys = self._keys(rows, cells)
+        return rows if keys is None else rows._replace(keys=keys)
 
     def _keys(self, rows: Rows, cells: Sequence[Any]) -> list[str] | None:
         """Whose row each is, "" of those that do not say it, which become bad ones."""
@@ -52,6 +55,8 @@ class Labels:
 
     def _times(self, cells: Sequence[Any]) -> NDArray[np.float64] | None:
         """Seconds, NaN where unreadable; None where no row has a time stamp."""
+        if not any(isinstance(row, dict) and self._time_columns[0] in row for row in cells):
+            return None
         stamps = [
             " ".join([_written(row.get(name)) for name in self._time_columns]) if isinstance(row, dict) else ""
             for row in cells

@@ -33,6 +33,8 @@ class _Head(msgspec.Struct):
 
 _BODY = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _METRICS = msgspec.json.Decoder(list[msgspec.Raw])
+_NO_JSON = msgspec.MsgspecError, UnicodeDecodeError, RecursionError
+"""What reading raises for what is no such JSON."""
 _HEAD, _METRIC = msgspec.json.Decoder(_Head), msgspec.json.Decoder(_Metric)
 
 
@@ -50,7 +52,7 @@ def metrics_of(body: bytes, columns: Sequence[Field]) -> Sequence[bytes | msgspe
             return None
         if "metrics" in found:
             return _METRICS.decode(found["metrics"])
-    except (msgspec.MsgspecError, RecursionError):
+    except _NO_JSON:
         return None
     return [body] if bytes(memoryview(found.get("fields", b""))[:1]) == b"{" else None
 
@@ -81,7 +83,7 @@ class MetricRows:
     def read(self, reader: RowReader, labels: Labels, first: int, end: int) -> Rows:
         """The rows of a piece; a timestamp is their time."""
         found = [self._row(group) for group in self._groups[first:end]]
-        rows = reader.parse_objects([row for row, _ in found], labels, first=first)
+        rows = reader.read_objects([row for row, _ in found], labels, first=first)
         times = np.array([time for _, time in found])
         return rows._replace(times=times) if np.isfinite(times).any() else rows
 
@@ -95,7 +97,7 @@ class MetricRows:
                 return BadCell("", f"is nested deeper than {MOST_LEVELS} levels"), np.nan
             try:
                 metric = _METRIC.decode(self._metrics[at])
-            except (msgspec.MsgspecError, RecursionError) as error:
+            except _NO_JSON as error:
                 return BadCell("", f"is no metric: {error}"[:200]), np.nan
             time = np.nan if metric.timestamp is None else parse_time(str(metric.timestamp))
             for name, cell in metric.fields.items():
@@ -125,7 +127,7 @@ def _grouped(metrics: Sequence[bytes | msgspec.Raw]) -> list[list[int]]:
             head = _HEAD.decode(metric)
             if head.timestamp is not None:
                 moment = (head.timestamp, msgspec.json.encode(head.tags or {}, order="sorted"))
-        except (msgspec.MsgspecError, RecursionError):
+        except _NO_JSON:
             pass
         groups.setdefault((type(moment), moment), []).append(at)
     return list(groups.values())

@@ -108,7 +108,7 @@ class RequestReader:
         is_bare = key is None and self._layout.key is None and b"{" not in body  # lists say neither time nor key
         labels = None if is_bare else Labels(self._layout, key=key)
         try:
-            rows = self._reader.parse(body, labels)
+            rows = self._reader.read(body, labels)
         except InputError as error:
             raise _hinted(error, form) from None
         if rows.bad and not flag_bad:
@@ -138,16 +138,14 @@ class RequestReader:
             check_values(body.count(b",") + len(lines))
             return RowPieces(
                 spans(map(len, lines), columns, len(lines)),
-                lambda first, end: self._reader.parse_lines(lines[first:end], labels, first=first),
+                lambda first, end: self._reader.read_lines(lines[first:end], labels, first=first),
                 flag_bad=flag_bad,
             )
         try:
             pieces = Pieces(body, columns)
         except InputError as error:
             raise _hinted(error, form) from None
-        return RowPieces(
-            [*pieces], lambda first, end: pieces.parse(self._reader, first, end, labels), flag_bad=flag_bad
-        )
+        return RowPieces([*pieces], lambda first, end: pieces.read(self._reader, first, end, labels), flag_bad=flag_bad)
 
     def _csv(self, body: bytes, form: Form, key: str | None, flag_bad: bool) -> RowPieces:
         text = as_utf8(body, form.charset, self._layout)

@@ -148,4 +148,4 @@ class _JsonLines:
     def parse(self, number: int, lines: Sequence[bytes]) -> Rows:
         if len(lines[0]) > MAX_LINE_BYTES:
             return bad_row(number, self._columns, TOO_LONG)
-        return self._reader.parse_lines(lines, self._labels, first=number)
+        return self._reader.read_lines(lines, self._labels, first=number)

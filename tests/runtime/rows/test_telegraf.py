@@ -40,6 +40,7 @@ def reasons(rows: Rows) -> list[str]:
         (b'{"fields": {}, "a": 1}', None),
         (b'{"metrics": [{"fields": {}}], "mode": "auto"}', None),
         (b'{"metrics": 1}', None),
+        (b'{"metrics": [], "\x80": 1}', None),
         (b'[{"fields": {}}]', None),
         (b'{"x": "\\"metrics\\""}', None),
         (b'{"metrics": [', None),
@@ -98,6 +99,13 @@ def test_what_is_no_metric_is_a_bad_row(metric: Any, reason: str) -> None:
     found = reasons(rows)
     assert (found[0], found[2]) == ("", "")
     assert found[1].startswith(reason)
+
+
+def test_what_is_no_utf8_is_a_bad_row() -> None:
+    metrics = [json.dumps({"fields": GOOD}).encode(), b'{"fields": {"\x80": 1}}', b'{"\x80": 1}']
+    found = MetricRows(metrics, FIELDS, None).read(RowReader(FIELDS), Labels(Layout()), 0, 3)
+    assert [*found.bad] == [1, 2]
+    assert found.values[0].tolist() == [1, 1, 0]
 
 
 def test_an_unreadable_timestamp_is_no_time() -> None:

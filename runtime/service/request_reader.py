@@ -71,7 +71,12 @@ class RowPieces:
 
     def read(self, first: int, end: int) -> Rows:
         """The rows of a piece. Raises InputError for a bad one, unless these are flagged."""
-        rows = self._parse(first, end)
+        try:
+            rows = self._parse(first, end)
+        except InputError as error:
+            if error.rows or len(self) == 1:
+                raise
+            raise InputError(f"rows from {first} on: {error}", rows=len(self)) from None
         if rows.bad and not self._flag_bad:
             raise refused(rows, len(self))
         return rows

@@ -481,6 +481,14 @@ def test_a_bad_row_of_a_large_body_is_named_by_its_place(plain: RequestReader) -
         assert np.flatnonzero(flagged.values[:, 0] != np.arange(30_000)).tolist() == [29_000]
 
 
+def test_what_is_no_text_in_a_large_body_is_told_by_its_piece(plain: RequestReader) -> None:
+    rows = [b'{"a": 1, "b": 2}'] * 3000
+    rows[2500] = b'{"a": 1, "b": 2, "\x80": 3}'
+    with pytest.raises(InputError, match=r"^rows from [12]\d\d\d on: the body is not UTF-8 text") as refused:
+        in_pieces(plain, b"[" + b",".join(rows) + b"]", JSON)
+    assert refused.value.rows == 3000
+
+
 def test_what_may_take_long_is_not_read_at_once() -> None:
     rows = ",".join(["[1, 2, 3, 4, 5, 6, 7, 8]"] * 256)
     assert reads_at_once(b"[1, 2]")

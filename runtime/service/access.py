@@ -122,14 +122,15 @@ OPEN = Access()
 class Guarded:
     """An application that answers 401 to who has no token, but for its health."""
 
-    def __init__(self, app: ASGIApp, tokens: Tokens, log: Log) -> None:
-        self._app, self._tokens, self._log = app, tokens, log
+    def __init__(self, app: ASGIApp, tokens: Tokens, log: Log, count: Callable[[int], object]) -> None:
+        self._app, self._tokens, self._log, self._count = app, tokens, log, count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] in HEALTH or scope["method"] == "OPTIONS" or self._tokens.admit(scope["headers"]):
             await self._app(scope, receive, send)
             return
         message, exchange = "a token is needed: Authorization: Bearer TOKEN", Exchange(scope, receive, send)
+        self._count(401)
         self._log.refused(401, message, request_id=exchange.request_id)
         await _refuse(exchange, 401, message, (b"www-authenticate", b"Bearer"))
 
@@ -147,9 +148,17 @@ class Door:
             await _refuse(Exchange(scope, receive, send), 404, self._elsewhere)
 
 
-def doors(app: ASGIApp, access: Access, log: Log, *, split: bool) -> tuple[ASGIApp, ASGIApp]:
-    """The application as its own sockets have it, and as those for metrics do; `split` where there are such."""
-    main = Guarded(app, access.tokens, log) if access.tokens is not None else app
+def doors(
+    app: ASGIApp, access: Access, *, log: Log, count: Callable[[int], object], split: bool
+) -> tuple[ASGIApp, ASGIApp]:
+    """The application as its own sockets have it, and as those for metrics do.
+
+    Parameters
+    ----------
+    log, count : are told of requests that have no token, `count` by the status
+    split : whether there are sockets for metrics
+    """
+    main = Guarded(app, access.tokens, log, count) if access.tokens is not None else app
     if not split:
         return main, main
     return (

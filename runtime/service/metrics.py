@@ -68,7 +68,7 @@ class ServiceMetrics(Collector):
         return self._models.setdefault(name, ModelMetrics(self._lock))
 
     def request(self, code: int) -> None:
-        """Counts a request to /score by its status, one of `CODES`."""
+        """Counts a request to score, or one without a token, by its status, one of `CODES`."""
         with self._lock:
             self._requests[code] += 1
 

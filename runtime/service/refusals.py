@@ -6,6 +6,7 @@ from ..errors import InputError, TooLargeError
 
 STATUSES: dict[int, str] = {
     400: "a body, a query or an image that cannot be scored, or a request that was broken off",
+    401: "no token, or a wrong one, where one is asked for",
     404: "no such model",
     405: "another method than POST",
     408: "a body that did not arrive in time",

@@ -113,7 +113,8 @@ class _Run:
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=STOP_S,
         )
-        main_door, metrics_door = doors(app, access, log, split=any(listener.metrics for listener in listeners))
+        split = any(listener.metrics for listener in listeners)
+        main_door, metrics_door = doors(app, access, log=log, count=metrics.request, split=split)
         self.server = _Server(
             config,
             [(listener, metrics_door if listener.metrics else main_door) for listener in listeners],

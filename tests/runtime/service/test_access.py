@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from conftest import parse
 from serving import addresses, command, connect, post, read_all
 
 from vae_detect.runtime.errors import InputError
@@ -152,6 +153,8 @@ def test_a_service_lets_in_who_has_a_token(tmp_path: Path, row: list[float]) -> 
         with connect(url) as connection:  # the answer reaches a client that goes on sending
             connection.sendall(post(b" " * 5_000_000))
             assert read_all(connection).startswith(b"HTTP/1.1 401 ")
+        answer = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+        assert parse(answer.text)["vae_detect_requests_total[('code', '401')]"] == 41
         running.terminate()
         _, errors = running.communicate(timeout=10)
     assert running.returncode == 0

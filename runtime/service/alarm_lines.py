@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 
 def tell_alarms(log: Log, request_id: str, served: Served, parts: Sequence[Part], found: Sequence[Results]) -> None:
     """Says which rows of a request are anomalies, and of those that will be read which column contributes most."""
+    left = MOST_A_SECOND
+    more = sum(int(np.count_nonzero(results.scores.is_anomaly)) for results in found) - left
     for part, results in zip(parts, found, strict=True):
-        alarms = np.flatnonzero(results.scores.is_anomaly)
-        told = alarms[:MOST_A_SECOND]
+        told = np.flatnonzero(results.scores.is_anomaly)[:left]
+        left -= len(told)
         columns = _columns(served, part, results, told)
         for index in told.tolist():
             scored = bool(results.scores.scored[index])
             log.alarm(
                 served.name,
-                more=len(alarms) - len(told) if index == told[-1] else 0,
+                more=max(0, more) if left == 0 and index == told[-1] else 0,
                 row=part.numbers[index],
                 key=part.rows.keys[index] if part.rows.keys else None,
                 score=results.scores.score[index].item() if scored else None,
@@ -35,6 +37,8 @@ def tell_alarms(log: Log, request_id: str, served: Served, parts: Sequence[Part]
                 reason=results.reason[index] or None,
                 request_id=request_id,
             )
+        if not left:
+            return
 
 
 def _columns(served: Served, part: Part, results: Results, alarms: NDArray[np.intp]) -> dict[int, str]:

@@ -129,8 +129,8 @@ async def answer_rows(served: Served, rows: Rows, query: Query, job: Job) -> lis
         else:
             scored = await score_slowly(served, parts, query, job)
     if job.tell is not None:
-        for own, results in zip(parts, scored, strict=True):
-            job.tell(served, own, results)
+        slow, told = len(parts) > 1, [results for own in scored for results in own]
+        await job.run(slow, job.tell, served, [part for own in parts for part in own], told)
     if len(parts) == 1:
         return [b"%b%b}" % (served.head, _encode(served.detector, parts[0], scored[0], query.explain))]
     written, before = [], served.head + b"["

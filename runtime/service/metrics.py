@@ -135,6 +135,13 @@ class ModelMetrics:
             }
             self._monitor, self._keys = monitor, keys
 
+    def hide(self) -> None:
+        """No version of the model answers any more; what was counted stays."""
+        with self._lock:
+            self.threshold = self.far = math.nan
+            self.facts = self._monitor = None
+            self._keys = ()
+
     def observe(self, results: Results, seconds: float, threshold: float) -> None:
         """Counts results that were accepted.
 

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from ..detector import Detector, Scores
-from ..scoring.framing import Framed, Framer
+from ..scoring.framing import Framer
 from ..scoring.results import Results, joined, parted
 from ..scoring.state import StreamState
 from ..scoring.watch import Watch
@@ -129,12 +129,13 @@ class Served:
                 self.watch.see(results)
         self.metrics.observe(joined(verdicts), seconds, self.detector.bundle.calibration.threshold)
         if self.shadow is not None:
-            self._shade(self.shadow, [part.framed for part, _ in scored], verdicts)
+            self._shade(self.shadow, scored)
         return verdicts
 
-    def _shade(self, shadow: Shadow, framed: Sequence[Framed], verdicts: Sequence[Results]) -> None:
-        scores = [[each[one.full] for each in found.scores] for one, found in zip(framed, verdicts, strict=True)]
-        inputs = np.concatenate([one.inputs for one in framed])
+    def _shade(self, shadow: Shadow, scored: Sequence[tuple[Part, Results]]) -> None:
+        """Both by the threshold in their file: one that follows its stream would be compared with one that does not."""
+        scores = [[each[part.framed.full] for each in found.scores] for part, found in scored]
+        inputs = np.concatenate([part.framed.inputs for part, _ in scored])
         joint = Scores(*map(np.concatenate, zip(*scores, strict=True)))
         shadow.compare(inputs, joint, self.detector.bundle.calibration.threshold)
 

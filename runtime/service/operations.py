@@ -112,19 +112,19 @@ class Operations:
     async def unload(self, request: Request) -> Response:
         """POST /v2/repository/models/NAME/unload."""
         name = request.path_params["name"]
-        self._repository.unload(name)
+        await self._repository.unload(name)
         return self._changed(self._repository.find(name))
 
     async def promote(self, request: Request) -> Response:
         """POST /v2/repository/models/NAME/promote: its shadow takes its place."""
         name = request.path_params["name"]
-        self._repository.promote(name)
+        await self._repository.promote(name)
         return self._changed(self._repository.find(name))
 
     async def roll_back(self, request: Request) -> Response:
         """POST /v2/repository/models/NAME/rollback: the version before answers again."""
         name = request.path_params["name"]
-        self._repository.roll_back(name)
+        await self._repository.roll_back(name)
         return self._changed(self._repository.find(name))
 
     def _changed(self, model: Model) -> Response:

@@ -8,15 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import InputError, VaeDetectError
-from ..verification import PARTS, part_file
-from .repository import Load, Repository
+from ..errors import InputError, UnavailableError, VaeDetectError, of_system
+from ..verification import PARTS
+from .repository import Load, Model, Repository, Signature, aside, signature
 
 WATCH_S = 1.0
 """Seconds between two looks at the files; one is loaded when two looks in a row found it changed, and the same."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}", re.ASCII)
-_Signature = tuple[tuple[int, int, int] | None, ...]
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Sources:
         named: list[tuple[str | None, Path]] = []
         for text in texts:
             name, equals, path = text.partition("=")
-            if not equals or Path(text).exists():
+            if not equals or _exists(Path(text)):
                 named.append((None, Path(text)))
             elif _NAME.fullmatch(name) and path:
                 named.append((name, Path(path)))
@@ -46,16 +45,17 @@ class Sources:
         return cls(tuple(named))
 
     def models(self) -> dict[str, Path]:
-        """The scorer files by name, of a folder every one in it now. Raises InputError where two have one name."""
+        """The scorer files by name, of a folder every one in it now. Raises InputError where two have one name, and
+        where there is none."""
         found: dict[str, Path] = {}
         for name, path in self.named:
-            if not path.is_dir():
+            files = _scorers(path)
+            if files is None:
                 each = {name or path.stem: path}
             elif name is not None:
                 raise InputError(f"model {name!r} is a folder, {path}; its files have names of their own")
             else:
-                files = sorted(path.glob("*.onnx"))
-                each = {file.stem: file for file in files if Path(file.stem).suffix[1:] not in PARTS}
+                each = {file.stem: file for file in files}
             for own, file in each.items():
                 if not _NAME.fullmatch(own):
                     raise InputError(f"{file}: {own!r} cannot name a model; say NAME={file}")
@@ -65,6 +65,24 @@ class Sources:
         if not found:
             raise InputError(f"there is no model in {', '.join(str(path) for _, path in self.named)}")
         return found
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long, a folder that may not be read
+        return False
+
+
+def _scorers(folder: Path) -> list[Path] | None:
+    """The scorers in a folder, without hidden files; None where it is no folder."""
+    try:
+        if not folder.is_dir():
+            return None
+        found = sorted(path for path in folder.iterdir() if path.suffix == ".onnx" and path.name[0] != ".")
+    except OSError as error:
+        raise of_system(error, str(folder)) from None
+    return [path for path in found if Path(path.stem).suffix[1:] not in PARTS]
 
 
 @dataclass(frozen=True)
@@ -97,7 +115,6 @@ class Reloader:
     def __init__(self, repository: Repository, plan: Plan, announce: Callable[[str], None]) -> None:
         self._repository, self._sources, self._shadows = repository, plan.sources, plan.shadows
         self._announce = announce
-        self._seen: dict[str, _Signature] = {}
         for name, path in self._sources.models().items():
             repository.add(name, path)
         unknown = [name for name in self._shadows if name not in repository.models]
@@ -106,62 +123,59 @@ class Reloader:
 
     async def first(self) -> None:
         """Loads every model. Raises VaeDetectError at the first that cannot be trusted."""
-        self._seen = {name: _signature(path) for name, path in self._sources.models().items()}
         for model in list(self._repository):
             await self._repository.load(model.name)
         for name, path in self._shadows.items():
             await self._repository.shade(name, path)
 
     async def again(self) -> None:
-        """Loads every model as its file is now, and those that a folder has gained; what it has lost answers no more.
-        What cannot be trusted leaves the version before in its place."""
+        """Loads every model whose files have changed, and those that a folder has gained; what it has lost answers no
+        more. What cannot be trusted leaves the version before in its place, and is tried again."""
         try:
-            found = self._sources.models()
-        except InputError as error:
+            found = await aside(self._sources.models)
+        except (InputError, UnavailableError) as error:
             self._announce(f"the models stay as they are: {error}")
             return
         for model in list(self._repository):
             if model.name not in found and model.served is not None:
-                self._repository.unload(model.name)
-                self._announce(f"{model.name} is gone, and unloaded")
+                await self._repository.unload(model.name)
         for name, path in found.items():
-            await self._load(name, path)
+            model = self._of(name, path)
+            if not await aside(lambda: model.is_current):  # noqa: B023  # it is awaited here
+                await self._load(model)
 
     async def watch(self) -> None:
         """Loads models when their files change, for ever."""
-        pending: dict[str, _Signature] = {}
+        before: dict[Path, Signature] = {}
+        problem = ""
         while True:
             await asyncio.sleep(WATCH_S)
             try:
-                found = self._sources.models()
-            except InputError:
+                now = await aside(self._look)
+            except (InputError, UnavailableError) as error:
+                if str(error) != problem:
+                    self._announce(f"the models stay as they are: {error}")
+                problem = str(error)
                 continue
-            now = {name: _signature(path) for name, path in found.items()}
-            for name, path in found.items():
-                if now[name] != self._seen.get(name) and now[name] == pending.get(name):
-                    self._seen[name] = now[name]
-                    await self._load(name, path)
-            pending = now
+            problem = ""
+            for name, (path, found) in now.items():
+                known = self._repository.models.get(name)
+                if before.get(path) == found and (known is None or known.seen != found):
+                    await self._load(self._of(name, path))
+            before = dict(now.values())
 
-    async def _load(self, name: str, path: Path) -> None:
-        if name not in self._repository.models:
-            self._repository.add(name, path)
-        model = self._repository.find(name)
+    def _look(self) -> dict[str, tuple[Path, Signature]]:
+        return {name: (path, signature(path)) for name, path in self._sources.models().items()}
+
+    def _of(self, name: str, path: Path) -> Model:
+        """The model of this name, whose file is there now."""
+        model = self._repository.models.get(name) or self._repository.add(name, path, awaited=False)
+        model.path = path
+        return model
+
+    async def _load(self, model: Model) -> None:
         try:
-            await self._repository.load(name)
+            await self._repository.load(model.name)
         except VaeDetectError as error:
             kept = f"{model.served.version} goes on" if model.served else "nothing answers to its name"
-            self._announce(f"{name} is not loaded, {kept}: {error}")
-
-
-def _signature(path: Path) -> _Signature:
-    """What changes when a detector's files are written."""
-    return tuple(map(_facts, [path, *(part_file(path, name) for name in PARTS)]))
-
-
-def _facts(file: Path) -> tuple[int, int, int] | None:
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+            self._announce(f"{model.name} is not loaded, {kept}: {error}")

@@ -14,6 +14,8 @@ from typing import TypeVar
 from ..detector import Detector
 from ..errors import ModelError, VaeDetectError
 from ..images.reading import import_pillow
+from ..session import first_line
+from ..verification import PARTS, part_file
 from .inference import Asked
 from .metrics import ModelMetrics, ServiceMetrics
 from .models import Served
@@ -26,6 +28,9 @@ _T = TypeVar("_T")
 Load = Callable[[Path], Detector]
 """Makes a verified detector of a file; raises VaeDetectError when it is none."""
 
+Signature = tuple[tuple[int, int, int] | None, ...]
+"""What changes when the files of a detector are written."""
+
 
 @dataclass
 class Model:
@@ -37,17 +42,31 @@ class Model:
     served: Served | None = None
     """The version that answers now."""
     before: Served | None = None
-    """The one before it, for a roll-back."""
+    """Another one that answered before it, for a roll-back."""
+    shadow: Shadow | None = None
+    """What scores beside it, whatever its version."""
+    candidate: Served | None = None
+    """What the shadow becomes when it is promoted."""
     state: State = "LOADING"
     """As the Open Inference Protocol has it."""
     reason: str = ""
     """Why no newer version is served."""
+    awaited: bool = True
+    """Whether the service is not ready without it; not so of one that comes later."""
+    seen: Signature = ()
+    """The files as they were when they were loaded last."""
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Of whoever changes something here, one after the other."""
 
     @property
     def is_ready(self) -> bool:
         """Whether it answers, or is not wanted to."""
-        return self.served is not None or self.state == "UNAVAILABLE"
+        return self.served is not None or self.state == "UNAVAILABLE" or not self.awaited
+
+    @property
+    def is_current(self) -> bool:
+        """Whether its files are those that were loaded last, and well."""
+        return self.served is not None and not self.reason and self.seen == signature(self.path)
 
 
 class Repository:
@@ -62,8 +81,8 @@ class Repository:
     def __init__(self, metrics: ServiceMetrics, load: Load, *, adaptive: bool = False) -> None:
         self._metrics, self._load, self._adaptive = metrics, load, adaptive
         self.models: dict[str, Model] = {}
-        self.told: Callable[[str], None] = lambda _: None
-        """Told, in one line each, what becomes of the models."""
+        self.changed: Callable[[Model], object] = lambda _: None
+        """Told of each model that another version answers for from now on, or none."""
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self.models.values())
@@ -76,9 +95,9 @@ class Repository:
             return "the model is being loaded" if len(self.models) < 2 else f"model {waiting[0].name!r} is being loaded"
         return "" if any(model.served for model in self) else "no model is loaded"
 
-    def add(self, name: str, path: Path) -> Model:
+    def add(self, name: str, path: Path, *, awaited: bool = True) -> Model:
         """A model that is to be loaded."""
-        self.models[name] = Model(name, path, self._metrics.of_model(name))
+        self.models[name] = Model(name, path, self._metrics.of_model(name), awaited=awaited)
         return self.models[name]
 
     def find(self, name: str | None) -> Model:
@@ -120,80 +139,116 @@ class Repository:
         model = self.find(name)
         async with model.turn:
             try:
-                served = await self._verified(model)
+                served = await aside(partial(self._verified, model))
             except VaeDetectError as error:
                 model.reason = without_folder(error, model.path)
                 model.state = model.state if model.served else "UNAVAILABLE"
                 model.metrics.reloads["failed"] += 1
                 raise
             if model.served is not None:
-                served = replace(served, shadow=_kept(model.served.shadow, served.detector))
                 model.metrics.reloads["ok"] += 1
             self._use(model, served)
             return served
 
-    def unload(self, name: str) -> None:
+    async def unload(self, name: str) -> None:
         """The model answers no more; its last version is kept for a roll-back."""
         model = self.find(name)
-        model.before, model.served = model.served or model.before, None
-        model.state, model.reason = "UNAVAILABLE", "unloaded"
+        async with model.turn:
+            if model.served is not None:
+                model.before, model.served = replace(model.served, shadow=None), None
+            model.state, model.reason = "UNAVAILABLE", "unloaded"
+            model.metrics.hide()
+            self.changed(model)
 
     async def shade(self, name: str, path: Path) -> None:
-        """Scores with the file at `path` too from now on, beside the model, and counts where they differ."""
+        """Scores with the file at `path` too from now on, beside the model, and counts where they differ.
+
+        Raises VaeDetectError when the file cannot be trusted, or takes other inputs.
+        """
         model = self.find(name)
         async with model.turn:
-            shadow = await _aside(lambda: Shadow(self._load(path), model.metrics))
+            candidate = await aside(lambda: self._served(model, self._load(path)))
+            shadow = Shadow(candidate.detector, model.metrics)
             served = self.served(name)
             problem = shadow.problem_beside(served.detector)
             if problem:
                 shadow.close()
                 raise ModelError(f"{path.name} cannot be the shadow of model {name!r}: {problem}")
+            model.shadow, model.candidate = shadow, candidate
             model.served = replace(served, shadow=shadow)
 
-    def promote(self, name: str) -> Served:
+    async def promote(self, name: str) -> Served:
         """Serves the shadow of a model in its place. Raises RefusedError where it has none."""
         model = self.find(name)
-        shadow = model.served.shadow if model.served else None
-        if shadow is None:
-            raise RefusedError(400, f"model {name!r} has no shadow; start with --shadow {name}=FILE")
-        shadow.close()
-        self.use(model, shadow.detector)
-        return self.served(name)
+        async with model.turn:
+            candidate = model.candidate
+            if candidate is None:
+                raise RefusedError(400, f"model {name!r} has no shadow; start with --shadow {name}=FILE")
+            self._end_shadow(model)
+            self._use(model, candidate)
+            return candidate
 
-    def roll_back(self, name: str) -> Served:
+    async def roll_back(self, name: str) -> Served:
         """Serves the version before the one that answers now. Raises RefusedError where there is none."""
         model = self.find(name)
-        if model.before is None:
-            raise RefusedError(400, f"model {name!r} has no version before this one")
-        self._use(model, model.before)
-        return self.served(name)
+        async with model.turn:
+            before = model.before
+            if before is None:
+                raise RefusedError(400, f"model {name!r} has no version before this one")
+            model.before = None
+            self._use(model, before)
+            return before
 
-    async def _verified(self, model: Model) -> Served:
-        return await _aside(lambda: self._served(model, self._load(model.path)))
+    def use(self, model: Model, detector: Detector) -> None:
+        """Serves this verified detector from now on."""
+        self._use(model, self._served(model, detector))
+
+    def _verified(self, model: Model) -> Served:
+        model.seen = signature(model.path)
+        try:
+            return self._served(model, self._load(model.path))
+        except VaeDetectError:
+            raise
+        except Exception as error:  # whatever a broken file may set off, the version before goes on
+            raise ModelError(f"{model.path}: cannot be loaded: {first_line(error)}") from error
 
     def _served(self, model: Model, detector: Detector) -> Served:
         if detector.bundle.image is not None:
             import_pillow()  # now, rather than at the first request
         return Served.of(model.name, detector, model.metrics, adaptive=self._adaptive)
 
-    def use(self, model: Model, detector: Detector) -> None:
-        """Serves this verified detector from now on."""
-        self._use(model, self._served(model, detector))
-
     def _use(self, model: Model, served: Served) -> None:
-        model.before, model.served = model.served or model.before, served
+        now = model.served
+        if now is not None and now.detector.bundle == served.detector.bundle:  # no other version: its streams go on
+            served = replace(served, watch=now.watch, keys=now.keys)
+        elif now is not None:
+            model.before = replace(now, shadow=None)
+        if model.shadow is not None and model.shadow.problem_beside(served.detector):
+            self._end_shadow(model)
+        model.served = replace(served, shadow=model.shadow)
         model.state, model.reason = "READY", ""
         model.metrics.show(served.detector, served.watch.monitor, served.keys)
-        bundle = served.detector.bundle
-        self.told(f"{bundle.export_id} ({bundle.recipe}, {served.detector.provider})")
+        self.changed(model)
+
+    def _end_shadow(self, model: Model) -> None:
+        if model.shadow is not None:
+            model.shadow.close()
+        model.shadow = model.candidate = None
+        if model.served is not None:
+            model.served = replace(model.served, shadow=None)
 
 
-def _kept(shadow: Shadow | None, detector: Detector) -> Shadow | None:
-    """The shadow, where it can take the inputs of a new version too."""
-    if shadow is not None and shadow.problem_beside(detector):
-        shadow.close()
+def signature(path: Path) -> Signature:
+    """What changes when the files of a detector are written."""
+    return tuple(map(_facts, [path, *(part_file(path, name) for name in PARTS)]))
+
+
+def _facts(file: Path) -> tuple[int, int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
         return None
-    return shadow
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def without_folder(error: Exception, path: Path) -> str:
@@ -201,7 +256,7 @@ def without_folder(error: Exception, path: Path) -> str:
     return str(error).replace(f"{path.parent}/", "")
 
 
-async def _aside(make: Callable[[], _T]) -> _T:
+async def aside(make: Callable[[], _T]) -> _T:
     """What `make` gives in a thread of its own, one that does not keep the process from ending."""
     loop = asyncio.get_running_loop()
     made: asyncio.Future[_T] = loop.create_future()

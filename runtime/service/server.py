@@ -16,6 +16,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from ..detector import Detector
 from ..errors import MissingExtraError
 from .access import OPEN, Access, doors
 from .app import App
@@ -27,7 +28,7 @@ from .logs import Log
 from .metrics import ServiceMetrics
 from .notifier import Notifier
 from .reloading import Plan, Reloader
-from .repository import Repository
+from .repository import Model, Repository
 from .unix_socket import BACKLOG
 
 try:
@@ -152,7 +153,9 @@ class _Run:
         if self._service.stopping:
             return
         await self.server.open()
-        self._tell_served(f" on {told(self._listeners)}")
+        for model in self._repository:
+            self._tell_served(model, f" on {told(self._listeners)}")
+        self._repository.changed = self._tell_served
         if self._watch:
             self._begin(self._reloader.watch())
 
@@ -160,23 +163,26 @@ class _Run:
         self._notifier.reloading()
         self._access.reload(self._log)
         await self._reloader.again()
-        self._tell_served("")
+        self._notifier.ready(self._summary())
 
-    def _tell_served(self, where: str) -> None:
-        """Says what is served, to whoever reads the log and to systemd."""
-        for model in self._repository:
-            if model.served is not None:
-                detector, bundle = model.served.detector, model.served.detector.bundle
-                message = f"serving {bundle.export_id} ({bundle.recipe}, {detector.provider}){where}"
-                self._notifier.ready(message)
-                self._log.event(
-                    "serving",
-                    message,
-                    model=model.name,
-                    version=bundle.export_id,
-                    recipe=bundle.recipe,
-                    provider=detector.provider,
-                )
+    def _tell_served(self, model: Model, where: str = "") -> None:
+        """Says which version answers, to whoever reads the log and to systemd."""
+        if model.served is None:
+            self._tell(f"{model.name} is unloaded")
+            return
+        self._notifier.ready(self._summary() + where)
+        detector, bundle = model.served.detector, model.served.detector.bundle
+        self._log.event(
+            "serving",
+            f"serving {_described(detector)}{where}",
+            model=model.name,
+            version=bundle.export_id,
+            recipe=bundle.recipe,
+            provider=detector.provider,
+        )
+
+    def _summary(self) -> str:
+        return f"serving {', '.join(_described(model.served.detector) for model in self._repository if model.served)}"
 
     def _tell(self, message: str) -> None:
         self._log.event("models", message, level="warning")
@@ -196,6 +202,10 @@ class _Run:
             listener.refuse()
         # Not sooner: clients that are told to close come back at once, and would be in the queue that is closed here.
         self._service.keep_alive = False
+
+
+def _described(detector: Detector) -> str:
+    return f"{detector.bundle.export_id} ({detector.bundle.recipe}, {detector.provider})"
 
 
 class _Server(uvicorn.Server):

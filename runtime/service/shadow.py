@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,8 @@ class Shadow:
     def __init__(self, detector: Detector, metrics: ModelMetrics) -> None:
         self.detector = detector
         self._metrics = metrics
+        self._threshold = detector.bundle.calibration.threshold
+        self._closed = False
         self._waiting: queue.Queue[tuple[NDArray[Any], Scores, float] | None] = queue.Queue(MOST_WAITING)
         threading.Thread(target=self._run, name="shadow", daemon=True).start()
 
@@ -54,15 +57,20 @@ class Shadow:
 
     def close(self) -> None:
         """Scores nothing more."""
-        threading.Thread(target=self._waiting.put, args=(None,), daemon=True).start()
+        self._closed = True
+        with suppress(queue.Full):  # then what waits wakes the thread up
+            self._waiting.put_nowait(None)
 
     def _run(self) -> None:
-        own_threshold = self.detector.bundle.calibration.threshold
-        while (waiting := self._waiting.get()) is not None:
+        while (waiting := self._waiting.get()) is not None and not self._closed:
             inputs, scores, threshold = waiting
-            found = self.detector.score(inputs)
+            try:
+                found = self.detector.score(inputs)
+            except Exception:  # of the graph, on a device that is gone: no reason to stop for good
+                self._metrics.shadow_passed_over(len(inputs))
+                continue
             both = found.scored & scores.scored
-            ratio = found.score[both].astype(np.float64) / own_threshold
+            ratio = found.score[both].astype(np.float64) / self._threshold
             ratio /= np.maximum(scores.score[both].astype(np.float64) / threshold, 1e-12)
             different = int(np.count_nonzero(found.is_anomaly[both] != scores.is_anomaly[both]))
             self._metrics.shadow_seen(ratio, different)

@@ -94,7 +94,8 @@ class Turns:
             try:
                 asked.judge(own)
             except Exception as error:
-                asked.answer.set_exception(error)
+                if not asked.answer.done():
+                    asked.answer.set_exception(error)
             else:
                 good.append((asked, own))
         told = [pair for asked, own in good for pair in zip(asked.parts, own, strict=True)]

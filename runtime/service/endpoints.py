@@ -6,6 +6,7 @@ import re
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from time import perf_counter
 
 import msgspec
 
@@ -21,7 +22,7 @@ except ImportError as error:
 from .alarm_lines import tell_alarms
 from .answers import Job, Worker, answer_image, answer_rows, read_rows
 from .bodies import BodyReader, Memory
-from .inference import answer_tensors
+from .inference import answer_tensors, read_tensors
 from .inference_protocol import HEADER
 from .logs import Log
 from .metrics import CONTENT_TYPE, ServiceMetrics
@@ -137,8 +138,17 @@ class Service:
         job.metrics = asked.served.metrics
         if exchange.scope["query_string"]:
             raise RefusedError(400, "this endpoint takes no query")
-        body = await exchange.body(self._bodies, job.share)
-        return await answer_tensors(asked, body, exchange.header(HEADER) or None, job)
+        started = perf_counter()
+        try:
+            # The body is no longer there when its answer is made, as in `score`.
+            body = exchange.body(self._bodies, job.share)
+            question = await read_tensors(asked, await body, exchange.header(HEADER) or None, job)
+            reply = await answer_tensors(asked, question, job)
+        except RefusedError:
+            asked.times.took("fail", perf_counter() - started)
+            raise
+        asked.times.answered(question.rows, perf_counter() - started)
+        return reply
 
     async def small_body(self, request: Request) -> bytes:
         """The body of a request that asks for something to be done."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import graph
+from ..arrays import as_indices
 from ..errors import InputError
 from ..rows.cells import FLOAT32_MAX
 from ..rows.chunk import Rows
@@ -16,19 +19,24 @@ from ..scoring.framing import Framed
 from ..scoring.results import OK, Results
 from ..session import Session
 from .answers import Job, judged, score_slowly
-from .inference_protocol import DEFAULT_OUTPUTS, HEADER, SEVERITY, Request, read_request, write_answer
+from .inference_protocol import AT_ONCE, DEFAULT_OUTPUTS, HEADER, SEVERITY, Request, read_request, write_answer
 from .models import Served
 from .queries import PLAIN
 from .refusals import RefusedError
+from .request_times import RequestTimes
 from .schemas import ModelConfig, ModelMetadata, TensorConfig, TensorMetadata
+from .tensor_inputs import shape_text
 from .tensors import DATATYPES, DTYPES
 from .turns import Part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_READ_AT_ONCE = 64 * 1024
 PLATFORM = "onnxruntime_onnx"
+_RUN_AT_ONCE, _RUN_IN_SLICE = 64, 256
+"""Rows whose further outputs are made within about 5 ms, and those of a slice of many."""
+_ROW, _NUMBER = 128, 32
+"""Bytes, about, that a row takes beside its numbers, and a number as an array and in JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,11 @@ class Asked:
         """The graph."""
         return self.served.detector.session if self.part is None else self.served.parts[self.part]
 
+    @property
+    def times(self) -> RequestTimes:
+        """Of what it is asked by this protocol."""
+        return self.served.metrics.times[self.name]
+
     def offered(self) -> tuple[str, ...]:
         """The outputs that may be asked for; the first ones are the default."""
         if self.part is not None:
@@ -54,50 +67,142 @@ class Asked:
         return (*DEFAULT_OUTPUTS, *(name for name in self.session.outputs if name not in DEFAULT_OUTPUTS))
 
 
-async def answer_tensors(
-    asked: Asked, body: bytes, header_length: str | None, job: Job
-) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
-    """Headers and body of the answer to a request to infer. Raises RefusedError when it cannot be answered."""
-    slow = len(body) > _READ_AT_ONCE
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request that was read: what goes into the graph, and what is asked of it."""
+
+    request: Request
+    feeds: Mapping[str, NDArray[Any]]
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return len(next(iter(self.feeds.values())))
+
+
+async def read_tensors(asked: Asked, body: bytes, header_length: str | None, job: Job) -> Question:
+    """What a request to infer asks. Raises RefusedError when it cannot be read."""
+    slow = len(body) > AT_ONCE
+    started = perf_counter()
     try:
         request = await job.run(slow, read_request, body, header_length, asked.offered())
-        if asked.part is None:
-            outputs = await _score(asked.served, request, job)
-        else:
-            outputs = await job.run(slow, _run_part, asked.served.parts[asked.part], request)
+        job.share.hold(len(body) + request.size)
+        feeds = await job.run(slow, _read, asked, request)
     except InputError as error:
         raise RefusedError.of(error) from None
-    text, behind = await job.run(slow, write_answer, asked.name, asked.served.version, request, outputs)
-    if not behind:
-        return [(b"content-type", b"application/json")], [text]
-    size = str(len(text)).encode()
-    return [(b"content-type", b"application/octet-stream"), (HEADER, size)], [text, *behind]
+    asked.times.took("compute_input", perf_counter() - started)
+    return Question(request, feeds)
 
 
-async def _score(served: Served, request: Request, job: Job) -> dict[str, NDArray[Any]]:
-    """The outputs of the scorer that are asked for."""
-    detector, step = served.detector, served.at_once
-    slow = sum(tensor.size for tensor in request.tensors.values()) > step * 16
-    x = await job.run(slow, served.inputs.read, request.tensors)
-    total = len(x)
-    job.share.hold(x.nbytes * 2 + total * 64, rows=total)
-    if not total:
-        raise RefusedError(400, "the inputs are empty, expected one or more rows")
-    parts = [[_part(x[first : first + step], first)] for first in range(0, total, step)]
-    if len(parts) == 1:
-        scored = [await served.turns.score(parts[0], judged(detector, parts[0], PLAIN, job))]
+def _read(asked: Asked, request: Request) -> dict[str, NDArray[Any]]:
+    tensors = request.read()
+    if asked.part == "decoder":
+        return _decoder_feeds(asked.session, tensors)
+    return {graph.X: asked.served.inputs.read(tensors)}
+
+
+def _decoder_feeds(session: Session, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """What a decoder takes. Raises InputError for anything else."""
+    takes = f"this model takes {', '.join(session.inputs)}"
+    feeds = {}
+    for name, shape in session.inputs.items():
+        values = tensors.get(name)
+        if values is None:
+            raise InputError(f"input {name!r} is missing; {takes}")
+        if values.dtype == object or values.shape[1:] != tuple(shape[1:]):
+            expected = f"numbers of [n, {', '.join(map(str, shape[1:]))}]"
+            raise InputError(f"input {name!r} has shape {shape_text(values.shape)}, expected {expected}")
+        if not (np.abs(values.astype(np.float64)) <= FLOAT32_MAX).all():
+            raise InputError(f"input {name!r} holds a number that is not finite, or beyond float32 (3.4e38)")
+        if name == graph.INDICES:
+            feeds[name] = as_indices(values, values.shape)
+        else:
+            feeds[name] = values.astype(DTYPES[DATATYPES[session.input_types[name]]])
+    unknown = next((name for name in tensors if name not in feeds), None)
+    if unknown is not None:
+        raise InputError(f"input {unknown[:40]!r} is unknown; {takes}")
+    if len({len(values) for values in feeds.values()}) > 1:
+        raise InputError("the inputs have different numbers of rows")
+    return feeds
+
+
+async def answer_tensors(asked: Asked, question: Question, job: Job) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
+    """Headers and body of the answer to a request to infer. Raises RefusedError when it cannot be answered."""
+    request, total = question.request, question.rows
+    held = sum(values.nbytes for values in question.feeds.values()) + total * (_ROW + _answer_bytes(asked, request))
+    job.share.hold(held, rows=total if asked.part is None else 0)
+    started = perf_counter()
+    if asked.part is None:
+        outputs = await _score(asked.served, question, job)
     else:
-        scored = await score_slowly(served, parts, PLAIN, job)
-    found = _verdict([results for own in scored for results in own])
-    others = [name for name in request.outputs if name not in DEFAULT_OUTPUTS]
-    if others:
-        found |= await job.run(slow or total > 128, detector.outputs, x, others)
+        outputs = await _run(asked.session.run, question, request.outputs, job)
+    scored = perf_counter()
+    asked.times.took("compute_infer", scored - started)
+    parts = write_answer(asked.name, asked.served.version, request, outputs)
+    if held > AT_ONCE:
+        written = []
+        while (part := await job.worker.run(next, parts, None)) is not None:
+            written.append(part)
+    else:
+        written = [*parts]
+    asked.times.took("compute_output", perf_counter() - scored)
+    body = [part for part, _ in written]
+    if not request.binary:
+        return [(b"content-type", b"application/json")], body
+    size = b"%d" % sum(len(part) for part, is_json in written if is_json)
+    return [(b"content-type", b"application/octet-stream"), (HEADER, size)], body
+
+
+def _answer_bytes(asked: Asked, request: Request) -> int:
+    """Bytes that a row of the outputs takes, as arrays and in the answer, about."""
+    found = 0
+    for name in request.outputs:
+        _, (_, *sizes) = asked.session.output_facts.get(name, ("", [None]))
+        values = math.prod(size if isinstance(size, int) else 1 for size in sizes)
+        found += values * (8 if name in request.binary else _NUMBER)
     return found
 
 
-def _part(x: NDArray[Any], first: int) -> Part:
+async def _score(served: Served, question: Question, job: Job) -> dict[str, NDArray[Any]]:
+    """The outputs of the scorer that are asked for."""
+    x, step, total = question.feeds[graph.X], served.at_once, question.rows
+    parts = [[_part(served, x[first : first + step], first)] for first in range(0, total, step)]
+    if len(parts) == 1:
+        scored = [await served.turns.score(parts[0], judged(served.detector, parts[0], PLAIN, job))]
+    else:
+        scored = await score_slowly(served, parts, PLAIN, job)
+    if job.tell is not None:
+        for own, results in zip(parts, scored, strict=True):
+            job.tell(served, own, results)
+    found = _verdict([results for own in scored for results in own])
+    others = [name for name in question.request.outputs if name not in DEFAULT_OUTPUTS]
+    return found | await _run(served.detector.session.run, question, others, job) if others else found
+
+
+async def _run(
+    run: Callable[[Sequence[str], dict[str, Any]], list[NDArray[Any]]],
+    question: Question,
+    names: Sequence[str],
+    job: Job,
+) -> dict[str, NDArray[Any]]:
+    """Outputs of a graph by name; of many rows slice after slice beside the event loop."""
+    total = question.rows
+    if total <= _RUN_AT_ONCE:
+        return dict(zip(names, run(names, {**question.feeds}), strict=True))
+    parts = []
+    for first in range(0, total, _RUN_IN_SLICE):
+        job.check(0)
+        own = {name: values[first : first + _RUN_IN_SLICE] for name, values in question.feeds.items()}
+        parts.append(await job.worker.run(run, names, own))
+    return {name: np.concatenate(found) for name, found in zip(names, zip(*parts, strict=True), strict=True)}
+
+
+def _part(served: Served, x: NDArray[Any], first: int) -> Part:
     n = len(x)
-    newest = x if x.ndim == 2 else x[:, -1] if x.ndim == 3 else np.empty((n, 0), np.float32)
+    if x.ndim == 2:
+        rows = Rows(first, x, {}, None)
+        return Part(served.framer.frame(rows)[0], rows, range(first, first + n))
+    newest = x[:, -1] if x.ndim == 3 else np.empty((n, 0), np.float32)
     framed = Framed(first, x, np.ones(n, np.bool_), [OK] * n, [""] * n)
     return Part(framed, Rows(first, newest, {}, None), range(first, first + n))
 
@@ -111,27 +216,6 @@ def _verdict(scored: Sequence[Results]) -> dict[str, NDArray[Any]]:
         (graph.IS_ANOMALY, [one.is_anomaly for one in scores]),
     )
     return {name: values[0] if len(values) == 1 else np.concatenate(values) for name, values in columns}
-
-
-def _run_part(session: Session, request: Request) -> dict[str, NDArray[Any]]:
-    """The outputs of an encoder or a decoder. Raises InputError for inputs that it does not take."""
-    feeds = {}
-    for name, shape in session.inputs.items():
-        values = request.tensors.get(name)
-        if values is None:
-            raise InputError(f"input {name!r} is missing; this model takes {', '.join(session.inputs)}")
-        if values.dtype == object or values.shape[1:] != tuple(shape[1:]):
-            expected = ", ".join(map(str, shape[1:]))
-            raise InputError(f"input {name!r} has shape {list(values.shape)[:5]}, expected numbers of [n, {expected}]")
-        if not (np.abs(values) <= FLOAT32_MAX).all():
-            raise InputError(f"input {name!r} holds a number that is not finite, or beyond float32 (3.4e38)")
-        feeds[name] = values.astype(DTYPES[DATATYPES[session.input_types[name]]])
-    unknown = [name for name in request.tensors if name not in feeds]
-    if unknown:
-        raise InputError(f"input {unknown[0][:40]!r} is unknown; this model takes {', '.join(session.inputs)}")
-    if len({len(values) for values in feeds.values()}) > 1:
-        raise InputError("the inputs have different numbers of rows")
-    return dict(zip(request.outputs, session.run(request.outputs, feeds), strict=True))
 
 
 def describe(asked: Asked) -> ModelMetadata:

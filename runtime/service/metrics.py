@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from operator import attrgetter
 from threading import Lock
@@ -28,6 +28,7 @@ from ..scoring.drift import DriftMonitor
 from ..scoring.results import FILLED, SCORED, STATUSES, Results
 from ..session import import_onnxruntime
 from .refusals import CODES
+from .request_times import RequestTimes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,6 +109,8 @@ class ModelMetrics:
         self.keys_forgotten = 0
         self.shadow_rows = self.shadow_disagreements = self.shadow_skipped = 0
         self.shadow_ratio = _Histogram(_RATIO_BOUNDS)
+        self.times = defaultdict[str, RequestTimes](RequestTimes)
+        """By the name that was asked: the model's, or that of its encoder or decoder."""
         self._monitor: DriftMonitor | None = None
         self._keys: Sized = ()
 

@@ -20,10 +20,10 @@ from ..scoring.state import StreamState
 from ..scoring.watch import Watch
 from ..session import Session
 from ..streams.keys import Keyed
-from .inference_protocol import Inputs
 from .metrics import ModelMetrics
 from .request_reader import RequestReader
 from .shadow import Shadow
+from .tensor_inputs import Inputs
 from .turns import Part, Turns
 
 ROWS_AT_ONCE, VALUES_AT_ONCE = 1024, 1 << 14

@@ -16,7 +16,9 @@ from .endpoints import Service
 from .inference import configure, describe
 from .refusals import RefusedError
 from .repository import Model, without_folder
+from .request_times import STEPS
 from .schemas import (
+    BatchStatistics,
     IndexEntry,
     InferenceStatistics,
     Live,
@@ -76,14 +78,23 @@ class Operations:
             raise RefusedError(404, "no such path; GET / lists the endpoints")
         asked = self._repository.asked(found["name"], found["version"])
         if found["what"] == "stats":
-            return self._told(Statistics([_statistics(self._repository.find(asked.model))]))
+            return self._told(Statistics([_statistics(asked.name, self._repository.find(asked.model))]))
         if found["what"] == "ready":
             return self._told(ModelReady(asked.name))
         return self._told(configure(asked) if found["what"] == "config" else describe(asked))
 
     async def all_statistics(self, _: Request) -> Response:
         """GET /v2/models/stats."""
-        return self._told(Statistics([_statistics(model) for model in self._repository if model.served]))
+        served = [(model, model.served) for model in self._repository if model.served]
+        return self._told(
+            Statistics(
+                [
+                    _statistics(name, model)
+                    for model, version in served
+                    for name in (model.name, *(f"{model.name}/{part}" for part in version.parts))
+                ]
+            )
+        )
 
     async def index(self, _: Request) -> Response:
         """POST /v2/repository/index."""
@@ -138,21 +149,18 @@ def _version(model: Model) -> str:
     return model.served.version if model.served else ""
 
 
-def _statistics(model: Model) -> ModelStatistics:
-    """What Triton's clients know of a model since it was started, rows for inferences."""
-    metrics = model.metrics
-    took = Took(metrics.seconds.count, round(metrics.seconds.sum * 1e9))
+def _statistics(name: str, model: Model) -> ModelStatistics:
+    """What Triton's clients know of a model, its encoder or its decoder since it was started; inferences are rows."""
+    found = model.metrics.times[name]
+    took = {step: Took(found.counts[step], round(found.seconds[step] * 1e9)) for step in STEPS}
+    computed = {step: took[step] for step in ("compute_input", "compute_infer", "compute_output")}
+    runs = took["compute_infer"].count
     return ModelStatistics(
-        name=model.name,
+        name=name,
         version=_version(model),
-        inference_count=metrics.scored,
-        execution_count=metrics.seconds.count,
-        inference_stats=InferenceStatistics(
-            success=took,
-            fail=Took(metrics.rows_refused),
-            queue=Took(),
-            compute_input=Took(),
-            compute_infer=took,
-            compute_output=Took(),
-        ),
+        last_inference=found.last_ms,
+        inference_count=found.rows,
+        execution_count=runs,
+        inference_stats=InferenceStatistics(**took),
+        batch_stats=[BatchStatistics(1, **computed)] if runs else [],  # of any size, for a model without batches
     )

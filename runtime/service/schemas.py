@@ -154,7 +154,7 @@ class Took(msgspec.Struct):
 
 
 class InferenceStatistics(msgspec.Struct):
-    """What became of the rows of a model, and where the time went."""
+    """What became of the requests to infer, and where the time went."""
 
     success: Took
     fail: Took
@@ -164,14 +164,26 @@ class InferenceStatistics(msgspec.Struct):
     compute_output: Took
 
 
+class BatchStatistics(msgspec.Struct):
+    """Where the time went, of requests of any number of rows."""
+
+    batch_size: int
+    compute_input: Took
+    compute_infer: Took
+    compute_output: Took
+
+
 class ModelStatistics(msgspec.Struct):
-    """What is known of a model since it was started, rows for inferences."""
+    """What is known of the requests to infer of a model since it was started, rows for inferences; the time of the
+    last one in milliseconds since 1970."""
 
     name: str
     version: str
+    last_inference: int
     inference_count: int
     execution_count: int
     inference_stats: InferenceStatistics
+    batch_stats: list[BatchStatistics]
 
 
 class Statistics(msgspec.Struct):

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, UnsetType
 
 from ..errors import InputError, TooLargeError
-from ..rows.pieces import MAX_VALUES
+from ..rows.pieces import MAX_ROWS, MAX_VALUES
+from .json_lists import flat_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DTYPES: dict[str, Any] = {
-    "BOOL": np.bool_,
+    "BOOL": np.dtype(np.bool_),
     **{f"UINT{bits}": np.dtype(f"<u{bits // 8}") for bits in (8, 16, 32, 64)},
     **{f"INT{bits}": np.dtype(f"<i{bits // 8}") for bits in (8, 16, 32, 64)},
     **{f"FP{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
@@ -37,12 +37,28 @@ DATATYPES = {
 """The protocol's names of ONNX Runtime's."""
 
 _NAMES = {np.dtype(dtype).newbyteorder("=").str: name for name, dtype in DTYPES.items()}
-_PIECE = 128 * 1024
-"""Bytes of a JSON list that are read at once: about 2 ms."""
-_NUMBERS = msgspec.json.Decoder(list[float])
+_INTEGERS = [(kind, bits, bits - (kind == "INT")) for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)]
+_LARGEST = {
+    # Of 64 bits the largest float64 that is one.
+    **{f"{kind}{bits}": float(2**power - max(1, 2 ** (power - 53))) for kind, bits, power in _INTEGERS},
+    **{f"FP{bits}": float(np.finfo(f"f{bits // 8}").max) for bits in (16, 32, 64)},
+}
+_SMALLEST = {name: 0.0 if name.startswith("UINT") else -largest for name, largest in _LARGEST.items()}
+
+_MOST_AXES, _MOST_IN_AXIS = 8, 2**31 - 1
+_TEXT = 64
+"""Bytes of a text in memory, at least."""
+_NUMBERS = msgspec.json.Decoder(list[float | None])
 _TRUTHS = msgspec.json.Decoder(list[bool])
-_TEXTS = msgspec.json.Decoder(list[str])
-_ANY = msgspec.json.Decoder(list[Any])
+_TEXTS = msgspec.json.Decoder(list[Any])
+
+
+class TensorParameters(msgspec.Struct):
+    """What is said of a tensor beside its elements."""
+
+    binary_data_size: int | None = None
+    """How many bytes behind the JSON are its own."""
+    shared_memory_region: str | None = None
 
 
 class Tensor(msgspec.Struct):
@@ -51,57 +67,90 @@ class Tensor(msgspec.Struct):
     name: str
     shape: list[int]
     datatype: str
-    parameters: dict[str, Any] = {}
-    data: msgspec.Raw | UnsetType = UNSET
+    parameters: TensorParameters | None = None
+    data: msgspec.Raw = msgspec.Raw()
 
-    def check(self, where: str) -> int:
-        """How many elements it has; raises InputError, `where` it stands, for a type or a shape that cannot be."""
+    @property
+    def where(self) -> str:
+        """What messages call it."""
+        return f"input {self.name[:40]!r}"
+
+    @property
+    def elements(self) -> int:
+        """How many it has."""
+        return math.prod(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Bytes that its array takes in memory, about."""
+        return self.elements * (_TEXT if self.datatype == "BYTES" else 8)
+
+    def check(self) -> None:
+        """Raises InputError for a type or a shape that cannot be."""
+        where, shape = self.where, self.shape
         if self.datatype not in DTYPES:
             raise InputError(f"{where} has datatype {self.datatype[:20]!r}, expected {', '.join(DTYPES)}")
-        if not self.shape or min(self.shape) < 0:
-            raise InputError(f"{where} has shape {self.shape[:5]}, expected one or more sizes")
-        elements = math.prod(self.shape)
-        if elements > MAX_VALUES and self.datatype != "UINT8":
-            raise TooLargeError(f"{where} holds {elements} values, expected at most {MAX_VALUES}")
-        return elements
+        if not 1 <= len(shape) <= _MOST_AXES:
+            raise InputError(f"{where} has a shape of {len(shape)} sizes, expected 1 to {_MOST_AXES}")
+        if min(shape) < 1 or max(shape) > _MOST_IN_AXIS:
+            raise InputError(f"{where} has shape {self.told_shape}, expected sizes of 1 to {_MOST_IN_AXIS}")
+        if shape[0] > MAX_ROWS:
+            raise TooLargeError(f"{where} holds {shape[0]} rows, expected at most {MAX_ROWS}", rows=_rows(shape[0]))
+
+    @property
+    def told_shape(self) -> str:
+        """The shape as messages tell it."""
+        return f"[{', '.join(str(size)[:20] for size in self.shape)}]"
 
 
-def from_bytes(tensor: Tensor, content: memoryview, where: str) -> NDArray[Any]:
+def from_bytes(tensor: Tensor, content: memoryview) -> NDArray[Any]:
     """The array in these bytes, in the shape that it says. Raises InputError when it does not fit."""
-    elements = tensor.check(where)
-    dtype = DTYPES[tensor.datatype]
+    where, elements = tensor.where, tensor.elements
+    dtype: np.dtype[Any] = DTYPES[tensor.datatype]
     if tensor.datatype == "BYTES":
-        texts = list(_texts(content, where))
-        if len(texts) != elements:
-            raise InputError(f"{where} holds {len(texts)} texts, its shape says {elements}")
-        return np.array(texts, object).reshape(tensor.shape)
-    if len(content) != elements * np.dtype(dtype).itemsize:
-        raise InputError(f"{where} has {len(content)} bytes, its shape says {elements} of {tensor.datatype}")
+        _check_values(tensor)
+        found = np.empty(elements, object)
+        count = 0
+        for count, text in enumerate(_texts(content, where), 1):
+            if count <= elements:
+                found[count - 1] = text
+        if count != elements:
+            raise InputError(f"{where} holds {count} texts, its shape {tensor.told_shape} says {elements}")
+        return found.reshape(tensor.shape)
+    if len(content) != elements * dtype.itemsize:
+        told = f"its shape {tensor.told_shape} of {tensor.datatype} takes {elements * dtype.itemsize}"
+        raise InputError(f"{where} has {len(content)} bytes, {told}"[:200])
+    if tensor.datatype == "BOOL":
+        return np.frombuffer(content, np.uint8).reshape(tensor.shape).astype(np.bool_)
     return np.frombuffer(content, dtype).reshape(tensor.shape)
 
 
-def from_json(tensor: Tensor, where: str) -> NDArray[Any]:
-    """The array in `data`, a list that may be nested, in the shape that it says. Raises InputError when it does not
-    fit."""
-    tensor.check(where)
-    assert not isinstance(tensor.data, UnsetType)
+def from_json(tensor: Tensor, data: bytes) -> NDArray[Any]:
+    """The array in a list that may be nested, in the shape that it says; null stands for NaN.
+
+    Floats are of float64: whoever takes a smaller one has to look whether they fit. Raises InputError for what is no
+    such list.
+    """
+    _check_values(tensor)
+    where = tensor.where
     try:
         if tensor.datatype == "BYTES":
-            texts = np.array(_flat(_ANY.decode(tensor.data)), object)
-            if not all(isinstance(text, str) for text in texts):
-                raise InputError(f"{where} is of BYTES, expected a list of texts")
-            return _shaped(texts, tensor, where)
-        decoder = _TRUTHS if tensor.datatype == "BOOL" else _NUMBERS
-        found: list[float] = []
-        for piece in _pieces(bytes(tensor.data)):
-            found += decoder.decode(piece)
-    except msgspec.MsgspecError as error:
-        raise InputError(f"{where} is no list of {tensor.datatype}: {error}"[:200]) from None
-    # In float64 whatever it says: a number beyond float32 must not become infinity unseen.
-    numbers = np.array(found, np.bool_ if tensor.datatype == "BOOL" else np.float64)
-    if "INT" in tensor.datatype and (numbers != np.floor(numbers)).any():
-        raise InputError(f"{where} is of {tensor.datatype} and holds a number that is not whole")
-    return _shaped(numbers, tensor, where)
+            return _shaped(_texts_of(data, where), tensor)
+        numbers = _numbers_of(data, tensor)
+    except InputError as error:
+        raise InputError(f"{where} {error}") from None
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise InputError(f"{where} is no list of {tensor.datatype}: {error}"[:300]) from None
+    if tensor.datatype == "BOOL":
+        return _shaped(numbers, tensor)
+    smallest, largest = _SMALLEST[tensor.datatype], _LARGEST[tensor.datatype]
+    if ((numbers < smallest) | (numbers > largest)).any():
+        raise InputError(f"{where} holds a number beyond {tensor.datatype}")
+    if "INT" in tensor.datatype:
+        if (numbers != np.floor(numbers)).any():  # nor is NaN
+            raise InputError(f"{where} is of {tensor.datatype} and holds what is no whole number")
+        numbers = numbers.astype(DTYPES[tensor.datatype])
+    return _shaped(numbers, tensor)
 
 
 def datatype_of(values: NDArray[Any]) -> str:
@@ -109,28 +158,44 @@ def datatype_of(values: NDArray[Any]) -> str:
     return _NAMES[values.dtype.str]
 
 
-def _shaped(values: NDArray[Any], tensor: Tensor, where: str) -> NDArray[Any]:
-    if len(values) != math.prod(tensor.shape):
-        raise InputError(f"{where} holds {len(values)} values, its shape says {math.prod(tensor.shape)}")
+def _check_values(tensor: Tensor) -> None:
+    """Raises TooLargeError where more Python objects would be made than a body may hold."""
+    if tensor.elements > MAX_VALUES:
+        raise TooLargeError(f"{tensor.where} holds more than {MAX_VALUES} values; send fewer, or in bytes")
+
+
+def _rows(count: int) -> int:
+    """Rows as they are counted, when there are said to be too many."""
+    return min(count, MAX_VALUES)
+
+
+def _numbers_of(data: bytes, tensor: Tensor) -> NDArray[Any]:
+    decode, dtype = (_TRUTHS.decode, np.bool_) if tensor.datatype == "BOOL" else (_NUMBERS.decode, np.float64)
+    parts: list[NDArray[Any]] = [np.array(decode(piece), dtype) for piece in flat_pieces(data, len(tensor.shape))]
+    return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, dtype), *parts])
+
+
+def _shaped(values: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
+    if len(values) != tensor.elements:
+        told = f"its shape {tensor.told_shape} says {tensor.elements}"
+        raise InputError(f"{tensor.where} holds {len(values)} values, {told}"[:200])
     return values.reshape(tensor.shape)
 
 
-def _pieces(data: bytes) -> Iterator[bytes]:
-    """A list of numbers, which may be nested, as flat lists; lists within lists say nothing that the shape does not."""
-    if not data.startswith(b"["):
-        raise msgspec.ValidationError("Expected `array`")
-    flat = data.translate(None, b"[] \t\r\n")
-    first = 0
-    while first < len(flat):
-        end = flat.find(b",", first + _PIECE)
-        end = len(flat) if end < 0 else end
-        yield b"[" + flat[first:end] + b"]"
-        first = end + 1
+def _texts_of(data: bytes, where: str) -> NDArray[Any]:
+    found = _flat(_TEXTS.decode(data))
+    if not {*map(type, found)} <= {str}:
+        raise InputError("is of BYTES, expected a list of texts")
+    texts = np.empty(len(found), object)
+    texts[:] = found
+    return texts
 
 
-def _flat(found: Any) -> list[Any]:
+def _flat(found: list[Any]) -> list[Any]:
     """The elements of a list that may be nested."""
-    return [value for each in found for value in (_flat(each) if isinstance(each, list) else [each])]
+    while any(type(each) is list for each in found):
+        found = [value for each in found for value in (each if type(each) is list else [each])]
+    return found
 
 
 def _texts(content: memoryview, where: str) -> Iterator[str]:

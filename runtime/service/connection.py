@@ -8,9 +8,12 @@ import select
 import termios
 from typing import Any
 
+import msgspec
+
 from ..errors import MissingExtraError
 from .bodies import CLOSING_S
-from .requests import CLIENT
+from .requests import CLIENT, LINGER_S
+from .schemas import Refusal
 
 try:
     import httptools
@@ -24,6 +27,16 @@ HEAD_S, READ_S = 10.0, 30.0
 """Seconds to send the request line and headers, and to read an answer."""
 
 
+_TOO_LARGE = f"request line and headers are larger than {MAX_HEAD // 1024} KiB"
+_BAD_REQUEST = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+)
+
+
+class _HeadTooLargeError(Exception):
+    """More than `MAX_HEAD`."""
+
+
 class Connection(HttpToolsProtocol):
     """uvicorn's, with what it lacks: limits for request line, headers and slow readers; clients that close one side.
 
@@ -32,6 +45,8 @@ class Connection(HttpToolsProtocol):
 
     _half_closed = False
     _running: RequestResponseCycle | None = None
+    _refused = False
+    """Whether nothing that comes is read any more."""
     _overdue: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
     _in_head = True
@@ -84,12 +99,24 @@ class Connection(HttpToolsProtocol):
 
         Under TLS it cannot: asyncio ends both directions at once, and says so in the log when asked for one.
         """
-        if self.scheme == "https" or self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
+        whole = self._whole()
+        if self.scheme == "https" or not whole:
             return False
-        self._half_closed, self.cycle.keep_alive = True, False
+        self._half_closed, whole[-1].keep_alive = True, False
         return True
 
+    def _unanswered(self) -> list[RequestResponseCycle]:
+        """The requests that have come, the oldest first."""
+        cycles = [self._running, *(cycle for cycle, _ in reversed(self.pipeline))]
+        return [cycle for cycle in cycles if cycle is not None and not cycle.response_complete]
+
+    def _whole(self) -> list[RequestResponseCycle]:
+        """Those of them of which nothing is missing."""
+        return [cycle for cycle in self._unanswered() if not cycle.more_body]
+
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         if self._in_head:
             self._head_bytes += len(data)
         self._unset_keepalive_if_required()
@@ -98,11 +125,34 @@ class Connection(HttpToolsProtocol):
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
                 self._feed_without_upgrade(data[upgrade.args[0] :])
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self.send_400_response("Invalid HTTP request received.")
+        except httptools.HttpParserUpgrade:
+            self.send_400_response("there is no way from here to other servers; CONNECT is for proxies")
+        except httptools.HttpParserError as error:
+            why = f"the request is no valid HTTP: {error}"
+            self.send_400_response(_TOO_LARGE if isinstance(error.__context__, _HeadTooLargeError) else why)
+        if self._in_head and self._head_bytes > MAX_HEAD and not self._refused:
+            self.send_400_response(_TOO_LARGE)
+
+    def send_400_response(self, msg: str) -> None:
+        """Ends the connection with an error as all others are told; what came whole before gets its answer first."""
+        self._refused = True
+        self._cancel()
+        whole, unanswered = self._whole(), self._unanswered()
+        if whole:
+            whole[-1].keep_alive = False
             return
-        if self._in_head and self._head_bytes > MAX_HEAD:
-            self.send_400_response("headers too large")
+        for cycle in unanswered:  # the one whose body is broken off
+            self._give_up(cycle)
+        if any(cycle.response_started for cycle in unanswered):
+            self.transport.close()
+            return
+        body = msgspec.json.encode(Refusal(msg))
+        self.transport.write(_BAD_REQUEST % (len(body), body))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()  # to close on what the client still sends could take the answer away from it
+            self._overdue = self.loop.call_later(LINGER_S, self.transport.close)
+        else:  # under TLS
+            self.transport.close()
 
     def _should_upgrade(self) -> bool:
         return True  # so that uvicorn leaves a request that asks for it alone until it is fed again
@@ -125,7 +175,7 @@ class Connection(HttpToolsProtocol):
         self._cancel()
         self._in_head = False
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
-            raise ValueError("headers too large")  # the parser stops, and uvicorn answers 400
+            raise _HeadTooLargeError  # the parser stops
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

@@ -259,3 +259,76 @@ def test_a_stop_waits_for_a_request_that_has_begun(live: str) -> None:
             begun.sendall(request[20:])
             assert results(read_all(begun)) == 1
         assert running.communicate(timeout=10)[1] == ""
+
+
+def error_of(answer: bytes) -> str:
+    """What a whole answer says is wrong, as JSON, where nothing follows it."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 "), answer
+    assert b"content-type: application/json" in head
+    assert b"connection: close" in head
+    assert f"content-length: {len(body)}".encode() in head
+    (error,) = json.loads(body).values()
+    return str(error)
+
+
+@pytest.mark.parametrize(
+    ("sent", "why"),
+    [
+        (b"NONSENSE\r\n\r\n", "the request is no valid HTTP: Invalid method"),
+        (b"\x16\x03\x01\x02\x00\x01\x00", "the request is no valid HTTP: "),
+        (b"GET / HTTP/3.7\r\n\r\n", "the request is no valid HTTP: Invalid HTTP version"),
+        (b"GET / HTTP/1.1\r\nX y: 1\r\n\r\n", "the request is no valid HTTP: Invalid header token"),
+        (b"POST /score HTTP/1.1\r\nContent-Length: -5\r\n\r\n", "the request is no valid HTTP: Invalid character"),
+        (b"POST /score HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc", "the request is no "),
+        (b"POST /score HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "the request is no valid HTTP: "),
+        (b"CONNECT example.org:443 HTTP/1.1\r\n\r\n", "there is no way from here to other servers; CONNECT is"),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * MAX_HEAD, "request line and headers are larger than 64 KiB"),
+        (
+            b"GET / HTTP/1.1\r\n" + b"X: 123456789\r\n" * 7000 + b"\r\n",
+            "request line and headers are larger than 64 KiB",
+        ),
+    ],
+)
+def test_what_is_no_http_gets_its_error_as_json(live: str, sent: bytes, why: str) -> None:
+    with connect(live) as connection:
+        connection.sendall(sent)
+        assert error_of(read_all(connection)).startswith(why)
+    assert httpx.get(f"{live}/healthz").status_code == 200
+
+
+def test_an_error_reaches_a_client_that_goes_on_sending(live: str) -> None:
+    with connect(live) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nX: " + b"x" * 1_000_000)
+        assert error_of(read_all(connection)).startswith("request line and headers are larger")
+
+
+@pytest.mark.parametrize("n", [1, 2500])
+@pytest.mark.parametrize(
+    ("broken", "closes"),
+    [
+        (b"nonsense\r\n\r\n", False),
+        (b"nonsense\r\n\r\n", True),
+        (post(ROW)[:40], True),
+        (post(ROW)[:-3], True),
+        (b"POST /score HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", False),
+    ],
+)
+def test_what_came_whole_is_answered_before_a_broken_request(live: str, n: int, broken: bytes, closes: bool) -> None:
+    with connect(live) as connection:
+        connection.sendall(post(rows(n)) + post(rows(2)) + broken)
+        if closes:
+            connection.shutdown(socket.SHUT_WR)
+        answer = read_all(connection)
+    assert (answer.count(b"HTTP/1.1 "), answer.count(b"HTTP/1.1 200 "), answer.count(b'"row":')) == (2, 2, n + 2)
+
+
+def test_a_body_that_breaks_after_its_refusal_adds_nothing_to_it(live: str) -> None:
+    before = series(live)["vae_detect_requests_total[('code', '415')]"]
+    with connect(live) as connection:
+        head = b"POST /score HTTP/1.1\r\nContent-Encoding: br\r\nTransfer-Encoding: chunked\r\n\r\n"
+        connection.sendall(head + b"1\r\nx\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 415 ")
+        connection.sendall(b"zz\r\n")
+        assert b"HTTP/1.1" not in read_all(connection)
+    assert series(live)["vae_detect_requests_total[('code', '415')]"] >= before

@@ -201,7 +201,7 @@ class Client:
                 return await client.request(method, path, **options)
 
         response = asyncio.run(once())
-        if response.headers.get("content-type") == "application/json":
+        if response.headers.get("content-type") == "application/json" and method != "HEAD":
             strict(response.text)
         return response
 

@@ -11,11 +11,13 @@ try:
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
     from starlette.routing import Route
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 except ImportError as error:
     raise MissingExtraError(f"the HTTP service needs {error.name}: pip install 'vae-detect[serve]'") from None
 
+from .access import HEALTH, METRICS_PATH
 from .answers import Job
+from .catalogue import ENDPOINTS
 from .endpoints import INFER, Reply, Service
 from .operations import Operations
 from .refusals import RefusedError
@@ -32,6 +34,22 @@ class _Scoring:
         return self._service.answer(Exchange(scope, receive, send), self._work)
 
 
+class _WithoutQuery:
+    """An application that takes nothing behind the question mark."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["query_string"]:
+            raise RefusedError(400, "this endpoint takes no query")
+        await self._app(scope, receive, send)
+
+
+_OPEN_TO_QUERIES = {METRICS_PATH, *HEALTH, *(endpoint.path for endpoint in ENDPOINTS if endpoint.queries)}
+"""Scrapers and load balancers send queries of their own; others are meant, and refused where they mean nothing."""
+
+
 class App:
     """The ASGI application around a service. What scores goes past the router, which costs as much as scoring a row."""
 
@@ -44,9 +62,14 @@ class App:
             Route("/metrics", service.scrape),
             Route("/model", service.model),
             Route("/", service.index),
+            Route("/openapi.json", service.openapi),
             Route("/v2/models/{rest:path}/infer", self._infer, methods=["POST"]),
+            Route("/v2/models/{rest:path}/infer", service.only_post),
             *Operations(service).routes(),
         ]
+        for route in routes:
+            if route.path not in _OPEN_TO_QUERIES:
+                route.app = _WithoutQuery(route.app)
         handlers: dict[Any, Any] = {
             HTTPException: service.http_error,
             RefusedError: service.refused,

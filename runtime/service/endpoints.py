@@ -22,10 +22,12 @@ except ImportError as error:
 from .alarm_lines import tell_alarms
 from .answers import Job, Worker, answer_image, answer_rows, read_rows
 from .bodies import BodyReader, Memory
+from .catalogue import ENDPOINTS
 from .inference import answer_tensors, read_tensors
 from .inference_protocol import HEADER
 from .logs import Log
 from .metrics import CONTENT_TYPE, ServiceMetrics
+from .openapi import document
 from .queries import Query
 from .refusals import RefusedError
 from .repository import Repository
@@ -39,15 +41,7 @@ INFER = re.compile(r"/v2/models/(?P<name>.+?)(?:/versions/(?P<version>[^/]+))?/i
 """Where tensors are scored."""
 _JSON = (b"content-type", b"application/json")
 
-_ENDPOINTS = {
-    "POST /score": "score one row or many, or one image; ?explain=1 adds the largest contributions, or a heat map",
-    "GET /model": "facts about the model",
-    "GET /healthz": "200 when the process answers",
-    "GET /readyz": "200 when a verified model is loaded; tells whether its calibration holds",
-    "GET /metrics": "Prometheus metrics",
-    "GET /v2": "the Open Inference Protocol, version 2: POST /v2/models/NAME/infer and what belongs to it",
-}
-
+_INDEX = msgspec.json.encode(Index({endpoint.called: endpoint.summary for endpoint in ENDPOINTS}))
 _FAULT = msgspec.json.encode(Refusal("internal error"))
 
 Reply = tuple[list[tuple[bytes, bytes]], list[bytes]]
@@ -65,6 +59,9 @@ class Service:
         """Whether clients may send another request on their connection."""
         self._bodies, self._memory, self._worker = BodyReader(), Memory(), Worker()
         self._requests = 0
+        self.asks_token = False
+        """Whether requests must bear one."""
+        self._document: tuple[object, bytes] = None, b""
         metrics.is_ready = lambda: not self.not_ready
 
     @property
@@ -157,7 +154,7 @@ class Service:
 
     async def model(self, request: Request) -> Response:
         """GET /model."""
-        query = Query.parse(request.scope["query_string"])
+        query = Query.parse(request.scope["query_string"], ("model",))
         return self.reply(self.repository.served(query.model).facts)
 
     async def healthz(self, _: Request) -> Response:
@@ -179,7 +176,20 @@ class Service:
 
     async def index(self, _: Request) -> Response:
         """GET /."""
-        return self.reply(msgspec.json.encode(Index(_ENDPOINTS)))
+        return self.reply(_INDEX)
+
+    async def openapi(self, _: Request) -> Response:
+        """GET /openapi.json, made once for what is served."""
+        models = {model.name: model.served for model in self.repository}
+        key = {name: served and served.version for name, served in models.items()}
+        if self._document[0] != key:
+            make = partial(document, models, asks_token=self.asks_token)
+            self._document = key, await self._worker.run(make)
+        return self.reply(self._document[1])
+
+    async def only_post(self, _: Request) -> Response:
+        """What takes tensors takes them by POST."""
+        raise HTTPException(405, headers={"Allow": "POST"})
 
     async def http_error(self, request: Request, error: Exception) -> Response:
         """Unknown paths and wrong methods."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
@@ -9,6 +10,14 @@ from .refusals import RefusedError
 
 MAX_KEY = 200
 """Characters of a key."""
+
+EXPECTED: dict[str, tuple[str, ...]] = {
+    "model": (),
+    "explain": ("1", "true"),
+    "on_bad_row": ("refuse", "flag"),
+    "key": (),
+}
+"""What may stand there, and the values that it may have; () for any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +34,15 @@ class Query:
     """Whose rows these are; None where the request stands alone."""
 
     @classmethod
-    def parse(cls, query: bytes) -> Query:
-        """Raises RefusedError for what is unknown, repeated or has another value than expected."""
+    def parse(cls, query: bytes, known: Sequence[str] = (*EXPECTED,)) -> Query:
+        """Raises RefusedError for what is not `known`, repeated or has another value than expected."""
         if not query:
             return PLAIN
         found: dict[str, str] = {}
         for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
-            expected = _EXPECTED.get(name)
-            if expected is None:
-                raise RefusedError(400, f"query {name[:20]!r} is unknown; expected {', '.join(_EXPECTED)}")
+            if name not in known:
+                raise RefusedError(400, f"query {name[:20]!r} is unknown; expected {', '.join(known)}")
+            expected = EXPECTED[name]
             if name in found:
                 raise RefusedError(400, f"query {name!r} stands there more than once")
             if (expected and value not in expected) or not 0 < len(value) <= MAX_KEY:
@@ -50,5 +59,3 @@ class Query:
 
 PLAIN = Query()
 """Of a request that asks for nothing more."""
-_EXPECTED = {"model": (), "explain": ("1", "true"), "on_bad_row": ("refuse", "flag"), "key": ()}
-"""What may stand there, and the values that it may have; () for any."""

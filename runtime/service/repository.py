@@ -122,11 +122,11 @@ class Repository:
     def asked(self, name: str, version: str | None) -> Asked:
         """What NAME, NAME/encoder or NAME/decoder stands for. Raises RefusedError where there is no such, or no such
         version of it any more."""
-        model, _, part = name.partition("/")
+        model, slash, part = name.partition("/")
         served = self.served(model)
         if version not in (None, served.version):
             raise RefusedError(404, f"model {model!r} has no version {str(version)[:40]!r}; it serves {served.version}")
-        if part and part not in served.parts:
+        if slash and part not in served.parts:
             there = ", ".join(f"{model}/{each}" for each in served.parts) or "no part"
             raise RefusedError(404, f"model {model!r} has no part {part[:20]!r} here; there is {there}")
         return Asked(name, model, served, part or None)

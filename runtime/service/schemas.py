@@ -79,6 +79,32 @@ class Alive(msgspec.Struct):
 
 # --- of the Open Inference Protocol ----------------------------------------------------------------------------------
 
+
+class OutputParameters(msgspec.Struct):
+    """How many bytes behind the JSON are an output's own."""
+
+    binary_data_size: int
+
+
+class OutputTensor(msgspec.Struct):
+    """An output: its elements stand in `data`, row by row, or as bytes behind the JSON."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: OutputParameters | UnsetType = UNSET
+    data: list[float | bool | None] | UnsetType = UNSET
+
+
+class InferAnswer(msgspec.Struct):
+    """The JSON of the answer of POST /v2/models/NAME/infer, which is written piece by piece."""
+
+    model_name: str
+    model_version: str
+    outputs: list[OutputTensor]
+    id: str | UnsetType = UNSET
+
+
 State = Literal["LOADING", "READY", "UNAVAILABLE"]
 
 

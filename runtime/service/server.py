@@ -98,6 +98,7 @@ class _Run:
         self._repository = Repository(metrics, plan.load, adaptive=plan.adaptive)
         self._reloader = Reloader(self._repository, plan, self._tell)
         self._service = Service(metrics, self._repository, log)
+        self._service.asks_token = access.tokens is not None
         self._tasks: set[asyncio.Task[None]] = set()
         self._notifier = Notifier()
         app = App(self._service, self._lifespan)

@@ -6,7 +6,7 @@ https://github.com/kserve/open-inference-protocol and, for the bytes, Triton's b
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import numpy as np
@@ -46,6 +46,14 @@ _LARGEST = {
 _SMALLEST = {name: 0.0 if name.startswith("UINT") else -largest for name, largest in _LARGEST.items()}
 
 _MOST_AXES, _MOST_IN_AXIS = 8, 2**31 - 1
+_SHAPE = msgspec.Meta(
+    extra_json_schema={
+        "minItems": 1,
+        "maxItems": _MOST_AXES,
+        "items": {"type": "integer", "minimum": 1, "maximum": _MOST_IN_AXIS},
+    }
+)
+"""What `Tensor.check` says better."""
 _TEXT = 64
 """Bytes of a text in memory, at least."""
 _NUMBERS = msgspec.json.Decoder(list[float | None])
@@ -65,10 +73,10 @@ class Tensor(msgspec.Struct):
     """A tensor of a request; its elements stand in `data`, or as bytes behind the JSON."""
 
     name: str
-    shape: list[int]
-    datatype: str
+    shape: Annotated[list[int], _SHAPE]
+    datatype: Annotated[str, msgspec.Meta(extra_json_schema={"enum": [*DTYPES]})]
     parameters: TensorParameters | None = None
-    data: msgspec.Raw = msgspec.Raw()
+    data: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
 
     @property
     def where(self) -> str:

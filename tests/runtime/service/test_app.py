@@ -285,13 +285,59 @@ def test_the_model_tells_its_promise_and_no_rows(client: Client, detector: Detec
     assert str(MODEL.parent) not in json.dumps(facts)
 
 
-def test_the_index_lists_every_route(client: Client) -> None:
+def test_the_index_lists_every_endpoint(client: Client, detector: Detector) -> None:
     endpoints = client.ask("GET", "/").json()["endpoints"]
-    first = ["POST /score", "GET /model", "GET /healthz", "GET /readyz", "GET /metrics", "GET /v2"]
-    assert list(endpoints) == first
+    assert list(endpoints)[:3] == ["POST /score", "GET /model", "GET /healthz"]
+    assert {"GET /openapi.json", "POST /v2/models/{name}/infer"} <= endpoints.keys()
     for endpoint in endpoints:
         method, path = endpoint.split()
-        assert client.ask(method, path).status_code in (200, 400)
+        path = path.format(name="pump", version=detector.bundle.export_id)
+        if not path.endswith("/unload"):
+            assert client.ask(method, path).status_code in (200, 400)
+
+
+@pytest.mark.parametrize("path", ["/", "/openapi.json", "/v2", "/v2/models/pump", "/v2/models/pump/stats"])
+def test_a_query_that_means_nothing_is_refused(client: Client, path: str) -> None:
+    for query in ("?x=1", "?model=pump"):
+        answer = client.ask("GET", f"{path}{query}")
+        assert (answer.status_code, answer.json()) == (400, {"error": "this endpoint takes no query"})
+    assert client.ask("GET", "/nothing?x=1").status_code == 404
+    assert client.ask("POST", "/v2/repository/index?x=1").status_code == 400
+    assert client.ask("DELETE", f"{path}?x=1").status_code == 405
+
+
+def test_the_model_takes_its_name_alone(client: Client) -> None:
+    assert client.ask("GET", "/model?model=pump").status_code == 200
+    answer = client.ask("GET", "/model?explain=1")
+    assert (answer.status_code, answer.json()) == (400, {"error": "query 'explain' is unknown; expected model"})
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"])
+def test_scrapers_and_load_balancers_may_send_queries_of_their_own(client: Client, path: str) -> None:
+    assert client.ask("GET", f"{path}?module=x&_=1").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/model/", "/v2/", "/v2/models/", "/v2/models/pump/", "/v2/models/pump//config", "/v2/models/pump/ready/"]
+)
+def test_another_path_is_another_path(client: Client, path: str) -> None:
+    answer = client.ask("GET", path)
+    assert answer.status_code == 404
+    assert list(answer.json()) == ["error"]
+    assert client.ask("POST", "/v2/models/pump//infer", content=b"{}").status_code == 404
+
+
+def test_what_takes_tensors_takes_them_by_post(client: Client) -> None:
+    for method in ("GET", "HEAD", "PUT"):
+        answer = client.ask(method, "/v2/models/pump/infer")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert client.ask("OPTIONS", "/v2/models/pump/infer").headers["allow"] == "POST, OPTIONS"
+
+
+def test_head_is_get_without_a_body(client: Client) -> None:
+    for path in ("/", "/model", "/openapi.json", "/v2", "/healthz", "/nothing"):
+        asked, told = client.ask("GET", path), client.ask("HEAD", path)
+        assert (told.status_code, told.headers, told.content) == (asked.status_code, asked.headers, b"")
 
 
 def test_alive_but_not_ready_until_a_model_is_there(detector: Detector, row: list[float]) -> None:

@@ -1,0 +1,116 @@
+"""What may be asked of the service: one table, which GET / tells in short and the OpenAPI document in full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..bundle import Bundle
+from .schemas import (
+    Alive,
+    Index,
+    IndexEntry,
+    InferAnswer,
+    Live,
+    ModelConfig,
+    ModelMetadata,
+    ModelReady,
+    ModelVersion,
+    Readiness,
+    Ready,
+    ScoreAnswer,
+    ServerMetadata,
+    Statistics,
+)
+
+Answer = type[Any] | Literal["metrics", "document"]
+"""A type that is told as JSON, or what is none of ours: Prometheus' text, an OpenAPI document."""
+
+Body = Literal["rows", "tensors", "parameters"]
+"""What is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One method of one path, names in braces standing for a part of it.
+
+    Parameters
+    ----------
+    answer : what comes with status 200
+    refusals : the statuses of its other answers, beside 400 and 500, which any may have
+    queries : what may stand behind the question mark
+    """
+
+    method: Literal["GET", "POST"]
+    path: str
+    summary: str
+    answer: Any
+    refusals: tuple[int, ...] = ()
+    queries: tuple[str, ...] = ()
+    body: Body | None = None
+
+    @property
+    def called(self) -> str:
+        """How it is written: POST /score."""
+        return f"{self.method} {self.path}"
+
+
+_BODY_REFUSALS = (408, 413, 415, 503)
+
+
+def _of_models() -> Iterator[Endpoint]:
+    """What is asked of a model, or of one version of it."""
+    for which, path in (("a model", "/v2/models/{name}"), ("a version", "/v2/models/{name}/versions/{version}")):
+        yield Endpoint("GET", path, f"what {which} takes and gives", ModelMetadata, (404, 503))
+        yield Endpoint("GET", f"{path}/ready", f"200 when {which} answers", ModelReady, (404, 503))
+        yield Endpoint("GET", f"{path}/config", f"the configuration of {which}", ModelConfig, (404, 503))
+        yield Endpoint("GET", f"{path}/stats", f"the statistics of {which}", Statistics, (404, 503))
+        yield Endpoint(
+            "POST",
+            f"{path}/infer",
+            f"tensors to tensors, by {which}",
+            InferAnswer,
+            (404, *_BODY_REFUSALS),
+            body="tensors",
+        )
+
+
+def _of_repository() -> Iterator[Endpoint]:
+    """What an operator does with the versions of a model."""
+    for verb, summary in (
+        ("load", "load the model's file as it is now"),
+        ("unload", "let the model answer no more"),
+        ("promote", "let the shadow of the model take its place"),
+        ("rollback", "let the version before answer again"),
+    ):
+        path = f"/v2/repository/models/{{name}}/{verb}"
+        if verb == "load":
+            yield Endpoint("POST", path, summary, ModelVersion, (404, *_BODY_REFUSALS), body="parameters")
+        else:
+            yield Endpoint("POST", path, summary, ModelVersion, (404, 503))
+
+
+_SCORE = "score one row or many, or one image; ?explain=1 adds the largest contributions, or a heat map"
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        *("POST", "/score", _SCORE, ScoreAnswer, (404, *_BODY_REFUSALS)),
+        queries=("model", "explain", "on_bad_row", "key"),
+        body="rows",
+    ),
+    Endpoint("GET", "/model", "facts about the model", Bundle, (404, 503), queries=("model",)),
+    Endpoint("GET", "/healthz", "200 when the process answers", Alive),
+    Endpoint("GET", "/readyz", "200 when a verified model is loaded; whether its calibration holds", Readiness, (503,)),
+    Endpoint("GET", "/metrics", "Prometheus metrics, unless they have a port of their own", "metrics", (404,)),
+    Endpoint("GET", "/", "this list", Index),
+    Endpoint("GET", "/openapi.json", "the OpenAPI document of all these, for the models that are served", "document"),
+    Endpoint("GET", "/v2", "the Open Inference Protocol, version 2: what answers", ServerMetadata),
+    Endpoint("GET", "/v2/health/live", "200 when the process answers", Live),
+    Endpoint("GET", "/v2/health/ready", "200 when a verified model is loaded", Ready, (503,)),
+    Endpoint("GET", "/v2/models/stats", "the statistics of all models that answer", Statistics),
+    *_of_models(),
+    Endpoint("POST", "/v2/repository/index", "all models, and the state of each", list[IndexEntry]),
+    *_of_repository(),
+)
+"""All there is."""

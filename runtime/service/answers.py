@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -24,8 +22,7 @@ from ..rows.chunk import Rows, joined
 from ..scoring.framing import Framed, Framer
 from ..scoring.results import COLUMNS, OVERFLOW, Results
 from ..scoring.score import explain_framed, score_framed, score_images
-from .bodies import Share
-from .metrics import ModelMetrics
+from .jobs import Job
 from .models import Served, Stream
 from .queries import Query
 from .refusals import RefusedError
@@ -35,13 +32,15 @@ from .turns import Part
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_T = TypeVar("_T")
 
 MAX_EXPLAINED = 10_000
 """Rows of a request that asks for explanations: one takes as long as ten plain answers."""
 
 _EXPLAINED_AT_ONCE = 128
 """Rows that are explained within about 5 ms."""
+
+_KEYS_AT_ONCE = 100
+"""Keys that are looked up within about 5 ms."""
 
 _READ_AT_ONCE = 64 * 1024
 """Bytes that are read within about 5 ms."""
@@ -50,39 +49,6 @@ _RAW_ROW, _ANSWER, _CONTRIBUTION = 64, 160, 120
 _LARGEST = 5
 _LEAST_IMAGE = 1024 * 1024
 """Bytes that an image counts for until it is answered, at least: a small file may hold 40 megapixels."""
-
-
-class Worker:
-    """One thread for all that takes longer than 5 ms. Large requests come to it in slices, and so take turns."""
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, "answers")
-
-    async def run(self, function: Callable[..., _T], *arguments: Any) -> _T:
-        """What the function returns."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
-
-
-@dataclass(slots=True)
-class Job:
-    """One request: what it holds of the memory of all, who does its slow work, and whether its client has left."""
-
-    share: Share
-    worker: Worker
-    gone: Callable[[], bool]
-    metrics: ModelMetrics | None = None
-    """Of the model that is asked, once it is known."""
-    tell: Callable[[Served, Sequence[Part], Sequence[Results]], None] | None = None
-    """Told what was found in parts of it, where somebody wants to know of every alarm."""
-
-    async def run(self, slow: bool, function: Callable[..., _T], *arguments: Any) -> _T:
-        """What the function returns; at once, or when its turn has come."""
-        return await self.worker.run(function, *arguments) if slow else function(*arguments)
-
-    def check(self, rows: int) -> None:
-        """Raises RefusedError when nobody waits for the answer any more."""
-        if self.gone():
-            raise RefusedError(400, "the client has left", rows=rows)
 
 
 async def read_rows(served: Served, body: bytes, content_type: str, query: Query, job: Job) -> Rows:
@@ -121,16 +87,12 @@ async def answer_rows(served: Served, rows: Rows, query: Query, job: Job) -> lis
     step = min(_EXPLAINED_AT_ONCE, served.at_once) if query.explain else served.at_once
     has_keys = query.key is not None or rows.keys is not None
     async with _streams(served, rows, query) if has_keys else _NO_STREAMS as streams:
-        framers = {key: stream.state.framer for key, stream in streams.items()}
-        pieces = [_piece(rows, first, first + step) for first in range(0, total, step)]
-        parts = [_framed(served.framer, piece, query, streams, framers) for piece in pieces]
+        parts = await job.run(total > step, _all_framed, served.framer, rows, query, streams, step)
         if len(parts) == 1:
             scored = [await served.turns.score(parts[0], judged(served.detector, parts[0], query, job))]
         else:
             scored = await score_slowly(served, parts, query, job)
-    if job.tell is not None:
-        slow, told = len(parts) > 1, [results for own in scored for results in own]
-        await job.run(slow, job.tell, served, [part for own in parts for part in own], told)
+    await job.tell_all(served, parts, scored)
     if len(parts) == 1:
         return [b"%b%b}" % (served.head, _encode(served.detector, parts[0], scored[0], query.explain))]
     written, before = [], served.head + b"["
@@ -159,6 +121,7 @@ async def answer_image(served: Served, image: Image, body: bytes, explain: bool,
     framed = Framed(0, pixels[None], np.ones(1, np.bool_), results.status, results.reason)
     part = Part(framed, Rows(0, np.empty((1, 0), np.float32), {}, None), range(1))
     (accepted,) = served.accept([(part, results)], seconds)
+    await job.tell_all(served, [[part]], [[accepted]])
     (result,) = _row_results(part, accepted)
     for name, value in told.items():
         setattr(result, name, value)
@@ -182,9 +145,11 @@ async def _streams(served: Served, rows: Rows, query: Query) -> AsyncIterator[di
     keys = [query.key] if query.key is not None else sorted(set(rows.keys or ()))
     async with AsyncExitStack() as stack:
         streams = {}
-        for key in keys:  # sorted, so that two requests never wait for each other
+        for number, key in enumerate(keys, start=1):  # sorted, so that two requests never wait for each other
             streams[key] = served.stream(key)
             await stack.enter_async_context(streams[key].turn)
+            if number % _KEYS_AT_ONCE == 0:
+                await asyncio.sleep(0)
         yield streams
 
 
@@ -195,6 +160,13 @@ def _piece(rows: Rows, first: int, end: int) -> Rows:
     bad = {index - first: why for index, why in rows.bad.items() if first <= index < end}
     times = None if rows.times is None else rows.times[cut]
     return Rows(first, rows.values[cut], bad, times, None if rows.keys is None else rows.keys[cut])
+
+
+def _all_framed(plain: Framer, rows: Rows, query: Query, streams: dict[str, Stream], step: int) -> list[list[Part]]:
+    """The parts of the rows, so many rows at a time."""
+    framers = {key: stream.state.framer for key, stream in streams.items()}
+    pieces = (_piece(rows, first, first + step) for first in range(0, len(rows.values), step))
+    return [_framed(plain, piece, query, streams, framers) for piece in pieces]
 
 
 def _framed(
@@ -251,7 +223,11 @@ async def score_slowly(served: Served, parts: list[list[Part]], query: Query, jo
             raise
         scored.append((list(zip(own, results, strict=True)), seconds))
     job.check(total)
-    return [served.accept(pairs, seconds) for pairs, seconds in scored]
+    accepted = []
+    for pairs, seconds in scored:
+        accepted.append(served.accept(pairs, seconds))
+        await asyncio.sleep(0)  # others have a turn; of a thousand keys a slice takes 10 ms
+    return accepted
 
 
 def _score(detector: Detector, parts: Sequence[Part]) -> tuple[list[Results], float]:

@@ -16,9 +16,9 @@ except ImportError as error:
     raise MissingExtraError(f"the HTTP service needs {error.name}: pip install 'vae-detect[serve]'") from None
 
 from .access import HEALTH, METRICS_PATH
-from .answers import Job
 from .catalogue import ENDPOINTS
 from .endpoints import INFER, Reply, Service
+from .jobs import Job
 from .operations import Operations
 from .refusals import RefusedError
 from .requests import Exchange

@@ -18,8 +18,9 @@ from ..rows.chunk import Rows
 from ..scoring.framing import Framed
 from ..scoring.results import OK, Results
 from ..session import Session
-from .answers import Job, judged, score_slowly
+from .answers import judged, score_slowly
 from .inference_protocol import AT_ONCE, DEFAULT_OUTPUTS, HEADER, SEVERITY, Request, read_request, write_answer
+from .jobs import Job
 from .models import Served
 from .queries import PLAIN
 from .refusals import RefusedError
@@ -171,9 +172,7 @@ async def _score(served: Served, question: Question, job: Job) -> dict[str, NDAr
         scored = [await served.turns.score(parts[0], judged(served.detector, parts[0], PLAIN, job))]
     else:
         scored = await score_slowly(served, parts, PLAIN, job)
-    if job.tell is not None:
-        for own, results in zip(parts, scored, strict=True):
-            job.tell(served, own, results)
+    await job.tell_all(served, parts, scored)
     found = _verdict([results for own in scored for results in own])
     others = [name for name in question.request.outputs if name not in DEFAULT_OUTPUTS]
     return found | await _run(served.detector.session.run, question, others, job) if others else found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable, Sequence
 from itertools import chain
 from operator import itemgetter
@@ -34,7 +33,7 @@ _TEXTS = msgspec.json.Decoder(list[_Text | list[_Text] | _Object] | _Object)
 
 _NUMBER_TYPES = {float, int}
 
-_DOUBTS = (ValueError, TypeError, KeyError, OverflowError, RecursionError, struct.error)
+_DOUBTS = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
 """What the quick way raises for all that needs a closer look."""
 
 
@@ -55,7 +54,6 @@ class RowReader:
         self._are_plain = not (self._coded or self._truths or most_missing)
         self._decode = (_ALL if most_missing else _TEXTS if self._coded else _NUMBERS).decode
         self._pick = _picker(self._fields, may_lack=most_missing > 0)
-        self._pack = struct.Struct(f"{len(self._columns)}d").pack
 
     def read(self, body: bytes, labels: Labels | None = None, *, first: int = 0) -> Rows:
         """The rows, of shape (rows, columns), all finite float32 but for NaN where a cell is missing that may be.
@@ -146,7 +144,7 @@ class RowReader:
     def _values(self, cells: list[Any], body: bytes | None = None) -> NDArray[np.float32]:
         """Rows as numbers, before it is settled which are missing; one of `_DOUBTS` where that needs a closer look."""
         rows = cells
-        objects = [row for row in cells if type(row) is dict]
+        objects = [row for row in cells if type(row) is dict] if dict in {*map(type, cells)} else []
         if objects:
             if body is not None:
                 _check_objects(objects, body)
@@ -155,8 +153,10 @@ class RowReader:
             rows = [self._numbers(row) for row in rows]
         elif objects and not {*map(type, chain.from_iterable(rows))} <= _NUMBER_TYPES:
             raise ValueError("not a number")
-        pack = self._pack
-        numbers = np.frombuffer(b"".join([pack(*row) for row in rows])).reshape(len(rows), len(self._columns))
+        shape = (len(rows), len(self._columns))
+        if {*map(len, rows)} != {shape[1]}:
+            raise ValueError("not a row")
+        numbers = np.fromiter(chain.from_iterable(rows), np.float64, math.prod(shape)).reshape(shape)
         # Compared in float64: a number just above the largest float32 must not be rounded down to it.
         if np.fmax.reduce(np.abs(numbers), axis=None) > FLOAT32_MAX:
             raise ValueError("beyond the range of float32")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -88,8 +88,8 @@ def joined(parts: Sequence[Results]) -> Results:
     return Results(
         0,
         type(first.scores)(*map(np.concatenate, zip(*(part.scores for part in parts), strict=True))),
-        [one for part in parts for one in part.status],
-        [why for part in parts for why in part.reason],
+        list(chain.from_iterable(part.status for part in parts)),
+        list(chain.from_iterable(part.reason for part in parts)),
         None,
         limited=None if first.limited is None else np.concatenate([part.limited for part in parts]),
     )

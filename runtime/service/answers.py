@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
+from itertools import repeat
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from ..bundle import Image
-from ..detector import HEAT_WHITE, Detector
+from ..detector import Detector
 from ..errors import InputError
-from ..images.pictures import heat_png
-from ..images.reading import image_format, read_image
 from ..rows.chunk import Rows, joined
-from ..scoring.framing import Framed, Framer
+from ..scoring.framing import Framer
 from ..scoring.results import COLUMNS, OVERFLOW, Results
-from ..scoring.score import explain_framed, score_framed, score_images
+from ..scoring.score import explain_framed, score_framed
 from .jobs import Job
 from .models import Served, Stream
 from .queries import Query
 from .refusals import RefusedError
-from .schemas import Contribution, LargestError, RowResult, ScoreAnswer
+from .request_reader import reads_at_once
+from .schemas import Contribution, RowResult
 from .turns import Part
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 MAX_EXPLAINED = 10_000
 """Rows of a request that asks for explanations: one takes as long as ten plain answers."""
@@ -42,20 +35,16 @@ _EXPLAINED_AT_ONCE = 128
 _KEYS_AT_ONCE = 100
 """Keys that are looked up within about 5 ms."""
 
-_READ_AT_ONCE = 64 * 1024
-"""Bytes that are read within about 5 ms."""
 _RAW_ROW, _ANSWER, _CONTRIBUTION = 64, 160, 120
 """Bytes, about: of a row that is not yet read, beside its text; of an answer; of a contribution, beside its name."""
 _LARGEST = 5
-_LEAST_IMAGE = 1024 * 1024
-"""Bytes that an image counts for until it is answered, at least: a small file may hold 40 megapixels."""
 
 
 async def read_rows(served: Served, body: bytes, content_type: str, query: Query, job: Job) -> Rows:
     """The rows of a body, a large one piece by piece. Raises RefusedError when one cannot be read."""
     reader = served.reader
     try:
-        if len(body) <= _READ_AT_ONCE:
+        if reads_at_once(body):
             return reader.read(body, content_type, flag_bad=query.flag_bad, key=query.key)
         pieces = await job.worker.run(
             partial(reader.pieces, flag_bad=query.flag_bad, key=query.key), body, content_type
@@ -94,38 +83,13 @@ async def answer_rows(served: Served, rows: Rows, query: Query, job: Job) -> lis
             scored = await score_slowly(served, parts, query, job)
     await job.tell_all(served, parts, scored)
     if len(parts) == 1:
-        return [b"%b%b}" % (served.head, _encode(served.detector, parts[0], scored[0], query.explain))]
+        return [encoded(served, parts[0], scored[0], query.explain)]
     written, before = [], served.head + b"["
     for own, results in zip(parts, scored, strict=True):
         text = await job.worker.run(_encode, served.detector, own, results, query.explain)
         written.append(before + text[1:-1])
         before = b","
     return [*written, b"]}"]
-
-
-async def answer_image(served: Served, image: Image, body: bytes, explain: bool, job: Job) -> list[bytes]:
-    """The answer to an image. Raises RefusedError when it cannot be read or scored."""
-    if body and not image_format(body):
-        raise RefusedError(
-            415, "the body is no image, and this model scores images; expected PNG, JPEG, BMP, TIFF, WebP or GIF"
-        )
-    job.share.hold(max(len(body), _LEAST_IMAGE), rows=1)
-    try:
-        results, seconds, pixels = await job.worker.run(_score_image, served.detector, image, body)
-    except InputError as error:
-        raise RefusedError(400, f"the image {error}", rows=1) from None
-    if OVERFLOW in results.status:
-        raise RefusedError(400, "the score of the image exceeds float32", rows=1)
-    told = await job.worker.run(_tell_heat, served.detector, pixels) if explain else {}
-    job.check(1)
-    framed = Framed(0, pixels[None], np.ones(1, np.bool_), results.status, results.reason)
-    part = Part(framed, Rows(0, np.empty((1, 0), np.float32), {}, None), range(1))
-    (accepted,) = served.accept([(part, results)], seconds)
-    await job.tell_all(served, [[part]], [[accepted]])
-    (result,) = _row_results(part, accepted)
-    for name, value in told.items():
-        setattr(result, name, value)
-    return [msgspec.json.encode(ScoreAnswer(served.version, [result]))]
 
 
 def check_explained(explain: bool, rows: int) -> None:
@@ -173,9 +137,9 @@ def _framed(
     plain: Framer, rows: Rows, query: Query, streams: dict[str, Stream], framers: dict[str, Framer]
 ) -> list[Part]:
     """What is asked of the graph for these rows, by key; `framers` go on to those of the next rows."""
-    n = len(rows.values)
     if not streams:
-        return [Part(plain.frame(rows)[0], rows, range(rows.first, rows.first + n))]
+        return [unkeyed(plain, rows)]
+    n = len(rows.values)
     by_key = rows.by_key() if query.key is None else {query.key: (np.arange(n), rows._replace(keys=None))}
     parts = []
     for key, (index, own) in by_key.items():
@@ -186,23 +150,32 @@ def _framed(
     return parts
 
 
+def unkeyed(framer: Framer, rows: Rows) -> Part:
+    """What is asked of the graph for rows of a recording that nothing is remembered of."""
+    return Part(framer.frame(rows)[0], rows, range(rows.first, rows.first + len(rows.values)))
+
+
 def judged(detector: Detector, parts: Sequence[Part], query: Query, job: Job) -> Callable[[Sequence[Results]], None]:
     """What raises RefusedError where a request of these parts is not to be answered with its results."""
 
     def judge(found: Sequence[Results]) -> None:
         if job.gone():
             job.check(_total(parts))
-        if query.flag_bad:
-            return
-        for part, results in zip(parts, found, strict=True):
-            if OVERFLOW in results.status:
-                index = results.status.index(OVERFLOW)
-                row = part.rows.values[index]
-                where = f", column {detector.bundle.names[int(np.nanargmax(np.abs(row)))]!r}" if row.size else ""
-                text = f"row {part.numbers[index]}{where}: the score exceeds float32; expected smaller values"
-                raise RefusedError(400, text, rows=_total(parts))
+        if not query.flag_bad:
+            refuse_overflow(detector, parts, found)
 
     return judge
+
+
+def refuse_overflow(detector: Detector, parts: Sequence[Part], found: Sequence[Results]) -> None:
+    """Raises RefusedError for a row whose score exceeds float32."""
+    for part, results in zip(parts, found, strict=True):
+        if OVERFLOW in results.status:
+            index = results.status.index(OVERFLOW)
+            row = part.rows.values[index]
+            where = f", column {detector.bundle.names[int(np.nanargmax(np.abs(row)))]!r}" if row.size else ""
+            text = f"row {part.numbers[index]}{where}: the score exceeds float32; expected smaller values"
+            raise RefusedError(400, text, rows=_total(parts))
 
 
 def _total(parts: Sequence[Part]) -> int:
@@ -237,19 +210,16 @@ def _score(detector: Detector, parts: Sequence[Part]) -> tuple[list[Results], fl
     return results, perf_counter() - started
 
 
-def _score_image(detector: Detector, image: Image, body: bytes) -> tuple[Results, float, NDArray[np.uint8]]:
-    """The result, the seconds that scoring took, and the image; InputError when it cannot be read."""
-    pixels = read_image(body, image)
-    started = perf_counter()
-    results = score_images(detector, 0, [pixels])
-    return results, perf_counter() - started, pixels
+def encoded(served: Served, parts: Sequence[Part], found: Sequence[Results], explain: bool = False) -> bytes:
+    """The answer to a request of these parts."""
+    return b"%b%b}" % (served.head, _encode(served.detector, parts, found, explain))
 
 
 def _encode(detector: Detector, parts: Sequence[Part], found: Sequence[Results], explain: bool) -> bytes:
     """The results of parts of a request as a list in JSON, in the order of its rows."""
     told: list[RowResult] = []
     for part, results in zip(parts, found, strict=True):
-        own = _row_results(part, results)
+        own = row_results(part, results)
         if explain:
             _tell_contributions(detector, part, results, own)
         told += own
@@ -258,11 +228,11 @@ def _encode(detector: Detector, parts: Sequence[Part], found: Sequence[Results],
     return msgspec.json.encode(told)  # a float32 so that it is read back equal
 
 
-def _row_results(part: Part, results: Results) -> list[RowResult]:
+def row_results(part: Part, results: Results) -> list[RowResult]:
     rows = part.rows
     if results.all_scored and rows.times is None and rows.keys is None:  # half the time of the general way
         columns = [each.tolist() for each in results.scores[:4]]
-        reasons = [why or None for why in results.reason]
+        reasons = [why or None for why in results.reason] if any(results.reason) else repeat(None)
         return list(map(RowResult, part.numbers, *columns, results.status, reasons))
     table = results._replace(times=rows.times, keys=rows.keys).table("row")
     columns = [
@@ -288,26 +258,14 @@ def _tell_contributions(detector: Detector, part: Part, results: Results, told: 
         told[index].contributions = [
             Contribution(
                 names[place],
-                _short(contribution[place]),
-                _short(part.rows.values[index, place]),
-                _short(expected[place]),
+                short(contribution[place]),
+                short(part.rows.values[index, place]),
+                short(expected[place]),
             )
             for place in largest
         ]
 
 
-def _tell_heat(detector: Detector, pixels: NDArray[np.uint8]) -> dict[str, Any]:
-    """The heat map as a picture, what white is in it, and where it is largest."""
-    heat = detector.heat_map(pixels[None])[0]
-    white = HEAT_WHITE * detector.normal_heat
-    row, column = np.unravel_index(heat.argmax(), heat.shape)
-    return {
-        "heat_map": base64.b64encode(heat_png(heat, white)).decode(),
-        "heat_map_white": white,
-        "largest_error": LargestError(int(row), int(column), _short(heat[row, column])),
-    }
-
-
-def _short(value: np.float32) -> float:
+def short(value: np.float32) -> float:
     """The fewest digits that are the same float32, for people: 2.77, not 2.7699999809265137."""
     return float(str(value))

@@ -16,6 +16,7 @@ except ImportError as error:
     raise MissingExtraError(f"the HTTP service needs {error.name}: pip install 'vae-detect[serve]'") from None
 
 from .access import HEALTH, METRICS_PATH
+from .at_once import AtOnce
 from .catalogue import ENDPOINTS
 from .endpoints import INFER, Reply, Service
 from .jobs import Job
@@ -77,6 +78,9 @@ class App:
         }
         self._rest = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
         self._rest.router.redirect_slashes = False  # /score/ is an unknown path, not a redirect that loses the body
+
+        self.take = AtOnce(service).take
+        """Takes small requests past all this, see `at_once.AtOnce`."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST":

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import select
 import termios
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from .schemas import Refusal
 
 try:
     import httptools
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+    from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 except ImportError as error:
     name = str(error.name).partition(".")[0]
     raise MissingExtraError(f"the HTTP service needs {name}: pip install 'vae-detect[serve]'") from None
@@ -49,6 +50,8 @@ class Connection(HttpToolsProtocol):
     """Whether nothing that comes is read any more."""
     _overdue: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
+    _held: tuple[RequestResponseCycle, Any] | None = None
+    """A request that has not been given to the application yet, since the rest of it may be there too."""
     _in_head = True
     _head_bytes = 0
 
@@ -92,7 +95,26 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        if cycle.scope["method"] == "POST" and hasattr(app, "take"):
+            self._held = (cycle, app)
+        else:
+            self.start_task(cycle, app)
+
+    def start_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Gives a request to the application in a task of its own."""
         super()._start_asgi_task(cycle, app)
+
+    def _offer(self) -> None:
+        """Offers the application a request that is there as a whole, see `at_once.AtOnce`; or starts a task for it."""
+        if self._held is None:
+            return
+        (cycle, app), self._held = self._held, None
+        whole = not (cycle.more_body or cycle.waiting_for_100_continue or self.flow.write_paused) and cycle.keep_alive
+        pending = _Pending(self, cycle, app)
+        if whole and app.take(cycle.scope, bytes(cycle.body), pending):
+            self.tasks.add(pending)  # type: ignore[arg-type]  # a stop waits for it, or cancels it
+        else:
+            self.start_task(cycle, app)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's own returns nothing, asyncio asks for this
         """Whether to keep the connection: a client that sends no more may wait for the answer to a whole request.
@@ -132,6 +154,7 @@ class Connection(HttpToolsProtocol):
             self.send_400_response(_TOO_LARGE if isinstance(error.__context__, _HeadTooLargeError) else why)
         if self._in_head and self._head_bytes > MAX_HEAD and not self._refused:
             self.send_400_response(_TOO_LARGE)
+        self._offer()
 
     def send_400_response(self, msg: str) -> None:
         """Ends the connection with an error as all others are told; what came whole before gets its answer first."""
@@ -198,6 +221,7 @@ class Connection(HttpToolsProtocol):
             self._unread = self.loop.call_later(READ_S, self.transport.abort)
         elif not self.flow.write_paused:
             self._all_read()
+        self._offer()
 
     def shutdown(self) -> None:
         """Closes the connection, but not on a request that has begun to come: that one has `CLOSING_S` to go on."""
@@ -219,6 +243,38 @@ class Connection(HttpToolsProtocol):
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
+
+
+class _Pending:
+    """A request that the application has taken, see `at_once.Pending`."""
+
+    def __init__(self, connection: Connection, cycle: RequestResponseCycle, app: Any) -> None:
+        self._connection, self._cycle, self._app = connection, cycle, app
+
+    def gone(self) -> bool:
+        return self._cycle.disconnected or (not self._cycle.response_complete and self._connection.gone())
+
+    def reply(self, headers: list[tuple[bytes, bytes]], parts: Sequence[bytes], *, close: bool) -> None:
+        connection, cycle = self._connection, self._cycle
+        connection.tasks.discard(self)
+        if self.gone():
+            return
+        told = [*cycle.default_headers, *headers, (b"content-length", b"%d" % sum(map(len, parts)))]
+        if close:
+            told.append((b"connection", b"close"))
+        lines = [b"%b: %b\r\n" % header for header in told]
+        connection.transport.write(b"".join([STATUS_LINE[200], *lines, b"\r\n", *parts]))
+        cycle.response_started = cycle.response_complete = True
+        if close:
+            connection.transport.close()
+        cycle.on_response()
+
+    def ask_usually(self) -> None:
+        self._connection.tasks.discard(self)
+        self._connection.start_task(self._cycle, self._app)
+
+    def cancel(self, msg: str) -> None:
+        """What a stop does with tasks that take too long."""
 
 
 def _bytes_waiting(transport: asyncio.Transport) -> bool:

@@ -20,9 +20,10 @@ except ImportError as error:
     raise MissingExtraError(f"the HTTP service needs {error.name}: pip install 'vae-detect[serve]'") from None
 
 from .alarm_lines import tell_alarms
-from .answers import answer_image, answer_rows, read_rows
+from .answers import answer_rows, read_rows
 from .bodies import BodyReader, Memory
 from .catalogue import ENDPOINTS
+from .image_answers import answer_image
 from .inference import answer_tensors, read_tensors
 from .inference_protocol import HEADER
 from .jobs import Job, Worker
@@ -40,7 +41,7 @@ MAX_REQUESTS = 256
 
 INFER = re.compile(r"/v2/models/(?P<name>.+?)(?:/versions/(?P<version>[^/]+))?/infer")
 """Where tensors are scored."""
-_JSON = (b"content-type", b"application/json")
+JSON = (b"content-type", b"application/json")
 
 _INDEX = msgspec.json.encode(Index({endpoint.called: endpoint.summary for endpoint in ENDPOINTS}))
 _FAULT = msgspec.json.encode(Refusal("internal error"))
@@ -54,15 +55,15 @@ class Service:
 
     def __init__(self, metrics: ServiceMetrics, repository: Repository, log: Log | None = None) -> None:
         self.metrics, self.repository = metrics, repository
-        self._log = log or Log(lambda _: None)
+        self.log = log or Log(lambda _: None)
         self.stopping = False
         self.keep_alive = True
         """Whether clients may send another request on their connection."""
         self._bodies, self._memory, self._worker = BodyReader(), Memory(), Worker()
-        self._requests = 0
         self.asks_token = False
         """Whether requests must bear one."""
         self._document: tuple[object, bytes] = None, b""
+        self.requests = 0
         metrics.is_ready = lambda: not self.not_ready
 
     @property
@@ -78,14 +79,14 @@ class Service:
     async def answer(self, exchange: Exchange, work: Callable[[Exchange, Job], Awaitable[Reply]]) -> None:
         """Answers a request to score: it counts, and lets go of its memory, when its answer is out."""
         status = 500
-        self._requests += 1
+        self.requests += 1
         try:
             with self._memory.share() as share:
                 job = Job(share, self._worker, exchange.client.gone)
-                if self._log.alarms:
-                    job.tell = partial(tell_alarms, self._log, exchange.request_id)
+                if self.log.alarms:
+                    job.tell = partial(tell_alarms, self.log, exchange.request_id)
                 try:
-                    if self._requests > MAX_REQUESTS:
+                    if self.requests > MAX_REQUESTS:
                         raise RefusedError(503, "too many requests at once; try again")
                     headers, parts = await work(exchange, job)
                     status = 200
@@ -95,12 +96,12 @@ class Service:
                     if job.metrics is not None:
                         job.metrics.refused(refusal.rows)
                     share.hold(0)
-                    self._log.refused(status, str(refusal), request_id=exchange.request_id)
+                    self.log.refused(status, str(refusal), request_id=exchange.request_id)
                 except Exception as error:
-                    headers, parts = [_JSON], [_FAULT]
+                    headers, parts = [JSON], [_FAULT]
                     share.hold(0)
                     trace = "".join(traceback.format_exception(error))
-                    self._log.event("fault", trace, level="error", request_id=exchange.request_id)
+                    self.log.event("fault", trace, level="error", request_id=exchange.request_id)
                 headers.append((b"content-length", b"%d" % sum(map(len, parts))))
                 if exchange.header(b"x-request-id"):
                     headers.append((b"x-request-id", exchange.request_id.encode()))
@@ -110,7 +111,7 @@ class Service:
             if exchange.client.gone():
                 status = 400
         finally:
-            self._requests -= 1
+            self.requests -= 1
             self.metrics.request(status)
 
     async def score(self, exchange: Exchange, job: Job) -> Reply:
@@ -122,11 +123,11 @@ class Service:
         image = served.detector.bundle.image
         if image is not None:
             body = await exchange.body(self._bodies, job.share)
-            return [_JSON], await answer_image(served, image, body, query.explain, job)
+            return [JSON], await answer_image(served, image, body, query.explain, job)
         # The body is no longer there when its answer is made: they are the two largest things in memory.
         content_type = exchange.header(b"content-type")
         rows = await read_rows(served, await exchange.body(self._bodies, job.share), content_type, query, job)
-        return [_JSON], await answer_rows(served, rows, query, job)
+        return [JSON], await answer_rows(served, rows, query, job)
 
     async def infer(self, exchange: Exchange, job: Job) -> Reply:
         """POST /v2/models/NAME/infer."""
@@ -234,4 +235,4 @@ _EXTRA: dict[int, list[tuple[bytes, bytes]]] = {503: [(b"retry-after", b"1")], 4
 
 def _refused(refusal: RefusedError) -> Reply:
     """Headers and body that say why."""
-    return [_JSON, *_EXTRA.get(refusal.status, ())], [msgspec.json.encode(Refusal(str(refusal)[:1000]))]
+    return [JSON, *_EXTRA.get(refusal.status, ())], [msgspec.json.encode(Refusal(str(refusal)[:1000]))]

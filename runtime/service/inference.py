@@ -147,11 +147,42 @@ async def answer_tensors(asked: Asked, question: Question, job: Job) -> tuple[li
     else:
         written = [*parts]
     asked.times.took("compute_output", perf_counter() - scored)
+    return _headed(request, written)
+
+
+def _headed(request: Request, written: Sequence[tuple[bytes, bool]]) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
+    """Headers and body of an answer of these parts, each with whether it is JSON."""
     body = [part for part, _ in written]
     if not request.binary:
         return [(b"content-type", b"application/json")], body
     size = b"%d" % sum(len(part) for part, is_json in written if is_json)
     return [(b"content-type", b"application/octet-stream"), (HEADER, size)], body
+
+
+class SmallQuestion:
+    """A request for verdicts that is read, and answered, at once. Raises InputError when it cannot be read."""
+
+    def __init__(self, asked: Asked, body: bytes, header_length: str | None) -> None:
+        self._asked, self._started = asked, perf_counter()
+        self._request = read_request(body, header_length, asked.offered())
+        self.wants_more = any(name not in DEFAULT_OUTPUTS for name in self._request.outputs)
+        """Whether it asks for outputs that a verdict does not have."""
+        self.part = _part(asked.served, _read(asked, self._request)[graph.X], 0)
+        self._read = perf_counter()
+
+    def answer(self, found: Sequence[Results]) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
+        """Headers and body of the answer with these results."""
+        times, asked, scored = self._asked.times, self._asked, perf_counter()
+        parts = write_answer(asked.name, asked.served.version, self._request, _verdict(found))
+        answer = _headed(self._request, [*parts])
+        for step, seconds in (
+            ("compute_input", self._read - self._started),
+            ("compute_infer", scored - self._read),
+            ("compute_output", perf_counter() - scored),
+        ):
+            times.took(step, seconds)
+        times.answered(len(self.part.numbers), perf_counter() - self._started)
+        return answer
 
 
 def _answer_bytes(asked: Asked, request: Request) -> int:

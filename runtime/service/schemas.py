@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 Status = Literal["ok", "filled", "warming", "gap", "bad", "overflow"]
 
 
-class Contribution(msgspec.Struct, frozen=True):
+class Contribution(msgspec.Struct, frozen=True, gc=False):
     """What a column adds to the score, with the value that came and the one that was expected."""
 
     column: str
@@ -27,7 +27,7 @@ class LargestError(msgspec.Struct, frozen=True):
     nats: float
 
 
-class RowResult(msgspec.Struct):
+class RowResult(msgspec.Struct, gc=False):
     """The result of one row, or of one image; null where there is no score."""
 
     row: int

@@ -29,13 +29,17 @@ class Part:
     """The windows of that stream after these rows."""
 
 
+Settle = Callable[["list[Results] | Exception"], None]
+"""Takes the accepted results of the parts of one request, or why there are none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One request, and what is to be made of its results: what `judge` raises refuses it."""
 
     parts: Sequence[Part]
     judge: Callable[[Sequence[Results]], None]
-    answer: asyncio.Future[list[Results]]
+    settle: Settle
 
 
 Accept = Callable[[Sequence[tuple[Part, Results]], float], list[Results]]
@@ -59,12 +63,25 @@ class Turns:
 
     async def score(self, parts: Sequence[Part], judge: Callable[[Sequence[Results]], None]) -> list[Results]:
         """Accepted results of the parts of one request, scored with whatever else is there; raises as `judge` does."""
-        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[Results]] = asyncio.get_running_loop().create_future()
+
+        def settle(found: list[Results] | Exception) -> None:
+            if answer.done():  # whoever waited for it has gone
+                return
+            if isinstance(found, Exception):
+                answer.set_exception(found)
+            else:
+                answer.set_result(found)
+
+        self.ask(parts, judge, settle)
+        return await answer
+
+    def ask(self, parts: Sequence[Part], judge: Callable[[Sequence[Results]], None], settle: Settle) -> None:
+        """The same without a future: `settle` is told in the next turn of the event loop."""
         if not self._waiting:
+            loop = asyncio.get_running_loop()
             loop.call_soon(self._run, loop)
-        asked = Asked(parts, judge, loop.create_future())
-        self._waiting.append(asked)
-        return await asked.answer
+        self._waiting.append(Asked(parts, judge, settle))
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         turn, size = 0, 0
@@ -75,31 +92,28 @@ class Turns:
         if self._waiting:
             loop.call_soon(self._run, loop)
         try:
-            self._answer(turn_of)
+            outcomes = self._outcomes(turn_of)
         except Exception as error:  # a fault of ours is one of each of these requests, and no reason to keep them
-            for asked in turn_of:
-                if not asked.answer.done():
-                    asked.answer.set_exception(error)
+            outcomes = [error] * len(turn_of)
+        for asked, outcome in zip(turn_of, outcomes, strict=True):
+            asked.settle(outcome)
 
-    def _answer(self, turn: Sequence[Asked]) -> None:
+    def _outcomes(self, turn: Sequence[Asked]) -> list[list[Results] | Exception]:
+        """Accepted results of each request, or why it is refused."""
         started = perf_counter()
-        scored = score_framed(
-            self._detector, [(part.framed, part.rows.values) for asked in turn for part in asked.parts]
-        )
+        scored = iter(score_framed(self._detector, [(p.framed, p.rows.values) for asked in turn for p in asked.parts]))
         seconds = perf_counter() - started
-        found = iter(scored)
-        good: list[tuple[Asked, list[Results]]] = []
+        outcomes: list[list[Results] | Exception] = []
         for asked in turn:
-            own = [next(found) for _ in asked.parts]
+            found = [next(scored) for _ in asked.parts]
             try:
-                asked.judge(own)
+                asked.judge(found)
+                outcomes.append(found)
             except Exception as error:
-                if not asked.answer.done():
-                    asked.answer.set_exception(error)
-            else:
-                good.append((asked, own))
-        told = [pair for asked, own in good for pair in zip(asked.parts, own, strict=True)]
+                outcomes.append(error)
+        good = [(asked, found) for asked, found in zip(turn, outcomes, strict=True) if isinstance(found, list)]
+        told = [pair for asked, found in good for pair in zip(asked.parts, found, strict=True)]
         accepted = iter(self._accept(told, seconds) if told else [])
-        for asked, own in good:
-            if not asked.answer.done():
-                asked.answer.set_result([next(accepted) for _ in own])
+        for _, found in good:
+            found[:] = [next(accepted) for _ in found]
+        return outcomes

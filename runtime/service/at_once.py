@@ -1,0 +1,106 @@
+"""Small requests that are there as a whole, answered without a task, a future and three messages for each.
+
+These cost more than scoring a row. A request that is odd in any way is left to the usual way, which says what is odd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from starlette.types import Scope
+
+from ..errors import InputError
+from ..scoring.results import Results
+from .answers import encoded, refuse_overflow, unkeyed
+from .endpoints import INFER, JSON, MAX_REQUESTS, Service
+from .inference import SmallQuestion
+from .inference_protocol import HEADER
+from .models import Served
+from .refusals import RefusedError
+from .request_reader import reads_at_once
+from .turns import Part
+
+Headers = list[tuple[bytes, bytes]]
+Encode = Callable[[Sequence[Results]], tuple[Headers, list[bytes]]]
+
+_UNUSUAL = frozenset({b"content-encoding", b"x-request-id"})
+"""Headers that only the usual way knows."""
+
+
+class Pending(Protocol):
+    """A request that waits for its answer."""
+
+    def gone(self) -> bool:
+        """Whether its client is known to have left."""
+
+    def reply(self, headers: Headers, parts: Sequence[bytes], *, close: bool) -> None:
+        """Answers with status 200, and a body of these parts; may close the connection then."""
+
+    def ask_usually(self) -> None:
+        """Hands it to the application, as if it had just come."""
+
+
+class AtOnce:
+    """Takes requests to score of which nothing is missing."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def take(self, scope: Scope, body: bytes, pending: Pending) -> bool:
+        """Whether the request is taken: its answer will come. If not, nothing has been done with it."""
+        service = self._service
+        if not reads_at_once(body) or scope["query_string"] or service.requests >= MAX_REQUESTS or service.log.alarms:
+            return False
+        content_type, length = "", None
+        for name, value in scope["headers"]:
+            if name == b"content-type":
+                content_type = value.decode("latin-1")
+            elif name == HEADER:
+                length = value.decode("latin-1")
+            elif name in _UNUSUAL:
+                return False
+        try:
+            score = scope["path"] == "/score"
+            asked = self._rows(body, content_type) if score else self._tensors(scope["path"], body, length)
+        except (InputError, RefusedError):
+            return False
+        if asked is None or len(asked[1].numbers) > asked[0].at_once:
+            return False
+        self._ask(*asked, pending)
+        return True
+
+    def _rows(self, body: bytes, content_type: str) -> tuple[Served, Part, Encode] | None:
+        served = self._service.repository.served(None)
+        if served.detector.bundle.image is not None:
+            return None
+        rows = served.reader.read(body, content_type)
+        part = unkeyed(served.framer, rows)
+        return (served, part, lambda found: ([JSON], [encoded(served, [part], found)])) if rows.keys is None else None
+
+    def _tensors(self, path: str, body: bytes, length: str | None) -> tuple[Served, Part, Encode] | None:
+        named = INFER.fullmatch(path)
+        asked = self._service.repository.asked(named["name"], named["version"]) if named else None
+        if asked is None or asked.part is not None:
+            return None
+        question = SmallQuestion(asked, body, length)
+        return None if question.wants_more else (asked.served, question.part, question.answer)
+
+    def _ask(self, served: Served, part: Part, encode: Encode, pending: Pending) -> None:
+        service = self._service
+        service.requests += 1
+
+        def judge(found: Sequence[Results]) -> None:
+            if pending.gone():
+                raise RefusedError(400, "the client has left")
+            refuse_overflow(served.detector, [part], found)
+
+        def settle(found: list[Results] | Exception) -> None:
+            service.requests -= 1
+            if isinstance(found, Exception):
+                pending.ask_usually()
+                return
+            pending.reply(*encode(found), close=not service.keep_alive)
+            service.metrics.request(400 if pending.gone() else 200)
+
+        served.turns.ask([part], judge, settle)

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import MODEL, ROOT
-from serving import addresses
+from server_process import addresses
 
 from vae_detect.runtime.commands.serve import serve
 

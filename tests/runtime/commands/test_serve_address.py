@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from conftest import MODEL, ROOT, run_here
-from serving import process, url_of
+from server_process import process, url_of
 
 COMMAND = Path(sys.executable).with_name("vae-detect")
 KUBERNETES = "tcp://10.0.0.1:8000"

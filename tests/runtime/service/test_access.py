@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import parse
-from serving import addresses, command, connect, post, read_all
+from server_process import addresses, command, connect, post, read_all
 
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.service.access import OPEN, Access, Tokens, readable_by_others

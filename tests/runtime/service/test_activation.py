@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import MODEL, ROOT
-from serving import addresses, connect, post, read_all
+from server_process import addresses, connect, post, read_all
 
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.service import activation

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import parse
-from serving import addresses, certificate, command, post, process, read_all, read_answer, url_of
+from server_process import addresses, certificate, command, post, process, read_all, read_answer, url_of
 
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.service.certificate import Certificate

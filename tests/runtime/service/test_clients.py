@@ -18,7 +18,7 @@ import pytest
 from conftest import parse
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from serving import connect, post, process, read_all, read_answer, url_of
+from server_process import connect, post, process, read_all, read_answer, url_of
 
 from vae_detect.runtime.service.connection import MAX_HEAD
 

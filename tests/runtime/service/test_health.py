@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import run_here
-from serving import addresses, certificate, command, process, url_of
+from server_process import addresses, certificate, command, process, url_of
 
 from vae_detect.runtime.service.health import check
 

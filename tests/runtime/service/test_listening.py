@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import MODEL, ROOT
-from serving import addresses, command, connect
+from server_process import addresses, command, connect
 
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.service.listening import Where, listening, told

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving import command
+from server_process import command
 
 from vae_detect.runtime.service.notifier import Notifier
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import MODEL, ROOT, Client, parse
-from serving import addresses, certificate, command, connect, process, read_all, read_answer, url_of
+from server_process import addresses, certificate, command, connect, process, read_all, read_answer, url_of
 
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.service.connection import MAX_HEAD

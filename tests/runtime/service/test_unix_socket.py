@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import parse
-from serving import addresses, command, post, read_all
+from server_process import addresses, command, post, read_all
 
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.service.unix_socket import bound_to_path

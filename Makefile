@@ -9,10 +9,10 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo openvino test fuzz check wheel bench exported clean
+.PHONY: help demo openvino test fuzz check wheel bench bench-serving exported clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.installed ## train, score and serve on simulated data, start to end
 	PATH="$(CURDIR)/$(BIN):$$PATH" python examples/demo.py
@@ -43,13 +43,16 @@ bench: $(VENV)/.installed-bench ## compare scoring and training with other libra
 	$(BIN)/python benchmarks/scoring.py
 	$(BIN)/python benchmarks/training.py
 
+bench-serving: $(VENV)/.installed .venv-mlserver/.installed ## compare serving with MLServer on this machine
+	$(BIN)/python benchmarks/serving.py
+
 exported: $(VENV)/.installed ## train the detector under exported/ again
 	folder=$$(mktemp -d) && trap 'rm -r "$$folder"' EXIT \
 		&& $(BIN)/vae-detect simulate --duration 28d --period 30s --seed 1 --out "$$folder/normal.csv" \
 		&& $(BIN)/vae-detect train "$$folder/normal.csv" --kind rows --recipe vae --out exported/vae.onnx --force --far 0.001 --licence Apache-2.0
 
 clean: ## remove .venv and everything that was built
-	rm -rf $(VENV) .venv-openvino build dist demo src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-openvino .venv-mlserver build dist demo src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -62,6 +65,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	$(INSTALL) --editable '.[bench]'
+	touch $@
+
+.venv-mlserver/.installed: Makefile
+	$(PYTHON) -m venv .venv-mlserver
+	.venv-mlserver/bin/python -m pip install --quiet mlserver==1.7.1 onnxruntime
 	touch $@
 
 .venv-openvino/.installed: Makefile

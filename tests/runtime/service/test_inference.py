@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import parse
 from numpy.typing import NDArray
-from serving import process, url_of
+from server_process import process, url_of
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 

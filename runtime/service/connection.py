@@ -259,6 +259,7 @@ class _Pending:
         connection.tasks.discard(self)
         if self.gone():
             return
+        close = close or not cycle.keep_alive
         told = [*cycle.default_headers, *headers, (b"content-length", b"%d" % sum(map(len, parts)))]
         if close:
             told.append((b"connection", b"close"))

@@ -20,7 +20,7 @@ import onnx
 import pytest
 from conftest import parse
 from numpy.typing import NDArray
-from serving import addresses, command
+from server_process import addresses, command
 from versions import copied, version_of
 
 from vae_detect.runtime.detector import Detector

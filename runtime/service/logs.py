@@ -59,7 +59,7 @@ class Log:
 
     def event(self, event: str, message: str, *, level: Level = "info", **fields: Field) -> None:
         """Something that an operator should know, in either format; as text it is the message alone."""
-        self._say(event, event, level, message, fields)
+        self._say(f"{event} {fields.get('model', '')}".rstrip(), event, level, message, fields)
 
     def refused(self, status: int, message: str, **fields: Field) -> None:
         """A request that was refused. Only as JSON: on a terminal other people's mistakes are noise."""

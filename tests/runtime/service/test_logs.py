@@ -96,6 +96,17 @@ def test_ten_lines_of_a_cause_in_any_second() -> None:
     assert text[-1] == "alarm: model pump, row 2 (2 like it were left out)"
 
 
+def test_each_of_many_models_is_told_of() -> None:
+    lines: list[str] = []
+    log = Log(lines.append, json=True, clock=Clock())
+    for number in range(12):
+        log.event("serving", "serving it", model=f"pump-{number}")
+        for _ in range(11):
+            log.event("fault", "of ours", level="error")
+    assert [line["event"] for line in objects(lines)].count("serving") == 12
+    assert [line["event"] for line in objects(lines)].count("fault") == 10
+
+
 def test_alarms_of_a_large_request_need_not_be_told_one_by_one() -> None:
     lines: list[str] = []
     clock = Clock()

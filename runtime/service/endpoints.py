@@ -134,7 +134,8 @@ class Service:
         found = INFER.fullmatch(exchange.scope["path"])
         assert found is not None
         asked = self.repository.asked(found["name"], found["version"])
-        job.metrics = asked.served.metrics
+        if asked.part is None:  # rows are what is scored
+            job.metrics = asked.served.metrics
         if exchange.scope["query_string"]:
             raise RefusedError(400, "this endpoint takes no query")
         started = perf_counter()

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 PLATFORM = "onnxruntime_onnx"
 _RUN_AT_ONCE, _RUN_IN_SLICE = 64, 256
 """Rows whose further outputs are made within about 5 ms, and those of a slice of many."""
-_ROW, _NUMBER = 128, 32
+_ROW, _NUMBER = 64, 24
 """Bytes, about, that a row takes beside its numbers, and a number as an array and in JSON."""
 
 

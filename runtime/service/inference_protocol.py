@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .. import graph
-from ..errors import InputError
+from ..errors import InputError, TooLargeError
 from ..rows.json_problems import MOST_LEVELS, is_deep
-from .json_lists import cut_lists
+from ..rows.pieces import MAX_ROWS, MAX_VALUES
+from .json_lists import Span, cut_lists
 from .tensors import Tensor, datatype_of, from_bytes, from_json
 
 if TYPE_CHECKING:
@@ -32,6 +33,13 @@ MOST_IN_ID = 1000
 """Characters of an id, which is said again in the answer."""
 AT_ONCE = 64 * 1024
 """Bytes of JSON that are decoded within about a millisecond."""
+_MOST = (
+    (b"{", 20_000, "objects"),
+    (b"[", 4 * MAX_ROWS, "lists beside those of numbers"),
+    (b",", MAX_VALUES, "values beside those of its lists of numbers"),
+)
+"""What a large body may hold, so that all of it is decoded within some 20 ms."""
+_TOO_DEEP = f"the body is nested deeper than {MOST_LEVELS} levels"
 _WRITTEN_AT_ONCE = 16 * 1024
 """Numbers that are written within about 5 ms."""
 
@@ -73,8 +81,8 @@ _REQUEST = msgspec.json.Decoder(InferRequest)
 class Request:
     """A request whose JSON was read, but for its tensors."""
 
-    tensors: Mapping[str, tuple[Tensor, bytes | memoryview]]
-    """By name, each with its elements: JSON in bytes, or a view of its own bytes."""
+    tensors: Mapping[str, tuple[Tensor, Span | memoryview]]
+    """By name, each with its elements: a list in JSON, or its own bytes."""
     outputs: tuple[str, ...]
     binary: frozenset[str]
     """The outputs that are answered in bytes."""
@@ -88,7 +96,7 @@ class Request:
     def read(self) -> dict[str, NDArray[Any]]:
         """Its tensors. Raises InputError naming the one that is wrong."""
         return {
-            name: from_json(tensor, data) if isinstance(data, bytes) else from_bytes(tensor, data)
+            name: from_json(tensor, data) if isinstance(data, Span) else from_bytes(tensor, data)
             for name, (tensor, data) in self.tensors.items()
         }
 
@@ -113,16 +121,17 @@ def read_request(body: bytes, header_length: str | None, offered: Sequence[str])
     asked, lists = _decoded(body[:size])
     if len(asked.id) > MOST_IN_ID:
         raise InputError(f"the id has {len(asked.id)} characters, expected at most {MOST_IN_ID}")
-    tensors: dict[str, tuple[Tensor, bytes | memoryview]] = {}
+    tensors: dict[str, tuple[Tensor, Span | memoryview]] = {}
     rest = memoryview(body)[size:]
     for tensor in asked.inputs:
         if tensor.name in tensors:
             raise InputError(f"{tensor.where} stands in the request more than once")
-        tensor.check()
         own = _own_bytes(tensor, rest)
+        tensor.check(None if own is None else len(own))
         if own is None:
             data = bytes(tensor.data)
-            tensors[tensor.name] = tensor, lists[int(data[1:-1])] if lists and data[1:2].isdigit() else data
+            is_cut = lists and data[1:2].isdigit()
+            tensors[tensor.name] = tensor, lists[int(data[1:-1])] if is_cut else Span(data, 0, len(data))
         else:
             tensors[tensor.name] = tensor, own
             rest = rest[len(own) :]
@@ -131,15 +140,23 @@ def read_request(body: bytes, header_length: str | None, offered: Sequence[str])
     return Request(tensors, *_outputs(asked, offered), asked.id)
 
 
-def _decoded(text: bytes) -> tuple[InferRequest, list[bytes]]:
+def _decoded(text: bytes) -> tuple[InferRequest, list[Span]]:
     """The JSON of a request, and its lists of numbers where they were cut out of a large one."""
-    text, lists = (text, []) if len(text) <= AT_ONCE else cut_lists(text)
-    if is_deep(text):
-        raise InputError(f"the body is nested deeper than {MOST_LEVELS} levels")
+    lists: list[Span] = []
+    if len(text) > AT_ONCE:
+        text, lists = cut_lists(text)
+        for mark, most, what in _MOST:
+            if text.count(mark) > most:
+                raise TooLargeError(f"the body holds more than {most} {what}")
     try:
-        return _REQUEST.decode(text), lists
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        asked = _REQUEST.decode(text)
+    except RecursionError:
+        raise InputError(_TOO_DEEP) from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InputError(f"the body is no inference request: {error}"[:300]) from None
+    if is_deep(text):  # in what is ignored
+        raise InputError(_TOO_DEEP)
+    return asked, lists
 
 
 def _own_bytes(tensor: Tensor, rest: memoryview) -> memoryview | None:

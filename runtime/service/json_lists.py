@@ -4,31 +4,45 @@ the event loop for a tenth of a second, also from another thread."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from ..errors import InputError
 from ..rows.pieces import PIECE
 
 _KEY = b'"data"'
 _COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*(?=\[)")
-_NO_BRACKETS = bytes({*range(256)} - {*b"[]"})
+_NO_MARKS = bytes({*range(256)} - {*b"[],"})
 _BLANKED = bytes.maketrans(b"[]", b"  ")
 _AT_ONCE = 1024 * 1024
+_MOST_LISTS = 10_000
+_ESCAPED = (b"\\u006", b"\\u007")
+"""How a small letter begins that is escaped."""
 _LONGEST = 512
 """Characters of a number with the blanks around it, where a piece ends."""
 
 
-def cut_lists(text: bytes) -> tuple[bytes, list[bytes]]:
+class Span(NamedTuple):
+    """A list in a JSON text, which is not copied out of it."""
+
+    text: bytes
+    first: int
+    end: int
+
+
+def cut_lists(text: bytes) -> tuple[bytes, list[Span]]:
     """The text with `[k]` in place of the list of numbers of its k-th key "data", and these lists.
 
     They are not checked: what is left is JSON where the text was, and `flat_pieces` checks the lists. Lists of texts
-    stay, and so does everything where a text is escaped, since a key may then be written in other ways.
+    stay, and so does everything where a letter is escaped, since a key may then be written in other ways.
 
-    >>> cut_lists(b'{"data": [[1, 2], [3]], "id": "a"}')
-    (b'{"data":[0], "id": "a"}', [b'[[1, 2], [3]]'])
+    >>> cut_lists(b'{"data": [[1, 2], [3, 4]], "id": "a"}')[0]
+    b'{"data":[0], "id": "a"}'
     """
+    if text.count(_KEY) > _MOST_LISTS:
+        return text, []
     rest: list[bytes] = []
-    lists: list[bytes] = []
+    lists: list[Span] = []
     kept = at = 0
     quote = brace = -1
     while (at := text.find(_KEY, at)) >= 0:
@@ -42,10 +56,10 @@ def cut_lists(text: bytes) -> tuple[bytes, list[bytes]]:
         end = text.rfind(b"]", first, min(quote, brace)) + 1
         if end:
             rest += [text[kept:at], b":[%d]" % len(lists)]
-            lists.append(text[first:end])
+            lists.append(Span(text, first, end))
             kept = at = end
     left = b"".join([*rest, text[kept:]])
-    return (text, []) if b"\\" in left else (left, lists)
+    return (text, []) if any(letter in left for letter in _ESCAPED) else (left, lists)
 
 
 def _find(text: bytes, what: bytes, first: int) -> int:
@@ -53,44 +67,41 @@ def _find(text: bytes, what: bytes, first: int) -> int:
     return len(text) if found < 0 else found
 
 
-def flat_pieces(data: bytes, levels: int) -> Iterator[bytes]:
-    """A list of numbers, which may be nested to so many levels, as flat lists.
+def flat_pieces(data: Span, shape: Sequence[int]) -> Iterator[bytes]:
+    """A list of numbers, flat or nested as this shape is, as flat lists of JSON.
 
-    Lists within lists say nothing that a shape does not.
-
-    >>> [piece.split() for piece in flat_pieces(b"[[1, 2], [3]]", 2)]
-    [[b'[', b'1,', b'2', b',', b'3', b']']]
+    >>> [piece.split() for piece in flat_pieces(Span(b"[[1, 2], [3, 4]]", 0, 16), [2, 2])]
+    [[b'[', b'1,', b'2', b',', b'3,', b'4', b']']]
 
     Raises
     ------
     InputError
-        where the lists are not closed, or nested more deeply, or something stands there that is too long for a number
+        where lists are not closed, or nested otherwise, or something stands there that is too long for a number
     """
-    if not (data.startswith(b"[") and data.endswith(b"]")):
+    text, first, end = data.text, data.first + 1, data.end - 1
+    if not (text.startswith(b"[", data.first) and text.endswith(b"]", data.first, data.end)):
         raise InputError("is no list")
-    is_nested = data.find(b"[", 1) >= 0
+    is_nested = text.find(b"[", first, end) >= 0
     if is_nested:
-        _check_nesting(data, levels)
-    first, end = 1, len(data) - 1
+        _check_nesting(data, shape)
     while first < end:
-        comma = data.find(b",", first + PIECE, end)
+        comma = text.find(b",", first + PIECE, end)
         last = end if comma < 0 else comma
         if last - first > PIECE + _LONGEST:
             raise InputError(f"has more than {_LONGEST} characters without a comma")
-        piece = data[first:last]
+        piece = text[first:last]
         # Blanks, since two numbers with a bracket between them must not become one.
         yield b"[%b]" % (piece.translate(_BLANKED) if is_nested else piece)
         first = last + 1
-    if first == end:
+    if first == end and first > data.first + 1:
         raise InputError("ends with a comma")
 
 
-def _check_nesting(data: bytes, levels: int) -> None:
-    slices = range(0, len(data), _AT_ONCE)
-    brackets = b"".join([data[at : at + _AT_ONCE].translate(None, _NO_BRACKETS) for at in slices])
-    for _ in range(levels - 1):
-        if brackets == b"[]":
-            break
-        brackets = brackets.replace(b"[]", b"")
-    if brackets != b"[]":
-        raise InputError(f"has lists that are not closed, or nested deeper than the {levels} axes of its shape")
+def _check_nesting(data: Span, shape: Sequence[int]) -> None:
+    slices = range(data.first, data.end, _AT_ONCE)
+    found = b"".join([data.text[at : min(at + _AT_ONCE, data.end)].translate(None, _NO_MARKS) for at in slices])
+    expected = b"[%b]" % (b"," * (shape[-1] - 1))
+    for size in reversed(shape[:-1]):
+        expected = b"[%b]" % b",".join([expected] * size)
+    if found != expected:
+        raise InputError("holds lists that are neither flat nor nested as its shape says")

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import InputError, TooLargeError
 from ..rows.pieces import MAX_ROWS, MAX_VALUES
-from .json_lists import flat_pieces
+from .json_lists import Span, flat_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +45,8 @@ _LARGEST = {
 }
 _SMALLEST = {name: 0.0 if name.startswith("UINT") else -largest for name, largest in _LARGEST.items()}
 
+MAX_TEXTS = 200_000
+"""Texts of a tensor; unlike numbers they are read in one go."""
 _MOST_AXES, _MOST_IN_AXIS = 8, 2**31 - 1
 _SHAPE = msgspec.Meta(
     extra_json_schema={
@@ -93,8 +95,8 @@ class Tensor(msgspec.Struct):
         """Bytes that its array takes in memory, about."""
         return self.elements * (_TEXT if self.datatype == "BYTES" else 8)
 
-    def check(self) -> None:
-        """Raises InputError for a type or a shape that cannot be."""
+    def check(self, length: int | None) -> None:
+        """Raises InputError for a type or a shape that cannot be, of elements in so many bytes, in JSON where None."""
         where, shape = self.where, self.shape
         if self.datatype not in DTYPES:
             raise InputError(f"{where} has datatype {self.datatype[:20]!r}, expected {', '.join(DTYPES)}")
@@ -103,7 +105,14 @@ class Tensor(msgspec.Struct):
         if min(shape) < 1 or max(shape) > _MOST_IN_AXIS:
             raise InputError(f"{where} has shape {self.told_shape}, expected sizes of 1 to {_MOST_IN_AXIS}")
         if shape[0] > MAX_ROWS:
-            raise TooLargeError(f"{where} holds {shape[0]} rows, expected at most {MAX_ROWS}", rows=_rows(shape[0]))
+            raise TooLargeError(f"{where} holds {shape[0]} rows, expected at most {MAX_ROWS}", rows=_counted(shape[0]))
+        most = MAX_TEXTS if self.datatype == "BYTES" else MAX_VALUES
+        if (length is None or self.datatype == "BYTES") and self.elements > most:
+            raise TooLargeError(f"{where} holds more than {most} values; send fewer, or numbers in bytes")
+        takes = self.elements * DTYPES[self.datatype].itemsize
+        if length not in (None, takes) and self.datatype != "BYTES":
+            told = f"its shape {self.told_shape} of {self.datatype} takes {takes}"
+            raise InputError(f"{where} has {length} bytes, {told}"[:300])
 
     @property
     def told_shape(self) -> str:
@@ -112,11 +121,9 @@ class Tensor(msgspec.Struct):
 
 
 def from_bytes(tensor: Tensor, content: memoryview) -> NDArray[Any]:
-    """The array in these bytes, in the shape that it says. Raises InputError when it does not fit."""
+    """The array in these bytes of a tensor that was checked. Raises InputError where they do not hold it."""
     where, elements = tensor.where, tensor.elements
-    dtype: np.dtype[Any] = DTYPES[tensor.datatype]
     if tensor.datatype == "BYTES":
-        _check_values(tensor)
         found = np.empty(elements, object)
         count = 0
         for count, text in enumerate(_texts(content, where), 1):
@@ -125,25 +132,21 @@ def from_bytes(tensor: Tensor, content: memoryview) -> NDArray[Any]:
         if count != elements:
             raise InputError(f"{where} holds {count} texts, its shape {tensor.told_shape} says {elements}")
         return found.reshape(tensor.shape)
-    if len(content) != elements * dtype.itemsize:
-        told = f"its shape {tensor.told_shape} of {tensor.datatype} takes {elements * dtype.itemsize}"
-        raise InputError(f"{where} has {len(content)} bytes, {told}"[:200])
     if tensor.datatype == "BOOL":
         return np.frombuffer(content, np.uint8).reshape(tensor.shape).astype(np.bool_)
-    return np.frombuffer(content, dtype).reshape(tensor.shape)
+    return np.frombuffer(content, DTYPES[tensor.datatype]).reshape(tensor.shape)
 
 
-def from_json(tensor: Tensor, data: bytes) -> NDArray[Any]:
-    """The array in a list that may be nested, in the shape that it says; null stands for NaN.
+def from_json(tensor: Tensor, data: Span) -> NDArray[Any]:
+    """The array in a list that may be nested, of a tensor that was checked; null stands for NaN.
 
     Floats are of float64: whoever takes a smaller one has to look whether they fit. Raises InputError for what is no
     such list.
     """
-    _check_values(tensor)
     where = tensor.where
     try:
         if tensor.datatype == "BYTES":
-            return _shaped(_texts_of(data, where), tensor)
+            return _shaped(_texts_of(data), tensor)
         numbers = _numbers_of(data, tensor)
     except InputError as error:
         raise InputError(f"{where} {error}") from None
@@ -166,20 +169,14 @@ def datatype_of(values: NDArray[Any]) -> str:
     return _NAMES[values.dtype.str]
 
 
-def _check_values(tensor: Tensor) -> None:
-    """Raises TooLargeError where more Python objects would be made than a body may hold."""
-    if tensor.elements > MAX_VALUES:
-        raise TooLargeError(f"{tensor.where} holds more than {MAX_VALUES} values; send fewer, or in bytes")
-
-
-def _rows(count: int) -> int:
+def _counted(count: int) -> int:
     """Rows as they are counted, when there are said to be too many."""
     return min(count, MAX_VALUES)
 
 
-def _numbers_of(data: bytes, tensor: Tensor) -> NDArray[Any]:
+def _numbers_of(data: Span, tensor: Tensor) -> NDArray[Any]:
     decode, dtype = (_TRUTHS.decode, np.bool_) if tensor.datatype == "BOOL" else (_NUMBERS.decode, np.float64)
-    parts: list[NDArray[Any]] = [np.array(decode(piece), dtype) for piece in flat_pieces(data, len(tensor.shape))]
+    parts: list[NDArray[Any]] = [np.array(decode(piece), dtype) for piece in flat_pieces(data, tensor.shape)]
     return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, dtype), *parts])
 
 
@@ -190,8 +187,8 @@ def _shaped(values: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
     return values.reshape(tensor.shape)
 
 
-def _texts_of(data: bytes, where: str) -> NDArray[Any]:
-    found = _flat(_TEXTS.decode(data))
+def _texts_of(data: Span) -> NDArray[Any]:
+    found = _flat(_TEXTS.decode(memoryview(data.text)[data.first : data.end]))
     if not {*map(type, found)} <= {str}:
         raise InputError("is of BYTES, expected a list of texts")
     texts = np.empty(len(found), object)

@@ -43,7 +43,9 @@ _LARGEST = {
     **{f"{kind}{bits}": float(2**power - max(1, 2 ** (power - 53))) for kind, bits, power in _INTEGERS},
     **{f"FP{bits}": float(np.finfo(f"f{bits // 8}").max) for bits in (16, 32, 64)},
 }
-_SMALLEST = {name: 0.0 if name.startswith("UINT") else -largest for name, largest in _LARGEST.items()}
+_SMALLEST = {name: -largest for name, largest in _LARGEST.items()} | {
+    f"{kind}{bits}": -float(2**power) if kind == "INT" else 0.0 for kind, bits, power in _INTEGERS
+}
 
 MAX_TEXTS = 200_000
 """Texts of a tensor; unlike numbers they are read in one go."""

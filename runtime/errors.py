@@ -45,10 +45,14 @@ class InputError(VaeDetectError, ValueError):
     message : what was wrong and what was expected
     row, column : where, when one cell is to blame; rows count from 0 after the header
     rows : how many rows are refused with it, 0 where that cannot be told
+    limit : which limit of a service it passes, "" for none
     """
 
-    def __init__(self, message: str, *, row: int | None = None, column: str | None = None, rows: int = 0) -> None:
+    def __init__(
+        self, message: str, *, row: int | None = None, column: str | None = None, rows: int = 0, limit: str = ""
+    ) -> None:
         super().__init__(message)
+        self.limit = limit
         self.row = row
         self.column = column
         self.rows = rows

@@ -78,7 +78,9 @@ def _rows(body: bytes) -> list[msgspec.Raw]:
     except msgspec.ValidationError:
         return []
     except RecursionError:
-        raise InputError(f"the body is nested deeper than {MOST_LEVELS} levels; expected rows of numbers") from None
+        raise InputError(
+            f"the body is nested deeper than {MOST_LEVELS} levels; expected rows of numbers", limit="depth"
+        ) from None
     except msgspec.DecodeError as error:
         marked = _with_marks(body)
         if marked == body:

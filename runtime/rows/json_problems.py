@@ -37,7 +37,7 @@ def slow_rows(body: bytes) -> tuple[list[Any], str]:
     Raises InputError, whose message begins with a verb, for what is no row and no list of rows.
     """
     if is_deep(body):
-        raise InputError(f"is nested deeper than {MOST_LEVELS} levels; expected rows of numbers")
+        raise InputError(f"is nested deeper than {MOST_LEVELS} levels; expected rows of numbers", limit="depth")
     try:
         found = json.loads(body.decode(), parse_int=_whole, object_pairs_hook=Pairs)
     except (ValueError, RecursionError) as error:

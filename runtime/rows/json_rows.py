@@ -82,7 +82,7 @@ class RowReader:
             try:
                 cells, unsound = slow_rows(body)
             except InputError as error:
-                raise InputError(f"the body {error}") from None
+                raise InputError(f"the body {error}", limit=error.limit) from None
             check_rows(len(cells))
             return self._one_by_one(cells, [unsound] * len(cells), labels, first)
         check_rows(len(cells))

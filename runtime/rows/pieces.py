@@ -22,13 +22,13 @@ _COLUMN = 256  # bytes that a column may add to a row: its name and its value
 def check_values(count: int) -> None:
     """Raises TooLargeError when a body holds more values than `MAX_VALUES`."""
     if count > MAX_VALUES:
-        raise TooLargeError(f"the body holds more than {MAX_VALUES} values")
+        raise TooLargeError(f"the body holds more than {MAX_VALUES} values", limit="values")
 
 
 def check_rows(count: int) -> None:
     """Raises TooLargeError when a body holds more rows than `MAX_ROWS`."""
     if count > MAX_ROWS:
-        raise TooLargeError(f"the body holds {count} rows, expected at most {MAX_ROWS}", rows=count)
+        raise TooLargeError(f"the body holds {count} rows, expected at most {MAX_ROWS}", rows=count, limit="rows")
 
 
 def split_lines(body: bytes, blanks: bytes = b" \t\r\n") -> list[bytes]:
@@ -37,7 +37,9 @@ def split_lines(body: bytes, blanks: bytes = b" \t\r\n") -> list[bytes]:
     Raises TooLargeError when there are many more than a body may have rows.
     """
     if body.count(b"\n") > 2 * MAX_ROWS:
-        raise TooLargeError(f"the body holds more than {2 * MAX_ROWS} lines, expected at most {MAX_ROWS} rows")
+        raise TooLargeError(
+            f"the body holds more than {2 * MAX_ROWS} lines, expected at most {MAX_ROWS} rows", limit="rows"
+        )
     lines = body.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     return [line for line in (line.strip(blanks) for line in lines) if line]
 
@@ -59,6 +61,7 @@ def spans(sizes: Iterable[int], columns: int, rows: int, *, piece: int = PIECE, 
                 f"row {index} has {size} bytes, expected at most {largest}; send only what the model reads",
                 rows=rows,
                 row=index,
+                limit="row",
             )
         if held and held + size + _ROW > piece:
             found.append((first, index))

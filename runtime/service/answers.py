@@ -96,7 +96,7 @@ def check_explained(explain: bool, rows: int) -> None:
     """Raises RefusedError for more rows than are explained at once."""
     if explain and rows > MAX_EXPLAINED:
         raise RefusedError(
-            413, f"the body holds {rows} rows, expected at most {MAX_EXPLAINED} with explain=1", rows=rows
+            413, f"the body holds {rows} rows, expected at most {MAX_EXPLAINED} with explain=1", rows=rows, limit="rows"
         )
 
 

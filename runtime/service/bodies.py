@@ -44,7 +44,7 @@ class Share:
         """This request holds so many bytes from now on. Raises RefusedError when all together would be too much."""
         more = size - self.held
         if more > 0 and self._memory.held + more > MAX_HELD:
-            raise RefusedError(503, "too many large requests at once; try again", rows=rows)
+            raise RefusedError(503, "too many large requests at once; try again", rows=rows, limit="memory")
         self._memory.held += more
         self.held = size
 
@@ -93,7 +93,9 @@ class BodyReader:
             if name == b"content-encoding":
                 encoding = value.lower()
         if encoding not in (b"", b"identity", b"gzip"):
-            raise RefusedError(415, "the body is encoded; send it with Content-Encoding gzip, identity or none")
+            raise RefusedError(
+                415, "the body is encoded; send it with Content-Encoding gzip, identity or none", limit="encoding"
+            )
         if is_there:
             body = await _collected(receive, share)
         else:
@@ -107,7 +109,7 @@ class BodyReader:
             async with timeout:
                 return await _collected(receive, share)
         except TimeoutError:
-            raise RefusedError(408, "the body did not arrive in time") from None
+            raise RefusedError(408, "the body did not arrive in time", limit="time") from None
         finally:
             self._timeouts.discard(timeout)
 
@@ -149,6 +151,5 @@ async def _unpacked(body: bytes, share: Share) -> bytes:
 
 
 def _too_large() -> RefusedError:
-    return RefusedError(
-        413, f"the body is larger than {MAX_BODY // 1024**2} MiB; send fewer rows at a time, or a smaller image"
-    )
+    message = f"the body is larger than {MAX_BODY // 1024**2} MiB; send fewer rows at a time, or a smaller image"
+    return RefusedError(413, message, limit="body")

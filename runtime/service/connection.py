@@ -6,7 +6,7 @@ import asyncio
 import fcntl
 import select
 import termios
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -44,6 +44,8 @@ class Connection(HttpToolsProtocol):
     It tells the application of the client, see `requests.Client`.
     """
 
+    exceeded: Callable[[str], object] = staticmethod(lambda _: None)
+    """Told of each limit that the client exceeds, one of `refusals.LIMITS`."""
     _half_closed = False
     _running: RequestResponseCycle | None = None
     _refused = False
@@ -57,7 +59,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # of TCP it is one
         super().connection_made(transport)
-        self._overdue = self.loop.call_later(HEAD_S, transport.close)
+        self._overdue = self.loop.call_later(HEAD_S, self._too_slow, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel()
@@ -151,10 +153,22 @@ class Connection(HttpToolsProtocol):
             self.send_400_response("there is no way from here to other servers; CONNECT is for proxies")
         except httptools.HttpParserError as error:
             why = f"the request is no valid HTTP: {error}"
-            self.send_400_response(_TOO_LARGE if isinstance(error.__context__, _HeadTooLargeError) else why)
+            if isinstance(error.__context__, _HeadTooLargeError):
+                self._refuse_head()
+            else:
+                self.send_400_response(why)
         if self._in_head and self._head_bytes > MAX_HEAD and not self._refused:
-            self.send_400_response(_TOO_LARGE)
+            self._refuse_head()
         self._offer()
+
+    def _refuse_head(self) -> None:
+        self.exceeded("head")
+        self.send_400_response(_TOO_LARGE)
+
+    def _too_slow(self, end: Callable[[], object]) -> None:
+        """Ends the connection of a client that took too long."""
+        self.exceeded("time")
+        end()
 
     def send_400_response(self, msg: str) -> None:
         """Ends the connection with an error as all others are told; what came whole before gets its answer first."""
@@ -192,7 +206,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
         self.scope[CLIENT] = self  # type: ignore[literal-required]  # a key of ours
         self._cancel()
-        self._overdue = self.loop.call_later(HEAD_S, self.transport.close)
+        self._overdue = self.loop.call_later(HEAD_S, self._too_slow, self.transport.close)
 
     def on_headers_complete(self) -> None:
         self._cancel()
@@ -208,7 +222,7 @@ class Connection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._unread is None:
-            self._unread = self.loop.call_later(READ_S, self.transport.abort)
+            self._unread = self.loop.call_later(READ_S, self._too_slow, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -218,7 +232,7 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.transport.is_closing() and self._unread is None:
-            self._unread = self.loop.call_later(READ_S, self.transport.abort)
+            self._unread = self.loop.call_later(READ_S, self._too_slow, self.transport.abort)
         elif not self.flow.write_paused:
             self._all_read()
         self._offer()

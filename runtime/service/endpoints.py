@@ -87,7 +87,7 @@ class Service:
                     job.tell = partial(tell_alarms, self.log, exchange.request_id)
                 try:
                     if self.requests > MAX_REQUESTS:
-                        raise RefusedError(503, "too many requests at once; try again")
+                        raise RefusedError(503, "too many requests at once; try again", limit="requests")
                     headers, parts = await work(exchange, job)
                     status = 200
                 except RefusedError as refusal:
@@ -95,6 +95,8 @@ class Service:
                     headers, parts = _refused(refusal)
                     if job.metrics is not None:
                         job.metrics.refused(refusal.rows)
+                    if refusal.limit:
+                        self.metrics.limit_exceeded(refusal.limit)
                     share.hold(0)
                     self.log.refused(status, str(refusal), request_id=exchange.request_id)
                 except Exception as error:

@@ -147,15 +147,15 @@ def _decoded(text: bytes) -> tuple[InferRequest, list[Span]]:
         text, lists = cut_lists(text)
         for mark, most, what in _MOST:
             if text.count(mark) > most:
-                raise TooLargeError(f"the body holds more than {most} {what}")
+                raise TooLargeError(f"the body holds more than {most} {what}", limit="values")
     try:
         asked = _REQUEST.decode(text)
     except RecursionError:
-        raise InputError(_TOO_DEEP) from None
+        raise InputError(_TOO_DEEP, limit="depth") from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InputError(f"the body is no inference request: {error}"[:300]) from None
     if is_deep(text):  # in what is ignored
-        raise InputError(_TOO_DEEP)
+        raise InputError(_TOO_DEEP, limit="depth")
     return asked, lists
 
 

@@ -27,7 +27,7 @@ from ..detector import Detector
 from ..scoring.drift import DriftMonitor
 from ..scoring.results import FILLED, SCORED, STATUSES, Results
 from ..session import import_onnxruntime
-from .refusals import CODES
+from .refusals import CODES, LIMITS
 from .request_times import RequestTimes
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class ServiceMetrics(Collector):
         self._registry = registry
         self._lock = Lock()
         self._requests = dict.fromkeys(CODES, 0)
+        self._limits = dict.fromkeys(LIMITS, 0)
         self._models: dict[str, ModelMetrics] = {}
         self._build = {
             "version": __version__,
@@ -73,6 +74,11 @@ class ServiceMetrics(Collector):
         with self._lock:
             self._requests[code] += 1
 
+    def limit_exceeded(self, limit: str) -> None:
+        """Counts what exceeded one of `LIMITS`."""
+        with self._lock:
+            self._limits[limit] += 1
+
     def exposition(self) -> bytes:
         """Every series of the registry in the Prometheus text format, of type `CONTENT_TYPE`."""
         return generate_latest(self._registry)
@@ -88,6 +94,12 @@ class ServiceMetrics(Collector):
         for code, count in self._requests.items():
             requests.add_metric([str(code)], count)
         yield requests
+        limits = CounterMetricFamily(
+            "vae_detect_limits_exceeded", "Requests and connections that exceeded a limit, by limit.", labels=["limit"]
+        )
+        for limit, count in self._limits.items():
+            limits.add_metric([limit], count)
+        yield limits
         yield GaugeMetricFamily(
             "vae_detect_ready", "1 when a verified model is loaded and admitted.", int(self.is_ready())
         )

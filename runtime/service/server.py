@@ -122,6 +122,7 @@ class _Run:
             [(listener, metrics_door if listener.metrics else main_door) for listener in listeners],
             access.certificate.context if access.certificate else None,
             on_signal=lambda: self._loop.call_soon_threadsafe(self._stop),
+            exceeded=metrics.limit_exceeded,
         )
 
     @asynccontextmanager
@@ -223,9 +224,10 @@ class _Server(uvicorn.Server):
         tls: ssl.SSLContext | None,
         *,
         on_signal: Callable[[], object],
+        exceeded: Callable[[str], object],
     ) -> None:
         super().__init__(config)
-        self._listeners, self._tls, self._on_signal = listeners, tls, on_signal
+        self._listeners, self._tls, self._on_signal, self._exceeded = listeners, tls, on_signal, exceeded
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's, which gives all sockets one application, and a TLS handshake a minute."""
@@ -252,7 +254,7 @@ class _Server(uvicorn.Server):
 
     def _connection(self, app: ASGIApp) -> Connection:
         connection = Connection(self.config, self.server_state, self.lifespan.state)
-        connection.app = app
+        connection.app, connection.exceeded = app, self._exceeded
         return connection
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -107,10 +107,12 @@ class Tensor(msgspec.Struct):
         if min(shape) < 1 or max(shape) > _MOST_IN_AXIS:
             raise InputError(f"{where} has shape {self.told_shape}, expected sizes of 1 to {_MOST_IN_AXIS}")
         if shape[0] > MAX_ROWS:
-            raise TooLargeError(f"{where} holds {shape[0]} rows, expected at most {MAX_ROWS}", rows=_counted(shape[0]))
+            message = f"{where} holds {shape[0]} rows, expected at most {MAX_ROWS}"
+            raise TooLargeError(message, rows=_counted(shape[0]), limit="rows")
         most = MAX_TEXTS if self.datatype == "BYTES" else MAX_VALUES
         if (length is None or self.datatype == "BYTES") and self.elements > most:
-            raise TooLargeError(f"{where} holds more than {most} values; send fewer, or numbers in bytes")
+            message = f"{where} holds more than {most} values; send fewer, or numbers in bytes"
+            raise TooLargeError(message, limit="values")
         takes = self.elements * DTYPES[self.datatype].itemsize
         if length not in (None, takes) and self.datatype != "BYTES":
             told = f"its shape {self.told_shape} of {self.datatype} takes {takes}"

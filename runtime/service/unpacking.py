@@ -55,5 +55,7 @@ def _unpack_member(body: bytes, at: int, found: bytearray, most: int) -> int:
         packed = member.unconsumed_tail
         found += part
         if len(found) > most:
-            raise TooLargeError(f"the body holds more than {most} bytes when it is unpacked; send less at a time")
+            raise TooLargeError(
+                f"the body holds more than {most} bytes when it is unpacked; send less at a time", limit="body"
+            )
     return at - len(member.unused_data)

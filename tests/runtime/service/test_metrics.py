@@ -16,7 +16,7 @@ from vae_detect.runtime.detector import Detector, Scores
 from vae_detect.runtime.scoring.drift import DriftMonitor
 from vae_detect.runtime.scoring.results import Results
 from vae_detect.runtime.service.metrics import ModelMetrics, ServiceMetrics
-from vae_detect.runtime.service.refusals import CODES
+from vae_detect.runtime.service.refusals import CODES, LIMITS
 
 EXPECTED = {
     "vae_detect_rows_received_total",
@@ -25,6 +25,7 @@ EXPECTED = {
     "vae_detect_rows_refused_total",
     "vae_detect_anomalies_total",
     *(f"vae_detect_requests_total{{{code}}}" for code in CODES),
+    *(f"vae_detect_limits_exceeded_total{{{limit}}}" for limit in LIMITS),
     "vae_detect_score_threshold_ratio_count",
     "vae_detect_score_threshold_ratio_sum",
     "vae_detect_inference_seconds_count",
@@ -81,7 +82,7 @@ def test_every_series_is_there_at_zero_before_the_first_event() -> None:
     assert fresh["vae_detect_ready"] == 0
     assert math.isnan(fresh["vae_detect_threshold"])
     assert fresh["process_open_fds"] > 0
-    assert len(fresh) < 130
+    assert len(fresh) < 140
 
 
 def test_a_loaded_model_shows_its_promise(metrics: ServiceMetrics, model: ModelMetrics, detector: Detector) -> None:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
@@ -13,6 +18,7 @@ import msgspec
 import pytest
 from conftest import MODEL, Client
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
+from serving import addresses, command, process, url_of
 from starlette.routing import Match, Route
 
 from vae_detect.runtime.bundle import Column
@@ -242,3 +248,53 @@ def test_what_model_tells_is_in_the_document(client: Client) -> None:
     assert not schema.is_valid(facts | {"golden": 1})
     del facts["calibration"]["far"]
     assert not schema.is_valid(facts)
+
+
+# --- schemathesis: what a stranger sends who has only the document ---------------------------------------------------
+
+CHECKS = (
+    *("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance"),
+    *("response_schema_conformance", "unsupported_method", "allow_header_conformance", "ignored_auth"),
+    *("good_data_is_accepted", "bad_data_is_refused"),
+)
+"""Not missing_required_header: none is required. Nothing is made or deleted, so that nothing can be used after it."""
+
+CONFIGURATION = """
+[parameters]
+# A body that says it is packed and is not is refused: test_every_example_can_be_sent_as_it_stands packs it.
+"Content-Encoding" = "identity"
+"""
+
+
+def stranger(url: str, folder: Path, *words: str) -> None:
+    """Sends what schemathesis makes of the document: the same each time, for FUZZ_SECONDS where that is set."""
+    (folder / "schemathesis.toml").write_text(CONFIGURATION)
+    seconds = os.environ.get("FUZZ_SECONDS")
+    told = ["--phases", "examples,coverage,fuzzing", "--seed", "1", "--continue-on-failure", "--no-color"]
+    told += ["--max-time", str(math.ceil(float(seconds)))] if seconds else ["--max-examples", "8"]
+    run = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json", *told, "--checks", ",".join(CHECKS)]
+    env = os.environ | {"SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run([*run, *words], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+REPOSITORY = "^/v2/repository/models/"
+
+
+def test_a_stranger_finds_no_fault_with_rows(tmp_path: Path) -> None:
+    token = "a-token-of-the-test"
+    (tmp_path / "token").write_text(token)
+    (tmp_path / "token").chmod(0o600)
+    with command("--port", "0", "--token-file", tmp_path / "token", model=MODEL) as (_, said):
+        url = addresses(said[-1])[0]
+        stranger(url, tmp_path, "--header", f"Authorization: Bearer {token}", "--exclude-path-regex", REPOSITORY)
+
+
+def test_a_stranger_finds_no_fault_with_images(images_model: Path, tmp_path: Path) -> None:
+    with process(images_model) as running:
+        stranger(url_of(running), tmp_path, "--include-path-regex", "^/(score|model|v2/models/{name}/infer)$")
+
+
+def test_a_stranger_finds_no_fault_with_versions(tmp_path: Path) -> None:
+    with process() as running:
+        stranger(url_of(running), tmp_path, "--include-path-regex", REPOSITORY)

@@ -25,7 +25,7 @@ test: $(VENV)/.installed ## run all tests
 
 FUZZ_SECONDS ?= 60
 fuzz: $(VENV)/.installed ## give odd input to the product, FUZZ_SECONDS=60 for each kind of it
-	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest --numprocesses 2 tests/test_fuzz.py
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest --numprocesses 2 tests/test_fuzz.py tests/runtime/service/test_openapi.py
 
 check: $(VENV)/.installed ## format, lint, types, Dockerfile
 	$(BIN)/ruff format --check .

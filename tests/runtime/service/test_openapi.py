@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jsonschema_rs
 import msgspec
 import pytest
@@ -287,6 +288,9 @@ def test_a_stranger_finds_no_fault_with_rows(tmp_path: Path) -> None:
     (tmp_path / "token").chmod(0o600)
     with command("--port", "0", "--token-file", tmp_path / "token", model=MODEL) as (_, said):
         url = addresses(said[-1])[0]
+        header = {"Authorization": f"Bearer {token}"}
+        assert httpx.get(f"{url}/openapi.json").status_code == 401
+        assert httpx.get(f"{url}/openapi.json", headers=header).json()["security"] == [{"bearer": []}]
         stranger(url, tmp_path, "--header", f"Authorization: Bearer {token}", "--exclude-path-regex", REPOSITORY)
 
 

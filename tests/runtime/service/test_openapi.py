@@ -19,7 +19,7 @@ import msgspec
 import pytest
 from conftest import MODEL, Client
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
-from serving import addresses, command, process, url_of
+from server_process import addresses, command, process, url_of
 from starlette.routing import Match, Route
 
 from vae_detect.runtime.bundle import Column

@@ -128,21 +128,26 @@ class Reloader:
         for name, path in self._shadows.items():
             await self._repository.shade(name, path)
 
-    async def again(self) -> None:
+    async def again(self) -> bool:
         """Loads every model whose files have changed, and those that a folder has gained; what it has lost answers no
-        more. What cannot be trusted leaves the version before in its place, and is tried again."""
+        more. What cannot be trusted leaves the version before in its place, and is tried again. Whether there was
+        anything to do."""
         try:
             found = await aside(self._sources.models)
         except (InputError, UnavailableError) as error:
             self._announce(f"the models stay as they are: {error}")
-            return
+            return True
+        changed = False
         for model in list(self._repository):
             if model.name not in found and model.served is not None:
                 await self._repository.unload(model.name)
+                changed = True
         for name, path in found.items():
             model = self._of(name, path)
             if not await aside(lambda: model.is_current):  # noqa: B023  # it is awaited here
                 await self._load(model)
+                changed = True
+        return changed
 
     async def watch(self) -> None:
         """Loads models when their files change, for ever."""

@@ -164,15 +164,17 @@ class _Run:
     async def _reload(self) -> None:
         self._notifier.reloading()
         self._access.reload(self._log)
-        await self._reloader.again()
+        changed = await self._reloader.again()
         self._notifier.ready(self._summary())
+        if not changed:
+            self._log.event("unchanged", f"no model has changed, {self._summary()}")
 
     def _tell_served(self, model: Model, where: str = "") -> None:
         """Says which version answers, to whoever reads the log and to systemd."""
         if model.served is None:
             self._tell(f"{model.name} is unloaded")
             return
-        self._notifier.ready(self._summary() + where)
+        self._notifier.status(self._summary() + where)
         detector, bundle = model.served.detector, model.served.detector.bundle
         self._log.event(
             "serving",
@@ -184,7 +186,8 @@ class _Run:
         )
 
     def _summary(self) -> str:
-        return f"serving {', '.join(_described(model.served.detector) for model in self._repository if model.served)}"
+        served = ", ".join(_described(model.served.detector) for model in self._repository if model.served)
+        return f"serving {served}" if served else self._repository.not_ready
 
     def _tell(self, message: str) -> None:
         self._log.event("models", message, level="warning")

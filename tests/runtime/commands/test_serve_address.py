@@ -101,15 +101,15 @@ def test_a_hangup_loads_the_model_again_and_keeps_it_where_the_new_one_is_none(t
     with serving(["serve", "--model", str(model), "--port", "0"]) as (running, said, port):
         assert running.stderr is not None
         running.send_signal(signal.SIGHUP)
-        assert running.stderr.readline() == said[-1].partition(" on ")[0] + "\n"
+        assert running.stderr.readline() == f"no model has changed, {said[-1].partition(' on ')[0]}\n"
         Path(model).write_bytes(b"no model")
         running.send_signal(signal.SIGHUP)
         assert running.stderr.readline().startswith("pump is not loaded, 0fc2e898d8035d70 goes on: ")
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as reply:
             assert reply.status == 200
         metrics = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
-        for result in ("ok", "failed"):
-            assert f'vae_detect_model_reloads_total{{model="pump",result="{result}"}} 1.0' in metrics
+        for result, count in (("ok", 0), ("failed", 1)):
+            assert f'vae_detect_model_reloads_total{{model="pump",result="{result}"}} {count}.0' in metrics
         running.send_signal(signal.SIGTERM)
         assert running.wait(timeout=10) == 0
 

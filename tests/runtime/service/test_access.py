@@ -13,7 +13,7 @@ from conftest import parse
 from server_process import addresses, command, connect, post, read_all
 
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.service.access import OPEN, Access, Tokens, readable_by_others
+from vae_detect.runtime.service.access import HEALTH, OPEN, Access, Tokens, readable_by_others
 from vae_detect.runtime.service.logs import Log
 
 TOKEN, OTHER = "0123456789abcdef-A", "another.token~with+16/chars=="
@@ -193,9 +193,7 @@ def test_metrics_on_a_port_of_their_own() -> None:
     with command("--port", "0", "--metrics-port", "0", env={"VAE_DETECT_TOKEN": TOKEN}) as (_, said):
         url, metrics = addresses(said[-1])
         assert httpx.get(f"{metrics}/metrics").text.startswith("# HELP ")
-        assert {httpx.get(one + path).status_code for one in (url, metrics) for path in ("/healthz", "/readyz")} == {
-            200
-        }
+        assert {httpx.get(one + path).status_code for one in (url, metrics) for path in HEALTH} == {200}
         answer = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
         assert (answer.status_code, answer.json()["error"]) == (
             404,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import time
@@ -11,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import MODEL
 from server_process import command
+from serving import command
 
 from vae_detect.runtime.service.notifier import Notifier
 
@@ -109,6 +112,23 @@ def test_a_service_tells_of_its_life(systemd: tuple[socket.socket, str]) -> None
         while told[-1] != b"STOPPING=1":
             told.append(taking.recv(1000))
         assert running.wait(timeout=10) == 0
+
+
+def test_a_reload_ends_though_no_model_is_left(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for name in ("one", "two"):
+        shutil.copy(MODEL, folder / f"{name}.onnx")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as taking:
+        taking.bind(str(tmp_path / "notify"))
+        taking.settimeout(10)
+        env = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+        with command("--port", "0", model=folder, env=env) as (running, _):
+            assert taking.recv(1000).decode().count("serving ") == 2
+            shutil.rmtree(folder)
+            running.send_signal(signal.SIGHUP)
+            assert taking.recv(1000).startswith(b"RELOADING=1\n")
+            assert taking.recv(1000).startswith(b"READY=1\nSTATUS=")
 
 
 def test_a_service_whose_model_is_bad_is_never_ready(systemd: tuple[socket.socket, str], tmp_path: Path) -> None:

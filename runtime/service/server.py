@@ -157,7 +157,8 @@ class _Run:
         await self.server.open()
         for model in self._repository:
             self._tell_served(model, f" on {told(self._listeners)}")
-        self._repository.changed = self._tell_served
+        self._notifier.ready(f"{self._summary()} on {told(self._listeners)}")
+        self._repository.changed = self._changed
         if self._watch:
             self._begin(self._reloader.watch())
 
@@ -169,12 +170,15 @@ class _Run:
         if not changed:
             self._log.event("unchanged", f"no model has changed, {self._summary()}")
 
+    def _changed(self, model: Model) -> None:
+        self._notifier.status(self._summary())
+        self._tell_served(model)
+
     def _tell_served(self, model: Model, where: str = "") -> None:
-        """Says which version answers, to whoever reads the log and to systemd."""
+        """Says which version answers."""
         if model.served is None:
             self._tell(f"{model.name} is unloaded")
             return
-        self._notifier.status(self._summary() + where)
         detector, bundle = model.served.detector, model.served.detector.bundle
         self._log.event(
             "serving",

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from conftest import MODEL
 from server_process import command
-from serving import command
 
 from vae_detect.runtime.service.notifier import Notifier
 

@@ -6,6 +6,7 @@ import json
 import select
 import signal
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import pytest
 from conftest import parse
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from server_process import connect, post, process, read_all, read_answer, url_of
+from server_process import certificate, connect, post, process, read_all, read_answer, url_of
 
 from vae_detect.runtime.service.connection import MAX_HEAD
 
@@ -301,6 +302,16 @@ def test_an_error_reaches_a_client_that_goes_on_sending(live: str) -> None:
     with connect(live) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nX: " + b"x" * 1_000_000)
         assert error_of(read_all(connection)).startswith("request line and headers are larger")
+
+
+def test_an_error_is_told_over_tls_too(tmp_path: Path) -> None:
+    made, key = certificate(tmp_path)
+    trusting = ssl.create_default_context(cafile=made)
+    with process(tls=(made, key)) as running:
+        url = url_of(running).replace("https", "http")
+        with trusting.wrap_socket(connect(url), server_hostname="localhost") as connection:
+            connection.sendall(b"NONSENSE\r\n\r\n")
+            assert error_of(read_all(connection)).startswith("the request is no valid HTTP: ")
 
 
 @pytest.mark.parametrize("n", [1, 2500])

@@ -6,7 +6,6 @@ import gzip
 import json
 import math
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,18 +14,13 @@ from typing import Any
 
 import httpx
 import jsonschema_rs
-import msgspec
 import pytest
 from conftest import MODEL, Client
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 from server_process import addresses, command, process, url_of
-from starlette.routing import Match, Route
 
-from vae_detect.runtime.bundle import Column
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.service.catalogue import ENDPOINTS
 from vae_detect.runtime.service.openapi import document
-from vae_detect.runtime.service.operations import _MODEL
 from vae_detect.runtime.service.queries import EXPECTED
 from vae_detect.runtime.service.refusals import STATUSES
 
@@ -80,26 +74,6 @@ def test_the_document_is_valid_whatever_is_served(kind: str, request: pytest.Fix
     assert model["required"] is (kind == "several")
 
 
-def test_the_table_holds_every_route_and_nothing_else(client: Client) -> None:
-    routes = [route for route in client.app._rest.routes if isinstance(route, Route)]
-    reached = set[tuple[str, str]]()
-    for endpoint in ENDPOINTS:
-        path = endpoint.path.format(name="pump", version="1")
-        scope = {"type": "http", "method": endpoint.method, "path": path}
-        route = next(each for each in routes if each.matches(scope)[0] == Match.FULL)
-        reached.add((endpoint.method, route.path))
-    told = {(method, route.path) for route in routes for method in route.methods or ()}
-    only_refuses = {("GET", "/v2/models/{rest:path}/infer")}
-    assert reached == {each for each in told if each[0] != "HEAD"} - only_refuses
-    assert len({endpoint.called for endpoint in ENDPOINTS}) == len(ENDPOINTS)
-
-
-def test_the_table_holds_all_that_is_asked_of_a_model() -> None:
-    (words,) = re.findall(r"<what>([\w|]+)\)", _MODEL.pattern)
-    told = {endpoint.path.rpartition("/")[2] for endpoint in ENDPOINTS if endpoint.path.startswith("/v2/models/{name}")}
-    assert told == {*words.split("|"), "infer", "{name}", "{version}"}
-
-
 def test_the_document_tells_every_query_and_every_status(client: Client) -> None:
     score = document_of(client)["paths"]["/score"]["post"]
     assert [each["name"] for each in score["parameters"] if each["in"] == "query"] == [*EXPECTED]
@@ -142,70 +116,6 @@ def test_every_example_can_be_sent_as_it_stands(kind: str, request: pytest.Fixtu
                     assert not any(each["is_anomaly"] for each in answer.json()["results"])
                 sent += 1
     assert sent == 5  # a list and an object, JSON lines, CSV, and tensors
-
-
-def test_the_schema_of_a_row_is_that_of_the_model(client: Client, row: list[float], detector: Detector) -> None:
-    schema = validator(document_of(client), "Row")
-    there = dict(zip(detector.bundle.names, row, strict=True))
-    assert schema.is_valid(row)
-    assert schema.is_valid(there | {"note": "ignored"})
-    del there["flow_m3h"]
-    for bad in (there, row[:-1], [*row, 1], ["1", *row[1:]], [None, *row[1:]], [True, *row[1:]], [1e39, *row[1:]], 3):
-        assert not schema.is_valid(bad)
-        assert client.score([bad]).status_code == 400
-
-
-def test_texts_classes_and_missing_cells_are_in_the_schema(detector: Detector) -> None:
-    bundle = detector.bundle
-    columns = (
-        Column("mode", "", 0, 1, "category", levels=(0, 1), texts=("auto", "manual")),
-        Column("on", "", 0, 1, "binary", levels=(0, 1)),
-        Column("kind", "", 0, 1, "class", levels=(1, 2)),
-        Column("flow", "", 0, 1, missing=(-999,)),
-    )
-    golden = msgspec.structs.replace(bundle.golden, x=[[1, 0, -1, 2.5]], score=[1], p_value=[1], is_anomaly=[False])
-    bundle = msgspec.structs.replace(bundle, columns=columns, golden=golden)
-    client = Client(_with(detector, bundle))
-    found = document_of(client)
-    check(found)
-    schema, reader = validator(found, "Row"), client.model.served
-    assert reader is not None
-    for good in (
-        ["auto", 1, 2, 3],
-        ["manual", True, None, 3],
-        {"mode": "auto", "on": 0, "flow": 1},
-        {"mode": "auto", "on": False, "kind": 1, "flow": 1},
-    ):
-        assert schema.is_valid(good), good
-        assert not reader.reader.read(json.dumps(good).encode()).bad
-    for bad in (["off", 1, 2, 3], [0, 1, 2, 3], ["auto", 1, 3, 3], ["auto", 1, 2, -999], ["auto", 1, 2, None]):
-        assert not schema.is_valid(bad), bad
-        assert reader.reader.read(json.dumps(bad).encode(), flag_bad=True).bad
-    content = found["paths"]["/score"]["post"]["requestBody"]["content"]
-    assert content["application/json"]["examples"]["pump, lists"]["value"] == ["manual", 0.0, None, 2.5]
-    assert content["text/csv"]["examples"]["pump"]["value"] == "mode,on,kind,flow\nmanual,0.0,,2.5\n"
-
-
-def test_a_key_and_a_decimal_comma_are_in_the_examples(detector: Detector) -> None:
-    layout = detector.bundle.data.layout
-    written = msgspec.structs.replace(layout.format, delimiter=";", decimal=",")
-    layout = msgspec.structs.replace(layout, key="machine", format=written, most_missing=2)
-    data = msgspec.structs.replace(detector.bundle.data, layout=layout)
-    client = Client(_with(detector, msgspec.structs.replace(detector.bundle, data=data)))
-    found = document_of(client)
-    content = found["paths"]["/score"]["post"]["requestBody"]["content"]
-    (name,) = content["application/json"]["examples"]
-    assert name == "pump, objects"
-    table = content["text/csv"]["examples"]["pump"]["value"]
-    assert table.startswith("machine;speed_rpm;flow_m3h;")
-    assert "\nmachine-1;1239,0;132,6;" in table
-    assert validator(found, "Row").is_valid([None] * 8)  # how many may be missing cannot be said there
-    assert client.model.served is not None
-    assert client.model.served.reader.read(table.encode(), "text/csv").keys == ["machine-1"]
-
-
-def _with(detector: Detector, bundle: Any) -> Detector:
-    return Detector(detector.session, bundle, detector.path)
 
 
 def test_the_document_is_made_once_for_what_is_served(

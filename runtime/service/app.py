@@ -86,6 +86,8 @@ class App:
         if scope["type"] == "http" and scope["method"] == "POST":
             if scope["path"] == "/score":
                 return await self._score(scope, receive, send)
-            if INFER.fullmatch(scope["path"]):
+            found = INFER.fullmatch(scope["path"])
+            if found is not None:
+                scope["path_params"] = found.groupdict()
                 return await self._infer(scope, receive, send)
         return await self._rest(scope, receive, send)

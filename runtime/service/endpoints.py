@@ -133,9 +133,7 @@ class Service:
 
     async def infer(self, exchange: Exchange, job: Job) -> Reply:
         """POST /v2/models/NAME/infer."""
-        found = INFER.fullmatch(exchange.scope["path"])
-        assert found is not None
-        asked = self.repository.asked(found["name"], found["version"])
+        asked = self.repository.asked(*exchange.scope["path_params"].values())
         if asked.part is None:  # rows are what is scored
             job.metrics = asked.served.metrics
         if exchange.scope["query_string"]:

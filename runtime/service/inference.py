@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from ..scoring.framing import Framed
 from ..scoring.results import OK, Results
 from ..session import Session
 from .answers import judged, score_slowly
-from .inference_protocol import AT_ONCE, DEFAULT_OUTPUTS, HEADER, SEVERITY, Request, read_request, write_answer
+from .inference_protocol import AT_ONCE, DEFAULT_OUTPUTS, HEADER, Request, read_request, write_answer
 from .jobs import Job
 from .models import Served
 from .queries import PLAIN
@@ -40,7 +41,7 @@ _ROW, _NUMBER = 64, 24
 """Bytes, about, that a row takes beside its numbers, and a number as an array and in JSON."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Asked:
     """What a request to infer names: a version of a model, and its part."""
 
@@ -56,16 +57,25 @@ class Asked:
         """The graph."""
         return self.served.detector.session if self.part is None else self.served.parts[self.part]
 
-    @property
+    @cached_property
     def times(self) -> RequestTimes:
         """Of what it is asked by this protocol."""
         return self.served.metrics.times[self.name]
 
+    @cached_property
     def offered(self) -> tuple[str, ...]:
         """The outputs that may be asked for; the first ones are the default."""
         if self.part is not None:
             return self.session.outputs
         return (*DEFAULT_OUTPUTS, *(name for name in self.session.outputs if name not in DEFAULT_OUTPUTS))
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """How many numbers each output has for a row."""
+        return {
+            name: math.prod(size for size in self.session.output_facts.get(name, ("", []))[1] if isinstance(size, int))
+            for name in self.offered
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +84,7 @@ class Question:
 
     request: Request
     feeds: Mapping[str, NDArray[Any]]
-
-    @property
-    def rows(self) -> int:
-        """How many there are."""
-        return len(next(iter(self.feeds.values())))
+    rows: int
 
 
 async def read_tensors(asked: Asked, body: bytes, header_length: str | None, job: Job) -> Question:
@@ -86,13 +92,13 @@ async def read_tensors(asked: Asked, body: bytes, header_length: str | None, job
     slow = len(body) > AT_ONCE
     started = perf_counter()
     try:
-        request = await job.run(slow, read_request, body, header_length, asked.offered())
+        request = await job.run(slow, read_request, body, header_length, asked.offered)
         job.share.hold(len(body) + request.size)
         feeds = await job.run(slow, _read, asked, request)
     except InputError as error:
         raise RefusedError.of(error) from None
     asked.times.took("compute_input", perf_counter() - started)
-    return Question(request, feeds)
+    return Question(request, feeds, len(next(iter(feeds.values()))))
 
 
 def _read(asked: Asked, request: Request) -> dict[str, NDArray[Any]]:
@@ -130,7 +136,8 @@ def _decoder_feeds(session: Session, tensors: Mapping[str, NDArray[Any]]) -> dic
 async def answer_tensors(asked: Asked, question: Question, job: Job) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
     """Headers and body of the answer to a request to infer. Raises RefusedError when it cannot be answered."""
     request, total = question.request, question.rows
-    held = sum(values.nbytes for values in question.feeds.values()) + total * (_ROW + _answer_bytes(asked, request))
+    numbers = sum([asked.numbers[name] for name in request.outputs])
+    held = sum([values.nbytes for values in question.feeds.values()]) + total * (_ROW + numbers * _NUMBER)
     job.share.hold(held, rows=total if asked.part is None else 0)
     started = perf_counter()
     if asked.part is None:
@@ -164,7 +171,7 @@ class SmallQuestion:
 
     def __init__(self, asked: Asked, body: bytes, header_length: str | None) -> None:
         self._asked, self._started = asked, perf_counter()
-        self._request = read_request(body, header_length, asked.offered())
+        self._request = read_request(body, header_length, asked.offered)
         self.wants_more = any(name not in DEFAULT_OUTPUTS for name in self._request.outputs)
         """Whether it asks for outputs that a verdict does not have."""
         self.part = _part(asked.served, _read(asked, self._request)[graph.X], 0)
@@ -183,16 +190,6 @@ class SmallQuestion:
             times.took(step, seconds)
         times.answered(len(self.part.numbers), perf_counter() - self._started)
         return answer
-
-
-def _answer_bytes(asked: Asked, request: Request) -> int:
-    """Bytes that a row of the outputs takes, as arrays and in the answer, about."""
-    found = 0
-    for name in request.outputs:
-        _, (_, *sizes) = asked.session.output_facts.get(name, ("", [None]))
-        values = math.prod(size if isinstance(size, int) else 1 for size in sizes)
-        found += values * (8 if name in request.binary else _NUMBER)
-    return found
 
 
 async def _score(served: Served, question: Question, job: Job) -> dict[str, NDArray[Any]]:
@@ -238,21 +235,16 @@ def _part(served: Served, x: NDArray[Any], first: int) -> Part:
 
 
 def _verdict(scored: Sequence[Results]) -> dict[str, NDArray[Any]]:
-    scores = [results.scores for results in scored]
-    columns = (
-        (graph.SCORE, [one.score for one in scores]),
-        (SEVERITY, [one.severity for one in scores]),
-        (graph.P_VALUE, [one.p_value for one in scores]),
-        (graph.IS_ANOMALY, [one.is_anomaly for one in scores]),
-    )
-    return {name: values[0] if len(values) == 1 else np.concatenate(values) for name, values in columns}
+    if len(scored) == 1:
+        return dict(zip(DEFAULT_OUTPUTS, scored[0].scores, strict=False))
+    return {name: np.concatenate([getattr(one.scores, name) for one in scored]) for name in DEFAULT_OUTPUTS}
 
 
 def describe(asked: Asked) -> ModelMetadata:
     """The metadata of a model, as the protocol has it; -1 stands for any size."""
     session = asked.session
     inputs = [_described(name, session.input_types[name], shape) for name, shape in session.inputs.items()]
-    outputs = [_described(name, *session.output_facts.get(name, ("tensor(float)", [None]))) for name in asked.offered()]
+    outputs = [_described(name, *session.output_facts.get(name, ("tensor(float)", [None]))) for name in asked.offered]
     return ModelMetadata(asked.name, [asked.served.version], PLATFORM, inputs, outputs)
 
 

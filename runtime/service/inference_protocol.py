@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -210,8 +211,7 @@ def write_answer(
     text = b'{"model_name":%b,"model_version":%b%b,"outputs":[' % (encode(name), encode(version), said)
     for place, output in enumerate(request.outputs):
         values = outputs[output]
-        told = (b"," if place else b"", encode(output), datatype_of(values).encode(), encode(values.shape))
-        text += b'%b{"name":%b,"datatype":"%b","shape":%b,' % told
+        text += (b"," if place else b"") + _head(output, datatype_of(values), values.shape)
         if output in request.binary:
             text += b'"parameters":{"binary_data_size":%d}}' % values.nbytes
         elif values.size <= _WRITTEN_AT_ONCE:
@@ -225,6 +225,13 @@ def write_answer(
     for output in request.outputs:
         if output in request.binary:
             yield outputs[output].tobytes(), False
+
+
+@lru_cache(1000)
+def _head(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
+    """What the JSON of an output begins with."""
+    encode = msgspec.json.encode
+    return b'{"name":%b,"datatype":"%b","shape":%b,' % (encode(name), datatype.encode(), encode(shape))
 
 
 def _written(values: NDArray[Any]) -> Iterator[bytes]:

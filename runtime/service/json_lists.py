@@ -84,6 +84,9 @@ def flat_pieces(data: Span, shape: Sequence[int]) -> Iterator[bytes]:
     is_nested = text.find(b"[", first, end) >= 0
     if is_nested:
         _check_nesting(data, shape)
+    elif end - first <= PIECE:
+        yield text[data.first : data.end]
+        return
     while first < end:
         comma = text.find(b",", first + PIECE, end)
         last = end if comma < 0 else comma

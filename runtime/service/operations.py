@@ -20,6 +20,7 @@ from .request_times import STEPS
 from .schemas import (
     BatchStatistics,
     IndexEntry,
+    IndexRequest,
     InferenceStatistics,
     Live,
     LoadRequest,
@@ -96,10 +97,21 @@ class Operations:
             )
         )
 
-    async def index(self, _: Request) -> Response:
-        """POST /v2/repository/index."""
+    async def index(self, request: Request) -> Response:
+        """POST /v2/repository/index: all models, or those that answer."""
+        content = await self._service.small_body(request)
+        try:
+            only_ready = msgspec.json.decode(content.strip() or b"{}", type=IndexRequest).ready
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            raise RefusedError(
+                400, 'the index takes no parameters but {"ready": true}, for models that answer'
+            ) from None
         return self._told(
-            [IndexEntry(model.name, _version(model), model.state, model.reason) for model in self._repository]
+            [
+                IndexEntry(model.name, _version(model), model.state, model.reason)
+                for model in self._repository
+                if model.served or not only_ready
+            ]
         )
 
     async def load(self, request: Request) -> Response:

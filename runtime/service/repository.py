@@ -81,6 +81,7 @@ class Repository:
     def __init__(self, metrics: ServiceMetrics, load: Load, *, adaptive: bool = False) -> None:
         self._metrics, self._load, self._adaptive = metrics, load, adaptive
         self.models: dict[str, Model] = {}
+        self._asked: dict[str, Asked] = {}
         self.changed: Callable[[Model], object] = lambda _: None
         """Told of each model that another version answers for from now on, or none."""
 
@@ -129,7 +130,10 @@ class Repository:
         if slash and part not in served.parts:
             there = ", ".join(f"{model}/{each}" for each in served.parts) or "no part"
             raise RefusedError(404, f"model {model!r} has no part {part[:20]!r} here; there is {there}")
-        return Asked(name, model, served, part or None)
+        found = self._asked.get(name)
+        if found is None or found.served is not served:
+            found = self._asked[name] = Asked(name, model, served, part or None)
+        return found
 
     async def load(self, name: str) -> Served:
         """Loads the model's file as it is now, and serves it.

@@ -228,6 +228,12 @@ class LoadRequest(msgspec.Struct, forbid_unknown_fields=True):
     parameters: Nothing = Nothing()
 
 
+class IndexRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of the repository's index: whether to leave out models that do not answer."""
+
+    ready: bool = False
+
+
 class ModelVersion(msgspec.Struct):
     """Which version of a model answers now, "" for none, after a change."""
 

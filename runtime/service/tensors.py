@@ -6,6 +6,8 @@ https://github.com/kserve/open-inference-protocol and, for the bytes, Triton's b
 from __future__ import annotations
 
 import math
+from struct import error as StructError
+from struct import pack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -38,14 +40,12 @@ DATATYPES = {
 
 _NAMES = {np.dtype(dtype).newbyteorder("=").str: name for name, dtype in DTYPES.items()}
 _INTEGERS = [(kind, bits, bits - (kind == "INT")) for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)]
-_LARGEST = {
+_RANGES: dict[str, tuple[float, float]] = {
     # Of 64 bits the largest float64 that is one.
-    **{f"{kind}{bits}": float(2**power - max(1, 2 ** (power - 53))) for kind, bits, power in _INTEGERS},
-    **{f"FP{bits}": float(np.finfo(f"f{bits // 8}").max) for bits in (16, 32, 64)},
-}
-_SMALLEST = {name: -largest for name, largest in _LARGEST.items()} | {
-    f"{kind}{bits}": -float(2**power) if kind == "INT" else 0.0 for kind, bits, power in _INTEGERS
-}
+    f"{kind}{bits}": (-float(2**power) if kind == "INT" else 0.0, float(2**power - max(1, 2 ** (power - 53))))
+    for kind, bits, power in _INTEGERS
+} | {"FP16": (-65504.0, 65504.0)}
+"""What is looked at as it is read; of larger floats whoever takes them as float32 looks whether they fit."""
 
 MAX_TEXTS = 200_000
 """Texts of a tensor; unlike numbers they are read in one go."""
@@ -99,24 +99,24 @@ class Tensor(msgspec.Struct):
 
     def check(self, length: int | None) -> None:
         """Raises InputError for a type or a shape that cannot be, of elements in so many bytes, in JSON where None."""
-        where, shape = self.where, self.shape
+        shape = self.shape
         if self.datatype not in DTYPES:
-            raise InputError(f"{where} has datatype {self.datatype[:20]!r}, expected {', '.join(DTYPES)}")
+            raise InputError(f"{self.where} has datatype {self.datatype[:20]!r}, expected {', '.join(DTYPES)}")
         if not 1 <= len(shape) <= _MOST_AXES:
-            raise InputError(f"{where} has a shape of {len(shape)} sizes, expected 1 to {_MOST_AXES}")
+            raise InputError(f"{self.where} has a shape of {len(shape)} sizes, expected 1 to {_MOST_AXES}")
         if min(shape) < 1 or max(shape) > _MOST_IN_AXIS:
-            raise InputError(f"{where} has shape {self.told_shape}, expected sizes of 1 to {_MOST_IN_AXIS}")
+            raise InputError(f"{self.where} has shape {self.told_shape}, expected sizes of 1 to {_MOST_IN_AXIS}")
         if shape[0] > MAX_ROWS:
-            message = f"{where} holds {shape[0]} rows, expected at most {MAX_ROWS}"
-            raise TooLargeError(message, rows=_counted(shape[0]), limit="rows")
-        most = MAX_TEXTS if self.datatype == "BYTES" else MAX_VALUES
-        if (length is None or self.datatype == "BYTES") and self.elements > most:
-            message = f"{where} holds more than {most} values; send fewer, or numbers in bytes"
-            raise TooLargeError(message, limit="values")
-        takes = self.elements * DTYPES[self.datatype].itemsize
-        if length not in (None, takes) and self.datatype != "BYTES":
+            told = f"{self.where} holds {shape[0]} rows, expected at most {MAX_ROWS}"
+            raise TooLargeError(told, rows=min(shape[0], MAX_VALUES), limit="rows")
+        if length is None or self.datatype == "BYTES":
+            most = MAX_TEXTS if self.datatype == "BYTES" else MAX_VALUES
+            if self.elements > most:
+                told = f"{self.where} holds more than {most} values; send fewer, or numbers in bytes"
+                raise TooLargeError(told, limit="values")
+        elif length != (takes := self.elements * DTYPES[self.datatype].itemsize):
             told = f"its shape {self.told_shape} of {self.datatype} takes {takes}"
-            raise InputError(f"{where} has {length} bytes, {told}"[:300])
+            raise InputError(f"{self.where} has {length} bytes, {told}"[:300])
 
     @property
     def told_shape(self) -> str:
@@ -144,26 +144,25 @@ def from_bytes(tensor: Tensor, content: memoryview) -> NDArray[Any]:
 def from_json(tensor: Tensor, data: Span) -> NDArray[Any]:
     """The array in a list that may be nested, of a tensor that was checked; null stands for NaN.
 
-    Floats are of float64: whoever takes a smaller one has to look whether they fit. Raises InputError for what is no
-    such list.
+    Floats are of float64. Raises InputError for what is no such list.
     """
-    where = tensor.where
     try:
         if tensor.datatype == "BYTES":
             return _shaped(_texts_of(data), tensor)
         numbers = _numbers_of(data, tensor)
     except InputError as error:
-        raise InputError(f"{where} {error}") from None
+        raise InputError(f"{tensor.where} {error}") from None
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise InputError(f"{where} is no list of {tensor.datatype}: {error}"[:300]) from None
+        raise InputError(f"{tensor.where} is no list of {tensor.datatype}: {error}"[:300]) from None
     if tensor.datatype == "BOOL":
         return _shaped(numbers, tensor)
-    smallest, largest = _SMALLEST[tensor.datatype], _LARGEST[tensor.datatype]
-    if ((numbers < smallest) | (numbers > largest)).any():
-        raise InputError(f"{where} holds a number beyond {tensor.datatype}")
+    if tensor.datatype in _RANGES:
+        smallest, largest = _RANGES[tensor.datatype]
+        if ((numbers < smallest) | (numbers > largest)).any():
+            raise InputError(f"{tensor.where} holds a number beyond {tensor.datatype}")
     if "INT" in tensor.datatype:
         if (numbers != np.floor(numbers)).any():  # nor is NaN
-            raise InputError(f"{where} is of {tensor.datatype} and holds what is no whole number")
+            raise InputError(f"{tensor.where} is of {tensor.datatype} and holds what is no whole number")
         numbers = numbers.astype(DTYPES[tensor.datatype])
     return _shaped(numbers, tensor)
 
@@ -173,19 +172,26 @@ def datatype_of(values: NDArray[Any]) -> str:
     return _NAMES[values.dtype.str]
 
 
-def _counted(count: int) -> int:
-    """Rows as they are counted, when there are said to be too many."""
-    return min(count, MAX_VALUES)
-
-
 def _numbers_of(data: Span, tensor: Tensor) -> NDArray[Any]:
-    decode, dtype = (_TRUTHS.decode, np.bool_) if tensor.datatype == "BOOL" else (_NUMBERS.decode, np.float64)
-    parts: list[NDArray[Any]] = [np.array(decode(piece), dtype) for piece in flat_pieces(data, tensor.shape)]
-    return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, dtype), *parts])
+    read = _truths if tensor.datatype == "BOOL" else _floats
+    parts = [read(piece) for piece in flat_pieces(data, tensor.shape)]
+    return parts[0] if len(parts) == 1 else np.concatenate([read(b"[]"), *parts])
+
+
+def _truths(piece: bytes) -> NDArray[Any]:
+    return np.array(_TRUTHS.decode(piece), np.bool_)
+
+
+def _floats(piece: bytes) -> NDArray[Any]:
+    numbers = _NUMBERS.decode(piece)
+    try:
+        return np.frombuffer(pack(f"{len(numbers)}d", *numbers))  # a third of the time of np.array
+    except StructError:  # one of them is None
+        return np.array(numbers, np.float64)
 
 
 def _shaped(values: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
-    if len(values) != tensor.elements:
+    if len(values) != math.prod(tensor.shape):
         told = f"its shape {tensor.told_shape} says {tensor.elements}"
         raise InputError(f"{tensor.where} holds {len(values)} values, {told}"[:200])
     return values.reshape(tensor.shape)

@@ -9,7 +9,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo openvino test fuzz check wheel bench bench-serving exported clean
+.PHONY: help demo openvino test fuzz soak check wheel bench bench-serving exported clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,10 @@ test: $(VENV)/.installed ## run all tests
 FUZZ_SECONDS ?= 60
 fuzz: $(VENV)/.installed ## give odd input to the product, FUZZ_SECONDS=60 for each kind of it
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest --numprocesses 2 tests/test_fuzz.py tests/runtime/service/test_openapi.py
+
+SOAK_SECONDS ?= 600
+soak: $(VENV)/.installed ## serve 200 requests a second for SOAK_SECONDS=600, and clients that are slow
+	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s tests/soak/test_soak.py tests/soak/test_slow_clients.py
 
 check: $(VENV)/.installed ## format, lint, types, Dockerfile
 	$(BIN)/ruff format --check .

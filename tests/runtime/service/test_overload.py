@@ -69,7 +69,7 @@ def test_a_burst_of_ten_times_what_may_be_at_once(request_: bytes) -> None:
         assert all(answer.retry_after for answer in answers if answer.status == 503)
         admitted = [answer.took_s for answer in answers if answer.status == 200]
         assert len(admitted) >= MAX_REQUESTS
-        assert np.quantile(admitted, 0.99) < 5  # of the client too, which opens 2560 connections in one thread
+        assert np.quantile(admitted, 0.99) < 3  # 1 s of the server, and a client that asks 2560 times in one thread
         assert after.status == 200
         assert after.took_s < 0.5
         found = parse(httpx.get(f"http://127.0.0.1:{port}/metrics").text)
@@ -80,7 +80,7 @@ def test_a_burst_of_ten_times_what_may_be_at_once(request_: bytes) -> None:
 
 
 def test_who_comes_too_late_is_told_at_once_and_others_when_there_is_room() -> None:
-    """Requests that are admitted and whose bodies have not come, as many as may be, and clients that come beside them."""
+    """As many as may be are admitted, and their bodies have not come; then others come."""
     whole = post(ROW)
     with command("--port", "0") as (_, said):
         port = int(addresses(said[-1])[0].rpartition(":")[2])
@@ -105,7 +105,7 @@ def test_who_comes_too_late_is_told_at_once_and_others_when_there_is_room() -> N
         late, large, done, after = asyncio.run(run())
         for answers in (late, large):
             assert {(answer.status, answer.retry_after) for answer in answers} == {(503, True)}
-            assert np.median([answer.took_s for answer in answers]) < 0.05
+            assert np.quantile([answer.took_s for answer in answers], 0.9) < 0.05
         assert done == MAX_REQUESTS // 2
         assert after.status == 200
         found = parse(httpx.get(f"http://127.0.0.1:{port}/metrics").text)

@@ -33,7 +33,8 @@ def test_nothing_is_wrong_and_nothing_grows() -> None:
     print(  # noqa: T201  # what `make soak` is run for
         f"\n{load.sent} requests in {SECONDS:.0f} s, {load.sent / SECONDS:.0f} a second, {load.late} sent late; "
         f"statuses {dict(sorted(load.statuses.items()))}; wrong {dict(load.wrong)}\n"
-        f"memory {first[0].rss_mb:.1f} MB, growth {growth:+.2f} MB after warm-up; "
+        f"memory {', '.join(f'{each.rss_mb:.1f}' for each in taken[:: max(1, len(taken) // 10)])} MB, "
+        f"growth {growth:+.2f} MB after warm-up; "
         f"descriptors {min(e.descriptors for e in warm)} to {max(e.descriptors for e in warm)}, "
         f"threads {min(e.threads for e in warm)} to {max(e.threads for e in warm)}\n"
         f"p50 {load.percentile(0, 0.5) * 1e3:.2f} then {load.percentile(-1, 0.5) * 1e3:.2f} ms, "

@@ -29,7 +29,7 @@ fuzz: $(VENV)/.installed ## give odd input to the product, FUZZ_SECONDS=60 for e
 
 SOAK_SECONDS ?= 600
 soak: $(VENV)/.installed ## serve 200 requests a second for SOAK_SECONDS=600, and clients that are slow
-	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s tests/soak/test_soak.py tests/soak/test_slow_clients.py
+	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s tests/soak/steady.py tests/soak/slow_clients.py
 
 check: $(VENV)/.installed ## format, lint, types, Dockerfile
 	$(BIN)/ruff format --check .

@@ -37,9 +37,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The libraries' objects stay; looking through them for garbage again and again takes a tenth of the time.
 gc.set_threshold(50_000)
 
-# `make soak` asks for these, which take minutes.
-collect_ignore = [] if "SOAK_SECONDS" in os.environ else ["soak"]
-
 ROOT = Path(__file__).parent.parent
 MODEL = ROOT / "exported" / "vae.onnx"
 

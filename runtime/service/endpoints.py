@@ -133,7 +133,8 @@ class Service:
 
     async def infer(self, exchange: Exchange, job: Job) -> Reply:
         """POST /v2/models/NAME/infer."""
-        asked = self.repository.asked(*exchange.scope["path_params"].values())
+        named = exchange.scope["path_params"]  # none where the name is empty
+        asked = self.repository.asked(named.get("name", ""), named.get("version"))
         if asked.part is None:  # rows are what is scored
             job.metrics = asked.served.metrics
         if exchange.scope["query_string"]:

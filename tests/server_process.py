@@ -28,8 +28,8 @@ from vae_detect.runtime.service.listening import Where
 from vae_detect.runtime.service.logs import Log
 from vae_detect.runtime.service.reloading import Plan, Sources
 limits, tls = json.loads(sys.argv[4])
-vars(connection).update(limits)
-server.HEAD_S = connection.HEAD_S
+for module in (connection, server):
+    vars(module).update({name: value for name, value in limits.items() if name in vars(module)})
 try:
     server.serve(
         Plan(Sources.parse(["pump=" + sys.argv[1]]), lambda path: Detector.load(path, provider="cpu")),
@@ -49,7 +49,7 @@ def process(
     tls: tuple[Path, Path] | None = None,
     **limits: float,
 ) -> Iterator[subprocess.Popen[str]]:
-    """It serves, with these limits of the module `connection` in place of its own, until the block ends."""
+    """It serves, with these limits of `connection` and `server` in place of theirs, until the block ends."""
     command = [sys.executable, "-c", SERVE, str(model), host, str(port), json.dumps([limits, tls], default=str)]
     env = {"PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as running:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ..errors import MissingExtraError
-from .bodies import CLOSING_S
+from .bodies import BODY_S, CLOSING_S
 from .requests import CLIENT, LINGER_S
 from .schemas import Refusal
 
@@ -160,6 +160,17 @@ class Connection(HttpToolsProtocol):
         if self._in_head and self._head_bytes > MAX_HEAD and not self._refused:
             self._refuse_head()
         self._offer()
+        self._set_end()
+
+    def _set_end(self) -> None:
+        """Sees to it that a connection ends on which all is answered: uvicorn's timer is off once anything comes."""
+        if self.cycle is None or not self.cycle.response_complete or self._refused or self.transport.is_closing():
+            return
+        if not self._in_head and self._overdue is None:  # the rest of a body that nobody reads
+            self._overdue = self.loop.call_later(BODY_S, self._too_slow, self.transport.close)
+        elif self._in_head and self._overdue is None and self.timeout_keep_alive_task is None:
+            after = self.timeout_keep_alive
+            self.timeout_keep_alive_task = self.loop.call_later(after, self.timeout_keep_alive_handler)
 
     def _refuse_head(self) -> None:
         self.exceeded("head")
@@ -218,6 +229,8 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._in_head, self._head_bytes = True, 0
+        if self.cycle is not None and self.cycle.response_complete:
+            self._cancel()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -236,6 +249,7 @@ class Connection(HttpToolsProtocol):
         elif not self.flow.write_paused:
             self._all_read()
         self._offer()
+        self._set_end()
 
     def shutdown(self) -> None:
         """Closes the connection, but not on a request that has begun to come: that one has `CLOSING_S` to go on."""

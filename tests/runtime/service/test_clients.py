@@ -343,3 +343,40 @@ def test_a_body_that_breaks_after_its_refusal_adds_nothing_to_it(live: str) -> N
         connection.sendall(b"zz\r\n")
         assert b"HTTP/1.1" not in read_all(connection)
     assert series(live)["vae_detect_requests_total[('code', '415')]"] >= before
+
+
+def read_object(connection: socket.socket) -> bytes:
+    """One answer that is an object in JSON."""
+    received = b""
+    while not received.endswith(b"}"):
+        received += connection.recv(65536)
+    return received
+
+
+BODY = b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "then"),
+    [
+        (BODY, b"x" * 10),  # a body that nobody reads, and that does not end
+        (BODY, b"x" * 20),  # one that does
+        (b"GET /healthz HTTP/1.1\r\n\r\n", b"\r\n"),  # what may stand before a request
+    ],
+)
+def test_a_connection_ends_whatever_comes_after_an_answer(sent: bytes, then: bytes) -> None:
+    with process(KEEP_ALIVE_S=0.5, BODY_S=0.5) as running, connect(url_of(running)) as connection:
+        connection.sendall(sent)
+        assert read_object(connection).startswith(b"HTTP/1.1 ")
+        connection.sendall(then)
+        assert read_all(connection) == b""
+
+
+def test_a_body_that_nobody_reads_may_come_late(live: str) -> None:
+    with connect(live) as connection:
+        for _ in range(3):
+            connection.sendall(BODY)
+            assert read_object(connection).startswith(b"HTTP/1.1 404 ")
+            connection.sendall(b"x" * 20)
+        connection.sendall(post(ROW))
+        assert results(read_answer(connection)) == 1

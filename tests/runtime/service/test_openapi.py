@@ -182,6 +182,7 @@ def stranger(url: str, folder: Path, *words: str) -> None:
     (folder / "schemathesis.toml").write_text(CONFIGURATION)
     seconds = os.environ.get("FUZZ_SECONDS")
     told = ["--phases", "examples,coverage,fuzzing", "--seed", "1", "--continue-on-failure", "--no-color"]
+    told += ["--suppress-health-check", "all"]  # of a busy machine, not of the service
     told += ["--max-time", str(math.ceil(float(seconds)))] if seconds else ["--max-examples", "8"]
     run = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json", *told, "--checks", ",".join(CHECKS)]
     env = os.environ | {"SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(Path(__file__).parent)}

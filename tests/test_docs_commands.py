@@ -4,7 +4,7 @@ A page is run from top to bottom in a folder of its own. What its text takes for
 `provided`. The information string of a block says what is done with it:
 
 - ``console``: commands after ``$``, each followed by all that it prints; ``...`` stands for lines left out
-- ``sh``: commands whose output is not shown; they must succeed
+- ``sh``: commands whose output is not shown; they must succeed. What they serve is there until the next commands
 - ``python``: run; a ``text`` block right after it is what it prints, and without one it prints nothing
 - ``text``: quotes what a command of the page has printed; a page on which nothing is printed draws with it
 - ``promql``: names metrics of the table in docs/runtime.md
@@ -227,10 +227,11 @@ class Shell:
         return [line for line in lines if not re.match(r"epoch \d+ of", line)]  # of a slow machine only
 
     def python(self, code: str) -> list[str]:
-        return self._process(sys.executable, "-c", code).splitlines()
+        own = code.replace("127.0.0.1:8000", f"127.0.0.1:{self.port}")
+        return self._process(sys.executable, "-c", own).splitlines()
 
     def stop(self) -> None:
-        """Ends the services of a block, which must end well."""
+        """Ends what is served, which must end well."""
         while self._serving:
             running = self._serving.pop()
             running.terminate()
@@ -406,6 +407,7 @@ def test_a_page_shows_what_happens(page: Path, shell: Shell) -> None:
             for line in block.body:
                 assert WRITE or any(same_line(line, other, fresh=True) for other in printed), f"{block.place}: {line}"
         before = block
+    shell.stop()
     if WRITE:
         renew(page, renewed)
 
@@ -413,6 +415,7 @@ def test_a_page_shows_what_happens(page: Path, shell: Shell) -> None:
 def run_commands(block: Block, shell: Shell, printed: list[str]) -> list[str]:
     """The lines of a block with what its commands have printed; those are compared with what is shown."""
     lines: list[str] = []
+    shell.stop()
     for command, shown in block.commands():
         found = shell.run(command, quick=block.kind == "sh")
         printed += found
@@ -420,7 +423,6 @@ def run_commands(block: Block, shell: Shell, printed: list[str]) -> list[str]:
             alike = same_output(shown, found, fresh="exported/" not in command)
             assert alike, f"$ {command}\n{differs(block, shown, found)}"
         lines += [f"$ {command}", *cut_like(shown, found)] if block.kind == "console" else [command]
-    shell.stop()
     return lines
 
 

@@ -127,7 +127,7 @@ class Service:
             body = await exchange.body(self._bodies, job.share)
             return [JSON], await answer_image(served, image, body, query.explain, job)
         # The body is no longer there when its answer is made: they are the two largest things in memory.
-        content_type = exchange.header(b"content-type")
+        content_type = exchange.header(b"content-type") or ""
         rows = await read_rows(served, await exchange.body(self._bodies, job.share), content_type, query, job)
         return [JSON], await answer_rows(served, rows, query, job)
 
@@ -143,7 +143,7 @@ class Service:
         try:
             # The body is no longer there when its answer is made, as in `score`.
             body = exchange.body(self._bodies, job.share)
-            question = await read_tensors(asked, await body, exchange.header(HEADER) or None, job)
+            question = await read_tensors(asked, await body, exchange.header(HEADER), job)
             reply = await answer_tensors(asked, question, job)
         except RefusedError:
             asked.times.took("fail", perf_counter() - started)

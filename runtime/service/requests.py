@@ -55,9 +55,9 @@ class Exchange:
         """What names it in logs."""
         return request_id_of(self.scope["headers"])
 
-    def header(self, name: bytes) -> str:
-        """The value of a header, "" where there is none."""
-        return next((value.decode("latin-1") for key, value in self.scope["headers"] if key == name), "")
+    def header(self, name: bytes) -> str | None:
+        """The value of a header, None where there is none."""
+        return next((value.decode("latin-1") for key, value in self.scope["headers"] if key == name), None)
 
     async def body(self, reader: BodyReader, share: Share) -> bytes:
         """The whole body; raises RefusedError as soon as a limit is passed."""

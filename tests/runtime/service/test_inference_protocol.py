@@ -134,8 +134,8 @@ def odd_bytes() -> Iterator[Case]:
         "9" * 5000,
         str(len(body) - 1),
     ):
-        if header:
-            yield f"header {header[:10]}", body + good, header
+        yield f"header {header[:10]}", body + good, header
+    yield "header of nothing", request(), ""
     yield "no header", body + good, None
     yield "header over all", body + good, str(len(body) + 32)
     both = request(tensor(parameters={"binary_data_size": 32}))

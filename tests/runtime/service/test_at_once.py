@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.service import at_once
+from vae_detect.runtime.service.answers import encoded
 from vae_detect.runtime.service.endpoints import MAX_REQUESTS
 from vae_detect.runtime.service.request_reader import RequestReader
 
@@ -142,7 +143,7 @@ def test_a_client_that_has_left_is_not_scored(client: Client, row: list[float]) 
 def test_a_fault_is_met_again_by_the_usual_way_and_harms_no_other(
     client: Client, row: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = at_once.encoded
+    written = encoded
     answers = iter([True, False, True])
     monkeypatch.setattr(at_once, "encoded", lambda *asked: written(*asked) if next(answers) else 1 / 0)
     found = [pending for _, pending in take(client, row, row, row)]

@@ -113,7 +113,10 @@ class Turns:
                 outcomes.append(error)
         good = [(asked, found) for asked, found in zip(turn, outcomes, strict=True) if isinstance(found, list)]
         told = [pair for asked, found in good for pair in zip(asked.parts, found, strict=True)]
-        accepted = iter(self._accept(told, seconds) if told else [])
+        try:
+            accepted = iter(self._accept(told, seconds) if told else [])
+        except Exception as error:  # as above, but for those that are refused anyway
+            return [error if isinstance(outcome, list) else outcome for outcome in outcomes]
         for _, found in good:
             found[:] = [next(accepted) for _ in found]
         return outcomes

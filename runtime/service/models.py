@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -100,7 +101,16 @@ class Served:
     @cached_property
     def turns(self) -> Turns:
         """Scores what is small enough."""
-        return Turns(self.detector, self.accept, self.at_once)
+        # Weakly: an old version in a circle would stay in memory until the garbage is looked through, which is seldom.
+        # Who waits for a turn holds the version.
+        this = weakref.ref(self)
+
+        def accept(scored: Sequence[tuple[Part, Results]], seconds: float) -> list[Results]:
+            served = this()
+            assert served is not None
+            return served.accept(scored, seconds)
+
+        return Turns(self.detector, accept, self.at_once)
 
     def stream(self, key: str) -> Stream:
         """What is remembered of this key."""

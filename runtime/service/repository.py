@@ -82,6 +82,7 @@ class Repository:
         self._metrics, self._load, self._adaptive = metrics, load, adaptive
         self.models: dict[str, Model] = {}
         self._asked: dict[str, Asked] = {}
+        """By name; of the versions that answer now, so that others leave the memory."""
         self.changed: Callable[[Model], object] = lambda _: None
         """Told of each model that another version answers for from now on, or none."""
 
@@ -162,6 +163,7 @@ class Repository:
                 model.before, model.served = replace(model.served, shadow=None), None
             model.state, model.reason = "UNAVAILABLE", "unloaded"
             model.metrics.hide()
+            self._asked.clear()
             self.changed(model)
 
     async def shade(self, name: str, path: Path) -> None:
@@ -231,6 +233,7 @@ class Repository:
             self._end_shadow(model)
         model.served = replace(served, shadow=model.shadow)
         model.state, model.reason = "READY", ""
+        self._asked.clear()
         model.metrics.show(served.detector, served.watch.monitor, served.keys)
         self.changed(model)
 

@@ -220,6 +220,29 @@ def watch(watched: Watched, steps: list[tuple[Callable[[], object], Callable[[],
     asyncio.run(run())
 
 
+def test_a_file_that_is_being_written_is_left_alone(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reloading, "WATCH_S", 0.01)
+    watched, looks = Watched(copied(tmp_path, "pump", made / "a.onnx")), 0
+    asyncio.run(watched.reloader.first())
+    watched.loaded.clear()
+
+    def growing(_: Path) -> tuple[tuple[int, int, int]]:
+        nonlocal looks
+        looks += 1
+        return ((1, min(looks, 20), 1),)  # bytes; from the 20th look on it stays as it is
+
+    monkeypatch.setattr(reloading, "signature", growing)
+
+    def has_grown() -> bool:
+        if looks < 20:
+            assert watched.loaded == []
+        return bool(watched.loaded)
+
+    watch(watched, [(lambda: None, has_grown)])
+
+
 def test_a_file_that_changes_is_loaded_once_it_stays_the_same(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from conftest import Client
+from conftest import MODEL, Client
 from numpy.typing import NDArray
 
 from vae_detect.runtime.detector import Detector
@@ -162,3 +164,24 @@ def test_the_same_row_alone_and_among_forty(detector: Detector, normal_rows: Flo
         assert one["is_anomaly"] == other["is_anomaly"]
     batches = client.series()["vae_detect_batch_rows_count[]"]
     assert 41 <= batches < 80  # those that came together were scored together
+
+
+def test_a_version_that_is_replaced_leaves_the_memory_at_once(row: list[float]) -> None:
+    """Not when the garbage is looked through: a large model would stay for a day."""
+    gc.collect()
+    gc.disable()
+    try:
+        detector = Detector.load(MODEL, provider="cpu")
+        client = Client(detector)
+        client.results(row)
+        client.results([row] * 3000, "?key=a")
+        client.score([row, [None] * 8])
+        tensor = {"name": "x", "shape": [1, 8], "datatype": "FP32", "data": row}
+        assert client.ask("POST", "/v2/models/pump/infer", json={"inputs": [tensor]}).status_code == 200
+        gone = [weakref.ref(each) for each in (detector, served(client), served(client).turns, detector.session)]
+        del detector
+        asyncio.run(client.repository.unload("pump"))
+        client.model.before = None
+        assert [one() for one in gone] == [None] * 4
+    finally:
+        gc.enable()

@@ -75,6 +75,10 @@ def test_inputs_without_a_score_are_not_compared(
     shadow = Shadow(heavier, metrics)
     shadow.compare(x, scores, 1.0)
     wait_for(lambda: metrics.shadow_rows == 2)
+    own = detector.score(normal_rows[:3])
+    only_last = own._replace(scored=np.array([False, False, True]))  # of which the other has all three
+    shadow.compare(normal_rows[:3], only_last, 1.0)
+    wait_for(lambda: metrics.shadow_rows == 3)
     shadow.close()
 
 

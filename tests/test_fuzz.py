@@ -163,6 +163,58 @@ def test_a_json_body(client: Client) -> None:
     fuzz(check, st.tuples(changed(bodies()), queries))
 
 
+def inferences() -> st.SearchStrategy[tuple[bytes, str]]:
+    """Requests to infer with tensors in JSON and in bytes, and how much of each is said to be JSON."""
+    odd = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=4), st.sampled_from(ODD))
+    numbers = st.sampled_from([1450.0, 172.1, 0.33, 3.3])
+    sizes = st.one_of(st.sampled_from([1, 2, 8]), st.sampled_from([0, -1, 2**31, 2**62, 2**64]), odd)
+    row = st.lists(numbers, min_size=8, max_size=8)
+    data = st.one_of(row, st.lists(row, max_size=2), st.lists(st.one_of(numbers, odd), max_size=9), odd)
+    types = st.sampled_from(["FP32", "FP32", "FP64", "FP16", "INT64", "UINT8", "BOOL", "BYTES", "BF16"])
+    tensor = st.fixed_dictionaries(
+        {
+            "name": st.one_of(st.sampled_from(["x", "latent", *NAMES]), st.text(max_size=3)),
+            "shape": st.one_of(st.sampled_from([[1, 8], [2, 8], [1], [1, 1]]), st.lists(sizes, max_size=9), odd),
+            "datatype": st.one_of(types, odd),
+        },
+        optional={
+            "data": data,
+            "parameters": st.one_of(st.fixed_dictionaries({"binary_data_size": st.one_of(st.just(32), sizes)}), odd),
+        },
+    )
+    output = st.fixed_dictionaries(
+        {"name": st.one_of(st.sampled_from(["score", "latent", "mean", "reconstruction"]), odd)},
+        optional={"parameters": st.fixed_dictionaries({}, optional={"binary_data": odd, "classification": odd})},
+    )
+    more = {"outputs": st.lists(output, max_size=3), "id": odd, "parameters": st.dictionaries(st.text(max_size=3), odd)}
+    request = st.fixed_dictionaries({"inputs": st.lists(tensor, max_size=3)}, optional=more)
+
+    def joined_with(told: Any, behind: bytes, blanks: int, header: str | None) -> tuple[bytes, str]:
+        text = json.dumps(told).encode() + b" " * blanks
+        return text + behind, str(len(text)) if header is None else header
+
+    behind = st.one_of(st.just(b""), st.binary(min_size=32, max_size=32), st.binary(max_size=70))
+    headers = st.one_of(st.none(), st.none(), st.sampled_from(["", "0", "-1", "9" * 30, "1e3"]))
+    return st.builds(joined_with, request, behind, st.sampled_from([0, 0, 70_000]), headers)
+
+
+def test_a_request_to_infer(client: Client) -> None:
+    def check(given_: tuple[tuple[bytes, str], str, bytes | None]) -> None:
+        (body, header), model, other = given_
+        response = client.ask(
+            "POST",
+            f"/v2/models/pump{model}/infer",
+            content=body if other is None else other,
+            headers={"inference-header-content-length": header},
+        )
+        assert response.status_code == 200 or 400 <= response.status_code < 500, response.text
+        assert response.status_code == 200 or [*response.json()] == ["error"]
+
+    whole = inferences()
+    spoilt = st.one_of(st.none(), changed(whole.map(lambda one: one[0])))
+    fuzz(check, st.tuples(whole, st.sampled_from(["", "", "/encoder", "/decoder"]), spoilt))
+
+
 def metrics() -> st.SearchStrategy[bytes]:
     """What Telegraf sends, more or less."""
     odd = st.one_of(st.none(), st.integers(), st.floats(), st.text(max_size=4), st.sampled_from(ODD))

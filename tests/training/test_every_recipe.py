@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from conftest import Client
 from every_recipe import CASES, SETPOINT, Trained, trained_model
+from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from vae_detect.runtime import graph
@@ -14,6 +18,7 @@ from vae_detect.runtime.describe import describe
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError, ModelError
 from vae_detect.runtime.opening import read_model_file
+from vae_detect.runtime.service.tensors import datatype_of
 from vae_detect.runtime.session import Session
 from vae_detect.runtime.verification import VERDICT, check_replay
 from vae_detect.training.settings.recipes import RECIPES
@@ -165,3 +170,44 @@ def test_inspect_tells_the_recipe(trained: Trained) -> None:
 
     assert trained.bundle.recipe in text
     assert (trained.bundle.active_units is not None) == RECIPES[trained.bundle.recipe].posterior
+
+
+def infer(trained: Trained, name: str, **tensors: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """All outputs of a model by the Open Inference Protocol."""
+    client = Client(trained.detector)
+    sent = [
+        {"name": key, "shape": values.shape, "datatype": datatype_of(values), "data": values.tolist()}
+        for key, values in tensors.items()
+    ]
+    outputs = [{"name": output["name"]} for output in client.ask("GET", f"/v2/models/{name}").json()["outputs"]]
+    answer = client.ask("POST", f"/v2/models/{name}/infer", json={"inputs": sent, "outputs": outputs})
+    assert answer.status_code == 200, answer.text
+    return {one["name"]: np.reshape(one["data"], one["shape"]) for one in answer.json()["outputs"]}
+
+
+def test_it_is_served_with_all_its_outputs(trained: Trained) -> None:
+    x = trained.normal[:20]
+    expected = trained.detector.score(x)
+
+    found = infer(trained, "pump", x=x)
+
+    for name in ("score", "severity", "p_value", "is_anomaly"):
+        np.testing.assert_allclose(found[name], getattr(expected, name), rtol=1e-5)
+    assert {len(values) for values in found.values()} == {20}
+
+
+def test_its_parts_are_served_where_it_has_them(trained: Trained) -> None:
+    if not trained.detector.parts():
+        return
+    x = trained.normal[:20]
+
+    codes = infer(trained, "pump/encoder", x=x)
+    code = codes.get("mean", codes.get("latent"))
+    assert code is not None
+    np.testing.assert_allclose(code, trained.detector.encode(x), rtol=1e-4, atol=1e-6)
+
+    given = {"latent": code.astype(np.float32)}
+    if "indices" in codes:
+        given["indices"] = codes["indices"].astype(np.int64)
+    found = infer(trained, "pump/decoder", **given)["reconstruction"]
+    np.testing.assert_allclose(found, trained.detector.decode(*given.values()), rtol=1e-4, atol=1e-4)

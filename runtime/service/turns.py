@@ -96,7 +96,10 @@ class Turns:
         except Exception as error:  # a fault of ours is one of each of these requests, and no reason to keep them
             outcomes = [error] * len(turn_of)
         for asked, outcome in zip(turn_of, outcomes, strict=True):
-            asked.settle(outcome)
+            try:
+                asked.settle(outcome)
+            except Exception as error:  # of one, and no reason to leave the others without their answers
+                loop.call_exception_handler({"message": "an answer could not be given", "exception": error})
 
     def _outcomes(self, turn: Sequence[Asked]) -> list[list[Results] | Exception]:
         """Accepted results of each request, or why it is refused."""

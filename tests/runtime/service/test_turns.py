@@ -155,3 +155,19 @@ def test_who_no_longer_waits_costs_its_neighbours_nothing(detector: Detector, no
         return await staying
 
     assert len(asyncio.run(run())) == 1
+
+
+def test_an_answer_that_cannot_be_given_keeps_no_other(detector: Detector, normal_rows: Floats) -> None:
+    told: list[dict[str, Any]] = []
+
+    def fail(_: Any) -> None:
+        raise OSError("the connection is gone")
+
+    async def run() -> list[Results]:
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: told.append(what))
+        turns, one = Turns(detector, Remembered(), 1000), [part(detector, normal_rows[:1])]
+        turns.ask(one, accepted, fail)
+        return await asyncio.wait_for(turns.score(one, accepted), 5)
+
+    assert len(asyncio.run(run())) == 1
+    assert [str(what["exception"]) for what in told] == ["the connection is gone"]

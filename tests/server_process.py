@@ -23,9 +23,9 @@ from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import VaeDetectError
 from vae_detect.runtime.service import connection, server
 from vae_detect.runtime.service.access import Access
-from vae_detect.runtime.service.certificate import Certificate
-from vae_detect.runtime.service.listening import Where
-from vae_detect.runtime.service.logs import Log
+from vae_detect.runtime.hosting.certificate import Certificate
+from vae_detect.runtime.hosting.listening import Where
+from vae_detect.runtime.hosting.logs import Log
 from vae_detect.runtime.service.reloading import Plan, Sources
 limits, tls = json.loads(sys.argv[4])
 for module in (connection, server):

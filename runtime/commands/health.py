@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..errors import InputError
-from ..service.health import check
+from ..hosting.health import check
 from .options import NamedPath
 from .serve import serve
 from .service_options import asked_at

@@ -66,7 +66,7 @@ def serve(
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
         signal.signal(signal.SIGHUP, lambda *_: None)  # until the service runs: its models are as new as can be
     with needs("serve"):
-        from ..service.logs import log_to_standard_error
+        from ..hosting.logs import log_to_standard_error
         from ..service.reloading import Plan, Sources
         from ..service.server import serve as run
     plan = Plan(

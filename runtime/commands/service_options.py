@@ -15,9 +15,9 @@ from ..errors import InputError
 from .options import NamedPath, PortOption
 
 if TYPE_CHECKING:
+    from ..hosting.listening import Where
+    from ..hosting.logs import Log
     from ..service.access import Access
-    from ..service.listening import Where
-    from ..service.logs import Log
 
 TOKEN = "VAE_DETECT_TOKEN"
 """The variable that may hold tokens; an option would show them to every user of the machine."""
@@ -66,7 +66,7 @@ def service_options(command: Any) -> Any:
 
 def where_of(given: dict[str, Any]) -> Where:
     """The places that these options name."""
-    from ..service.listening import Where
+    from ..hosting.listening import Where
 
     where = Where(**{field.name: given[field.name] for field in fields(Where)})
     if where.metrics_host is not None and where.metrics_port is None:
@@ -76,8 +76,8 @@ def where_of(given: dict[str, Any]) -> Where:
 
 def access_of(given: dict[str, Any], log: Log) -> Access:
     """What these options, and the variable `TOKEN`, ask of clients; warns of secrets that others can read."""
+    from ..hosting.certificate import Certificate
     from ..service.access import Access, Tokens, readable_by_others
-    from ..service.certificate import Certificate
 
     token_file, certificate, key = (given[name] for name in ("token_file", "tls_cert", "tls_key"))
     if (certificate is None) != (key is None):

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..errors import InputError, of_system
-from .certificate import Certificate
-from .logs import Log
+from ..hosting.certificate import Certificate
+from ..hosting.logs import Log
 from .requests import Exchange
 
 if TYPE_CHECKING:

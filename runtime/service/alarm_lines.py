@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..hosting.logs import MOST_A_SECOND, Log
 from ..scoring.results import Results
-from .logs import MOST_A_SECOND, Log
 from .models import Served
 from .turns import Part
 

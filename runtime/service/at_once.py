@@ -10,11 +10,11 @@ from typing import Protocol
 
 from starlette.types import Scope
 
+from ..protocol.inference_protocol import HEADER
 from ..scoring.results import Results
 from .answers import encoded, refuse_overflow, unkeyed
 from .endpoints import INFER, JSON, MAX_REQUESTS, Service
 from .inference import SmallQuestion
-from .inference_protocol import HEADER
 from .models import Served
 from .refusals import RefusedError
 from .request_reader import reads_at_once

@@ -19,15 +19,15 @@ try:
 except ImportError as error:
     raise MissingExtraError(f"the HTTP service needs {error.name}: pip install 'vae-detect[serve]'") from None
 
+from ..hosting.logs import Log
+from ..protocol.inference_protocol import HEADER
 from .alarm_lines import tell_alarms
 from .answers import answer_rows, read_rows
 from .bodies import BodyReader, Memory
 from .catalogue import ENDPOINTS
 from .image_answers import answer_image
 from .inference import answer_tensors, read_tensors
-from .inference_protocol import HEADER
 from .jobs import Job, Worker
-from .logs import Log
 from .metrics import CONTENT_TYPE, ServiceMetrics
 from .openapi import document
 from .queries import Query

@@ -14,21 +14,21 @@ import numpy as np
 from .. import graph
 from ..arrays import as_indices
 from ..errors import InputError
+from ..protocol.inference_protocol import AT_ONCE, DEFAULT_OUTPUTS, HEADER, Request, read_request, write_answer
+from ..protocol.request_times import RequestTimes
+from ..protocol.tensor_inputs import shape_text
+from ..protocol.tensors import DATATYPES, DTYPES
 from ..rows.cells import FLOAT32_MAX
 from ..rows.chunk import Rows
 from ..scoring.framing import Framed
 from ..scoring.results import OK, Results
 from ..session import Session
 from .answers import judged, score_slowly
-from .inference_protocol import AT_ONCE, DEFAULT_OUTPUTS, HEADER, Request, read_request, write_answer
 from .jobs import Job
 from .models import Served
 from .queries import PLAIN
 from .refusals import RefusedError
-from .request_times import RequestTimes
 from .schemas import ModelConfig, ModelMetadata, TensorConfig, TensorMetadata
-from .tensor_inputs import shape_text
-from .tensors import DATATYPES, DTYPES
 from .turns import Part
 
 if TYPE_CHECKING:

@@ -24,11 +24,11 @@ from prometheus_client.registry import Collector
 
 from ... import __version__
 from ..detector import Detector
+from ..protocol.request_times import RequestTimes
 from ..scoring.drift import DriftMonitor
 from ..scoring.results import FILLED, SCORED, STATUSES, Results
 from ..session import import_onnxruntime
 from .refusals import CODES, LIMITS
-from .request_times import RequestTimes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from ..detector import Detector, Scores
+from ..protocol.tensor_inputs import Inputs
 from ..scoring.framing import Framer
 from ..scoring.results import Results, joined, parted
 from ..scoring.state import StreamState
@@ -24,7 +25,6 @@ from ..streams.keys import Keyed
 from .metrics import ModelMetrics
 from .request_reader import RequestReader
 from .shadow import Shadow
-from .tensor_inputs import Inputs
 from .turns import Part, Turns
 
 ROWS_AT_ONCE, VALUES_AT_ONCE = 1024, 1 << 14

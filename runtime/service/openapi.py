@@ -11,10 +11,10 @@ import msgspec
 
 from ... import __version__
 from ..bundle import Bundle
+from ..protocol.inference_protocol import InferRequest
 from .access import HEALTH
 from .bodies import MAX_BODY
 from .catalogue import ENDPOINTS, Endpoint
-from .inference_protocol import InferRequest
 from .metrics import CONTENT_TYPE
 from .models import Served
 from .queries import EXPECTED, MAX_KEY

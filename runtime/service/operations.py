@@ -12,11 +12,11 @@ from starlette.routing import Route
 
 from ... import __version__
 from ..errors import VaeDetectError
+from ..protocol.request_times import STEPS
 from .endpoints import Service
 from .inference import configure, describe
 from .refusals import RefusedError
 from .repository import Model, without_folder
-from .request_times import STEPS
 from .schemas import (
     BatchStatistics,
     IndexEntry,

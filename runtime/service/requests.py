@@ -10,8 +10,8 @@ from typing import Protocol
 
 from starlette.types import Message, Receive, Scope, Send
 
+from ..hosting.logs import request_id_of
 from .bodies import BodyReader, Share
-from .logs import request_id_of
 
 CLIENT = "vae_detect.client"
 """Where what runs the application puts a `Client` into the scope of a request."""

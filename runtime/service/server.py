@@ -18,18 +18,18 @@ from prometheus_client import CollectorRegistry
 
 from ..detector import Detector
 from ..errors import MissingExtraError
+from ..hosting.listening import Listener, Where, listening, told
+from ..hosting.logs import Log
+from ..hosting.notifier import Notifier
+from ..hosting.unix_socket import BACKLOG
 from .access import OPEN, Access, doors
 from .app import App
 from .bodies import CLOSING_S
 from .connection import HEAD_S, Connection
 from .endpoints import Service
-from .listening import Listener, Where, listening, told
-from .logs import Log
 from .metrics import ServiceMetrics
-from .notifier import Notifier
 from .reloading import Plan, Reloader
 from .repository import Model, Repository
-from .unix_socket import BACKLOG
 
 try:
     import uvicorn

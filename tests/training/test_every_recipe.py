@@ -18,7 +18,7 @@ from vae_detect.runtime.describe import describe
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError, ModelError
 from vae_detect.runtime.opening import read_model_file
-from vae_detect.runtime.service.tensors import datatype_of
+from vae_detect.runtime.protocol.tensors import datatype_of
 from vae_detect.runtime.session import Session
 from vae_detect.runtime.verification import VERDICT, check_replay
 from vae_detect.training.settings.recipes import RECIPES

@@ -13,8 +13,8 @@ from conftest import parse
 from server_process import addresses, command, connect, post, read_all
 
 from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.hosting.logs import Log
 from vae_detect.runtime.service.access import HEALTH, OPEN, Access, Tokens, readable_by_others
-from vae_detect.runtime.service.logs import Log
 
 TOKEN, OTHER = "0123456789abcdef-A", "another.token~with+16/chars=="
 

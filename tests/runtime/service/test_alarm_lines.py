@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from vae_detect.runtime.detector import Detector, Explanation
+from vae_detect.runtime.hosting.logs import Log
 from vae_detect.runtime.service.endpoints import Service
-from vae_detect.runtime.service.logs import Log
 
 Floats = NDArray[np.float32]
 

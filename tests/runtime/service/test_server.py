@@ -23,9 +23,9 @@ from conftest import MODEL, ROOT, Client, parse
 from server_process import addresses, certificate, command, connect, process, read_all, read_answer, url_of
 
 from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.hosting.listening import Where
+from vae_detect.runtime.hosting.logs import Log
 from vae_detect.runtime.service.connection import MAX_HEAD
-from vae_detect.runtime.service.listening import Where
-from vae_detect.runtime.service.logs import Log
 from vae_detect.runtime.service.reloading import Plan, Sources
 from vae_detect.runtime.service.server import serve
 

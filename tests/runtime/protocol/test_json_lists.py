@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.protocol.json_lists import Span, cut_lists, flat_pieces
 from vae_detect.runtime.rows.pieces import PIECE
-from vae_detect.runtime.service.json_lists import Span, cut_lists, flat_pieces
 
 NUMBERS = st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.none(), st.booleans())
 LISTS = st.one_of(st.lists(NUMBERS, max_size=3), st.lists(st.lists(NUMBERS, max_size=2), max_size=2))

@@ -21,7 +21,7 @@ from conftest import parse
 from server_process import addresses, command, post, read_all
 
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.service.unix_socket import bound_to_path
+from vae_detect.runtime.hosting.unix_socket import bound_to_path
 
 ROW = b"[1450,172,1,3,33,19,40,2]"
 

@@ -15,7 +15,7 @@ import pytest
 from conftest import MODEL
 from server_process import command
 
-from vae_detect.runtime.service.notifier import Notifier
+from vae_detect.runtime.hosting.notifier import Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])

@@ -18,9 +18,9 @@ import httpx
 import pytest
 from conftest import MODEL, ROOT
 
-from vae_detect.runtime.service import logs
-from vae_detect.runtime.service.health import check
-from vae_detect.runtime.service.logs import LibraryLines, Log, Sink, request_id_of
+from vae_detect.runtime.hosting import logs
+from vae_detect.runtime.hosting.health import check
+from vae_detect.runtime.hosting.logs import LibraryLines, Log, Sink, request_id_of
 
 ROW = b"[1450,172,1,3,33,19,40,2]"
 

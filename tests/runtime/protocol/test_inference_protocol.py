@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.protocol.inference_protocol import MOST_IN_ID, Request, read_request, write_answer
 from vae_detect.runtime.service.bodies import MAX_BODY
-from vae_detect.runtime.service.inference_protocol import MOST_IN_ID, Request, read_request, write_answer
 
 ROW = [1450, 172.1, 0.33, 3.3, 33.1, 19.4, 40.2, 1.9]
 OFFERED = ("score", "severity", "p_value", "is_anomaly", "elbo")

@@ -20,8 +20,8 @@ from conftest import MODEL, ROOT
 from server_process import addresses, connect, post, read_all
 
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.service import activation
-from vae_detect.runtime.service.activation import inherited_sockets
+from vae_detect.runtime.hosting import activation
+from vae_detect.runtime.hosting.activation import inherited_sockets
 
 ROW = b"[1450,172,1,3,33,19,40,2]"
 

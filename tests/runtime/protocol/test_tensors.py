@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from tritonclient.utils import serialize_byte_tensor
 
 from vae_detect.runtime.errors import InputError, TooLargeError
-from vae_detect.runtime.service.json_lists import Span
-from vae_detect.runtime.service.tensors import DTYPES, Tensor, datatype_of, from_bytes, from_json
+from vae_detect.runtime.protocol.json_lists import Span
+from vae_detect.runtime.protocol.tensors import DTYPES, Tensor, datatype_of, from_bytes, from_json
 
 NUMBERS = {name: dtype for name, dtype in DTYPES.items() if name != "BYTES"}
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import run_here
 from server_process import addresses, certificate, command, process, url_of
 
-from vae_detect.runtime.service.health import check
+from vae_detect.runtime.hosting.health import check
 
 
 @pytest.fixture(scope="module")

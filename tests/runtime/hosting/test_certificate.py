@@ -20,7 +20,7 @@ from conftest import parse
 from server_process import addresses, certificate, command, post, process, read_all, read_answer, url_of
 
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.service.certificate import Certificate
+from vae_detect.runtime.hosting.certificate import Certificate
 
 ROW = b"[1450,172,1,3,33,19,40,2]"
 

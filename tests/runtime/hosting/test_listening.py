@@ -15,7 +15,7 @@ from conftest import MODEL, ROOT
 from server_process import addresses, command, connect
 
 from vae_detect.runtime.errors import InputError
-from vae_detect.runtime.service.listening import Where, listening, told
+from vae_detect.runtime.hosting.listening import Where, listening, told
 
 
 def test_it_listens_on_this_machine_alone_unless_told() -> None:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from vae_detect.runtime.bundle import Bundle, Column
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.protocol.tensor_inputs import Inputs
 from vae_detect.runtime.rows.json_rows import RowReader
-from vae_detect.runtime.service.tensor_inputs import Inputs
 
 NAN = np.nan
 FLOW, SPEED = Column("flow", "", 0.0, 1.0), Column("speed", "", 0.0, 1.0, missing=(-999.0,))

@@ -1,0 +1,1 @@
+"""Where a service lives: addresses, certificates, systemd, its log, and how its health is asked."""

@@ -19,6 +19,10 @@ _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 _MARKED = {b'"\\u0000%b"' % constant: constant for constant in (b"NaN", b"-Infinity", b"Infinity")}
 """What stands for constants that are no JSON while a body is cut into rows, so that only their rows are bad."""
 
+_ESCAPES = re.compile(
+    rb"\\(?:u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|(u[dD][89a-fA-F][\da-fA-F]{2})|.)", re.DOTALL
+)
+"""What a backslash begins: both halves of a character, one of them alone, or anything else."""
 _ROWS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -82,7 +86,7 @@ def _rows(body: bytes) -> list[msgspec.Raw]:
             f"the body is nested deeper than {MOST_LEVELS} levels; expected rows of numbers", limit="depth"
         ) from None
     except msgspec.DecodeError as error:
-        marked = _with_marks(body)
+        marked = _paired(_with_marks(body))
         if marked == body:
             raise InputError(f"the body is not valid JSON: {error}") from None
         return _rows(marked)
@@ -103,6 +107,15 @@ def _with_marks(body: bytes) -> bytes:
         parts += [between, found[0] if is_text else marks[found[0]]]
         at = found.end()
     return b"".join([*parts, body[at:]])
+
+
+def _paired(body: bytes) -> bytes:
+    """The body with U+FFFD for halves of characters, as a reader has them that lets such a text pass.
+
+    >>> _paired(rb'[1, "\\ud83d", "\\ud83d\\ude00"]')
+    b'[1, "\\\\ufffd", "\\\\ud83d\\\\ude00"]'
+    """
+    return _ESCAPES.sub(lambda found: rb"\ufffd" if found[1] else found[0], body)
 
 
 def _is_row(value: msgspec.Raw) -> bool:

@@ -509,3 +509,24 @@ def test_any_bytes_are_rows_or_refused(timed: RequestReader, body: bytes) -> Non
                 continue
             assert np.isfinite(np.delete(rows.values, [*rows.bad], 0)).all()
             assert flag_bad or not rows.bad
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        rb'[1, "\ud800"]',
+        rb'[1, "\udc00 and more than the rest of a character"]',
+        rb'{"speed_rpm": "\ud83d"}',
+        rb'[1, "\\ud800"]',
+        rb'[1, "\ud83d\ude00"]',
+    ],
+)
+@pytest.mark.parametrize("body", [b"%b", b"[%b]", b"[[NaN], %b]"])
+def test_half_a_character_makes_a_row_bad_in_small_and_in_large_bodies(
+    detector: Detector, body: bytes, row: bytes
+) -> None:
+    reader = RequestReader(detector.bundle)
+    rows = reader.read(body % row, flag_bad=True)
+    pieces = reader.pieces(body % row, flag_bad=True)
+    assert joined([pieces.read(*span) for span in pieces]).bad.keys() == rows.bad.keys()
+    assert len(rows.bad) == len(rows.values)

@@ -212,20 +212,12 @@ def _of_models(models: Mapping[str, ModelMetrics]) -> Iterator[Metric]:
     """The families with a label `model`."""
     for name, documentation, value in _COUNTERS:
         yield _family(CounterMetricFamily(name, documentation, labels=["model"]), models, value)
-    flagged = CounterMetricFamily(
-        "vae_detect_rows_flagged", "Rows answered without a score, by reason.", labels=["model", "reason"]
-    )
-    for name, model in models.items():
-        for reason, count in model.flagged.items():
-            flagged.add_metric([name, reason], count)
-    yield flagged
-    reloads = CounterMetricFamily(
-        "vae_detect_model_reloads", "Newer versions that were loaded, by result.", labels=["model", "result"]
-    )
-    for name, model in models.items():
-        for result, count in model.reloads.items():
-            reloads.add_metric([name, result], count)
-    yield reloads
+    for name, documentation, label, counts in _COUNTERS_BY:
+        counter = CounterMetricFamily(name, documentation, labels=["model", label])
+        for model_name, model in models.items():
+            for value_of_label, count in counts(model).items():
+                counter.add_metric([model_name, value_of_label], count)
+        yield counter
     for name, documentation, histogram in _HISTOGRAMS:
         family = HistogramMetricFamily(name, documentation, labels=["model"])
         for label, model in models.items():
@@ -265,6 +257,10 @@ _COUNTERS: tuple[tuple[str, str, _Value], ...] = (
     ("vae_detect_shadow_rows", "Rows that the shadow scored too.", attrgetter("shadow_rows")),
     ("vae_detect_shadow_disagreements", "Those with another verdict.", attrgetter("shadow_disagreements")),
     ("vae_detect_shadow_skipped_rows", "Rows that came too fast for the shadow.", attrgetter("shadow_skipped")),
+)
+_COUNTERS_BY: tuple[tuple[str, str, str, Callable[[ModelMetrics], Mapping[str, int]]], ...] = (
+    ("vae_detect_rows_flagged", "Rows answered without a score, by reason.", "reason", attrgetter("flagged")),
+    ("vae_detect_model_reloads", "Newer versions that were loaded, by result.", "result", attrgetter("reloads")),
 )
 _GAUGES: tuple[tuple[str, str, _Value], ...] = (
     ("vae_detect_threshold", "Scores above this are anomalies.", attrgetter("threshold")),

@@ -16,10 +16,10 @@ import msgspec
 from ..errors import InputError, of_system
 from ..hosting.certificate import Certificate
 from ..hosting.logs import Log
-from .requests import Exchange
+from .requests import Application, Exchange, Pending
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
 SHORTEST = 16
 """Characters of a token; fewer could be guessed."""
@@ -122,7 +122,7 @@ OPEN = Access()
 class Guarded:
     """An application that answers 401 to who has no token, but for its health."""
 
-    def __init__(self, app: ASGIApp, tokens: Tokens, log: Log, count: Callable[[int], object]) -> None:
+    def __init__(self, app: Application, tokens: Tokens, log: Log, count: Callable[[int], object]) -> None:
         self._app, self._tokens, self._log, self._count = app, tokens, log, count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -134,11 +134,15 @@ class Guarded:
         self._log.refused(401, message, request_id=exchange.request_id)
         await _refuse(exchange, 401, message, (b"www-authenticate", b"Bearer"))
 
+    def take(self, scope: Scope, body: bytes, pending: Pending) -> bool:
+        """As `requests.Application` has it, for who has a token."""
+        return self._tokens.admit(scope["headers"]) and self._app.take(scope, body, pending)
+
 
 class Door:
     """An application by a way to which some of its paths do not belong."""
 
-    def __init__(self, app: ASGIApp, belongs: Callable[[str], bool], elsewhere: str) -> None:
+    def __init__(self, app: Application, belongs: Callable[[str], bool], elsewhere: str) -> None:
         self._app, self._belongs, self._elsewhere = app, belongs, elsewhere
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -147,10 +151,14 @@ class Door:
         else:
             await _refuse(Exchange(scope, receive, send), 404, self._elsewhere)
 
+    def take(self, scope: Scope, body: bytes, pending: Pending) -> bool:
+        """As `requests.Application` has it, for what belongs here."""
+        return self._belongs(scope["path"]) and self._app.take(scope, body, pending)
+
 
 def doors(
-    app: ASGIApp, access: Access, *, log: Log, count: Callable[[int], object], split: bool
-) -> tuple[ASGIApp, ASGIApp]:
+    app: Application, access: Access, *, log: Log, count: Callable[[int], object], split: bool
+) -> tuple[Application, Application]:
     """The application as its own sockets have it, and as those for metrics do.
 
     Parameters

@@ -1,4 +1,4 @@
-"""From rows or an image to an answer: scored, accepted, encoded."""
+"""From rows to an answer: scored, accepted, encoded."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ async def answer_rows(served: Served, rows: Rows, query: Query, job: Job) -> lis
     async with _streams(served, rows, query) if has_keys else _NO_STREAMS as streams:
         parts = await job.run(total > step, _all_framed, served.framer, rows, query, streams, step)
         if len(parts) == 1:
-            scored = [await served.turns.score(parts[0], judged(served.detector, parts[0], query, job))]
+            judge = judged(served.detector, parts[0], query)
+            scored = [await served.turns.score(parts[0], judge, gone=job.gone)]
         else:
             scored = await score_slowly(served, parts, query, job)
     await job.tell_all(served, parts, scored)
@@ -155,16 +156,13 @@ def unkeyed(framer: Framer, rows: Rows) -> Part:
     return Part(framer.frame(rows)[0], rows, range(rows.first, rows.first + len(rows.values)))
 
 
-def judged(detector: Detector, parts: Sequence[Part], query: Query, job: Job) -> Callable[[Sequence[Results]], None]:
+def judged(detector: Detector, parts: Sequence[Part], query: Query) -> Callable[[Sequence[Results]], None]:
     """What raises RefusedError where a request of these parts is not to be answered with its results."""
+    return _accepted if query.flag_bad else partial(refuse_overflow, detector, parts)
 
-    def judge(found: Sequence[Results]) -> None:
-        if job.gone():
-            job.check(_total(parts))
-        if not query.flag_bad:
-            refuse_overflow(detector, parts, found)
 
-    return judge
+def _accepted(_: Sequence[Results]) -> None:
+    """What is bad is told in the results."""
 
 
 def refuse_overflow(detector: Detector, parts: Sequence[Part], found: Sequence[Results]) -> None:
@@ -190,7 +188,7 @@ async def score_slowly(served: Served, parts: list[list[Part]], query: Query, jo
         job.check(total)
         results, seconds = await job.worker.run(_score, served.detector, own)
         try:
-            judged(served.detector, own, query, job)(results)
+            judged(served.detector, own, query)(results)
         except RefusedError as refusal:
             refusal.rows = total
             raise
@@ -229,6 +227,7 @@ def _encode(detector: Detector, parts: Sequence[Part], found: Sequence[Results],
 
 
 def row_results(part: Part, results: Results) -> list[RowResult]:
+    """What the answer tells of each row of a part."""
     rows = part.rows
     if results.all_scored and rows.times is None and rows.keys is None:  # half the time of the general way
         columns = [each.tolist() for each in results.scores[:4]]

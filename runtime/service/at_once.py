@@ -6,7 +6,7 @@ These cost more than scoring a row. A request that is odd in any way is left to 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from functools import partial
 
 from starlette.types import Scope
 
@@ -16,28 +16,14 @@ from .answers import encoded, refuse_overflow, unkeyed
 from .endpoints import INFER, JSON, MAX_REQUESTS, Service
 from .inference import SmallQuestion
 from .models import Served
-from .refusals import RefusedError
 from .request_reader import reads_at_once
+from .requests import Headers, Pending
 from .turns import Part
 
-Headers = list[tuple[bytes, bytes]]
 Encode = Callable[[Sequence[Results]], tuple[Headers, list[bytes]]]
 
 _UNUSUAL = frozenset({b"content-encoding", b"x-request-id"})
 """Headers that only the usual way knows."""
-
-
-class Pending(Protocol):
-    """A request that waits for its answer."""
-
-    def gone(self) -> bool:
-        """Whether its client is known to have left."""
-
-    def reply(self, headers: Headers, parts: Sequence[bytes], *, close: bool) -> None:
-        """Answers with status 200, and a body of these parts; may close the connection then."""
-
-    def ask_usually(self) -> None:
-        """Hands it to the application, as if it had just come."""
 
 
 class AtOnce:
@@ -47,7 +33,7 @@ class AtOnce:
         self._service = service
 
     def take(self, scope: Scope, body: bytes, pending: Pending) -> bool:
-        """Whether the request is taken: its answer will come. If not, nothing has been done with it."""
+        """As `requests.Application` has it."""
         service = self._service
         if not reads_at_once(body) or scope["query_string"] or service.requests >= MAX_REQUESTS or service.log.alarms:
             return False
@@ -89,21 +75,17 @@ class AtOnce:
         service = self._service
         service.requests += 1
 
-        def judge(found: Sequence[Results]) -> None:
-            if pending.gone():
-                raise RefusedError(400, "the client has left")
-            refuse_overflow(served.detector, [part], found)
-
         def settle(found: list[Results] | Exception) -> None:
             service.requests -= 1
+            if isinstance(found, Exception):
+                pending.ask_usually()
+                return
             try:
-                if isinstance(found, Exception):
-                    raise found
                 answer = encode(found)
-            except Exception:  # as above; and others who were scored with it wait for their answers
+            except Exception:  # as above
                 pending.ask_usually()
                 return
             pending.reply(*answer, close=not service.keep_alive)
             service.metrics.request(400 if pending.gone() else 200)
 
-        served.turns.ask([part], judge, settle)
+        served.turns.ask([part], partial(refuse_overflow, served.detector, [part]), settle, gone=pending.gone)

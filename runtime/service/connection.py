@@ -97,7 +97,7 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
-        if cycle.scope["method"] == "POST" and hasattr(app, "take"):
+        if cycle.scope["method"] == "POST":
             self._held = (cycle, app)
         else:
             self.start_task(cycle, app)
@@ -274,7 +274,7 @@ class Connection(HttpToolsProtocol):
 
 
 class _Pending:
-    """A request that the application has taken, see `at_once.Pending`."""
+    """A request that the application has taken, see `requests.Pending`."""
 
     def __init__(self, connection: Connection, cycle: RequestResponseCycle, app: Any) -> None:
         self._connection, self._cycle, self._app = connection, cycle, app

@@ -197,7 +197,8 @@ async def _score(served: Served, question: Question, job: Job) -> dict[str, NDAr
     x, step, total = question.feeds[graph.X], served.at_once, question.rows
     parts = [[_part(served, x[first : first + step], first)] for first in range(0, total, step)]
     if len(parts) == 1:
-        scored = [await served.turns.score(parts[0], judged(served.detector, parts[0], PLAIN, job))]
+        judge = judged(served.detector, parts[0], PLAIN)
+        scored = [await served.turns.score(parts[0], judge, gone=job.gone)]
     else:
         scored = await score_slowly(served, parts, PLAIN, job)
     await job.tell_all(served, parts, scored)

@@ -56,4 +56,4 @@ class Job:
     def check(self, rows: int) -> None:
         """Raises RefusedError when nobody waits for the answer any more."""
         if self.gone():
-            raise RefusedError(400, "the client has left", rows=rows)
+            raise RefusedError.left(rows)

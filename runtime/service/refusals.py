@@ -57,3 +57,8 @@ class RefusedError(Exception):
     def of(cls, error: InputError) -> RefusedError:
         """What the client is told of an error in what it sent."""
         return cls(413 if isinstance(error, TooLargeError) else 400, str(error), rows=error.rows, limit=error.limit)
+
+    @classmethod
+    def left(cls, rows: int) -> RefusedError:
+        """Of a client that does not wait for its answer any more; so many rows are not scored."""
+        return cls(400, "the client has left", rows=rows)

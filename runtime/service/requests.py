@@ -19,6 +19,9 @@ LINGER_S = 2.0
 """Seconds for which the rest of a refused body is read and thrown away, so that the client can read why."""
 
 
+Headers = list[tuple[bytes, bytes]]
+
+
 class Client(Protocol):
     """What is known of who sent a request."""
 
@@ -27,6 +30,30 @@ class Client(Protocol):
 
     def has_sent_all(self) -> bool:
         """Whether all of the request is there, so that nobody need wait for its body."""
+
+
+class Pending(Protocol):
+    """A request that waits for its answer."""
+
+    def gone(self) -> bool:
+        """Whether its client is known to have left."""
+
+    def reply(self, headers: Headers, parts: Sequence[bytes], *, close: bool) -> None:
+        """Answers with status 200, and a body of these parts; may close the connection then."""
+
+    def ask_usually(self) -> None:
+        """Hands it to the application, as if it had just come."""
+
+
+class Application(Protocol):
+    """An application of ASGI that may take a request past the messages of ASGI."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The usual way."""
+
+    def take(self, scope: Scope, body: bytes, pending: Pending) -> bool:
+        """Whether the request, of which this is the whole body, is taken: its answer will come then. If not, nothing
+        has been done with it."""
 
 
 class _Anyone:

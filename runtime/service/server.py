@@ -30,11 +30,11 @@ from .endpoints import Service
 from .metrics import ServiceMetrics
 from .reloading import Plan, Reloader
 from .repository import Model, Repository
+from .requests import Application
 
 try:
     import uvicorn
     from starlette.applications import Starlette
-    from starlette.types import ASGIApp
 except ImportError as error:
     raise MissingExtraError(f"the HTTP service needs {error.name}: pip install 'vae-detect[serve]'") from None
 
@@ -227,7 +227,7 @@ class _Server(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
-        listeners: Sequence[tuple[Listener, ASGIApp]],
+        listeners: Sequence[tuple[Listener, Application]],
         tls: ssl.SSLContext | None,
         *,
         on_signal: Callable[[], object],
@@ -259,7 +259,7 @@ class _Server(uvicorn.Server):
         for server in self.servers:
             await server.start_serving()
 
-    def _connection(self, app: ASGIApp) -> Connection:
+    def _connection(self, app: Application) -> Connection:
         connection = Connection(self.config, self.server_state, self.lifespan.state)
         connection.app, connection.exceeded = app, self._exceeded
         return connection

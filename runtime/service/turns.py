@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -13,6 +14,7 @@ from ..scoring.framing import Framed, Framer
 from ..scoring.results import Results
 from ..scoring.score import score_framed
 from ..scoring.state import StreamState
+from .refusals import RefusedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,14 @@ class Asked:
 
     parts: Sequence[Part]
     judge: Callable[[Sequence[Results]], None]
+    gone: Callable[[], bool]
+    """Whether nobody waits for it any more: it is not scored then."""
     settle: Settle
+
+    @property
+    def rows(self) -> int:
+        """How many it has."""
+        return sum(len(part.numbers) for part in self.parts)
 
 
 Accept = Callable[[Sequence[tuple[Part, Results]], float], list[Results]]
@@ -59,10 +68,15 @@ class Turns:
 
     def __init__(self, detector: Detector, accept: Accept, most: int) -> None:
         self._detector, self._accept, self._most = detector, accept, most
-        self._waiting: list[Asked] = []
+        self._waiting = deque[Asked]()
 
-    async def score(self, parts: Sequence[Part], judge: Callable[[Sequence[Results]], None]) -> list[Results]:
-        """Accepted results of the parts of one request, scored with whatever else is there; raises as `judge` does."""
+    async def score(
+        self, parts: Sequence[Part], judge: Callable[[Sequence[Results]], None], *, gone: Callable[[], bool] = bool
+    ) -> list[Results]:
+        """Accepted results of the parts of one request, scored with whatever else is there.
+
+        Raises what `judge` does, and RefusedError when the client has left before its turn.
+        """
         answer: asyncio.Future[list[Results]] = asyncio.get_running_loop().create_future()
 
         def settle(found: list[Results] | Exception) -> None:
@@ -73,33 +87,40 @@ class Turns:
             else:
                 answer.set_result(found)
 
-        self.ask(parts, judge, settle)
+        self.ask(parts, judge, settle, gone=gone)
         return await answer
 
-    def ask(self, parts: Sequence[Part], judge: Callable[[Sequence[Results]], None], settle: Settle) -> None:
+    def ask(
+        self,
+        parts: Sequence[Part],
+        judge: Callable[[Sequence[Results]], None],
+        settle: Settle,
+        *,
+        gone: Callable[[], bool] = bool,
+    ) -> None:
         """The same without a future: `settle` is told in the next turn of the event loop."""
         if not self._waiting:
             loop = asyncio.get_running_loop()
             loop.call_soon(self._run, loop)
-        self._waiting.append(Asked(parts, judge, settle))
+        self._waiting.append(Asked(parts, judge, gone, settle))
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        turn, size = 0, 0
-        while turn < len(self._waiting) and (not turn or size < self._most):
-            size += sum(len(part.framed.inputs) for part in self._waiting[turn].parts)
-            turn += 1
-        turn_of, self._waiting = self._waiting[:turn], self._waiting[turn:]
+        turn, size = list[Asked](), 0
+        while self._waiting and size < self._most:
+            asked = self._waiting.popleft()
+            if asked.gone():
+                _settle(asked, RefusedError.left(asked.rows), loop)
+            else:
+                turn.append(asked)
+                size += sum(len(part.framed.inputs) for part in asked.parts)
         if self._waiting:
             loop.call_soon(self._run, loop)
         try:
-            outcomes = self._outcomes(turn_of)
+            outcomes = self._outcomes(turn) if turn else []
         except Exception as error:  # a fault of ours is one of each of these requests, and no reason to keep them
-            outcomes = [error] * len(turn_of)
-        for asked, outcome in zip(turn_of, outcomes, strict=True):
-            try:
-                asked.settle(outcome)
-            except Exception as error:  # of one, and no reason to leave the others without their answers
-                loop.call_exception_handler({"message": "an answer could not be given", "exception": error})
+            outcomes = [error] * len(turn)
+        for asked, outcome in zip(turn, outcomes, strict=True):
+            _settle(asked, outcome, loop)
 
     def _outcomes(self, turn: Sequence[Asked]) -> list[list[Results] | Exception]:
         """Accepted results of each request, or why it is refused."""
@@ -123,3 +144,10 @@ class Turns:
         for _, found in good:
             found[:] = [next(accepted) for _ in found]
         return outcomes
+
+
+def _settle(asked: Asked, outcome: list[Results] | Exception, loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        asked.settle(outcome)
+    except Exception as error:  # of one, and no reason to leave the others without their answers
+        loop.call_exception_handler({"message": "an answer could not be given", "exception": error})

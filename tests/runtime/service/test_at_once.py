@@ -13,10 +13,13 @@ from conftest import Client
 from numpy.typing import NDArray
 
 from vae_detect.runtime.detector import Detector
+from vae_detect.runtime.hosting.logs import Log
 from vae_detect.runtime.service import at_once
+from vae_detect.runtime.service.access import Access, Tokens, doors
 from vae_detect.runtime.service.answers import encoded
 from vae_detect.runtime.service.endpoints import MAX_REQUESTS
 from vae_detect.runtime.service.request_reader import RequestReader
+from vae_detect.runtime.service.requests import Application
 
 JSON = [(b"content-type", b"application/json")]
 INFER = "/v2/models/pump/infer"
@@ -177,3 +180,20 @@ def test_windows_stand_alone(windows_detector: Detector, normal_rows: NDArray[np
     (_, pending), (_, other) = take(client, normal_rows[:6].tolist(), normal_rows[:2].tolist())
     assert [result["status"] for result in pending.answer["results"]] == ["warming"] * 3 + ["ok"] * 3
     assert [result["status"] for result in other.answer["results"]] == ["warming"] * 2
+
+
+def test_doors_let_through_what_may_be_taken(client: Client, row: list[float]) -> None:
+    token = "a-token-of-some-length"
+    access = Access(Tokens(token, "here"))
+    main, metrics = doors(client.app, access, log=Log(lambda _: None), count=lambda _: None, split=True)
+    body, bearer = json.dumps(row).encode(), (b"authorization", f"Bearer {token}".encode())
+
+    async def taken(door: Application, *headers: tuple[bytes, bytes]) -> tuple[bool, Any]:
+        pending = Pending()
+        found = door.take({"path": "/score", "query_string": b"", "headers": [*JSON, *headers]}, body, pending)
+        await asyncio.sleep(0.01)
+        return found, pending.answer
+
+    assert asyncio.run(taken(main, bearer)) == (True, client.score(row).json())
+    for door, headers in ((main, ()), (main, [(b"authorization", b"Bearer another")]), (metrics, [bearer])):
+        assert asyncio.run(taken(door, *headers)) == (False, None)

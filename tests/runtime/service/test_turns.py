@@ -106,6 +106,25 @@ def test_what_is_refused_is_not_remembered_and_its_neighbours_are_answered(
     assert remembered.parts == [[first, last]]
 
 
+def test_a_client_that_has_left_is_not_scored(counting: Counting, detector: Detector, normal_rows: Floats) -> None:
+    remembered = Remembered()
+    turns = Turns(counting, remembered, 1000)  # type: ignore[arg-type]
+    left, waits = [part(detector, normal_rows[:5])], [part(detector, normal_rows[5:7])]
+
+    async def run() -> list[Any]:
+        asked = (turns.score(left, accepted, gone=lambda: True), turns.score(waits, accepted, gone=lambda: False))
+        return [*await asyncio.gather(*asked, return_exceptions=True)]
+
+    refusal, (results,) = asyncio.run(run())
+    assert counting.runs == [2]
+    assert remembered.parts == [waits]
+    assert len(results.status) == 2
+    assert (str(refusal), refusal.rows) == ("the client has left", 5)
+    with pytest.raises(RefusedError, match="has left"):
+        asyncio.run(turns.score(left, accepted, gone=lambda: True))
+    assert counting.runs == [2]
+
+
 def test_a_request_of_several_parts_gets_all_of_them(
     counting: Counting, detector: Detector, normal_rows: Floats
 ) -> None:

@@ -182,7 +182,7 @@ class _Run:
         detector, bundle = model.served.detector, model.served.detector.bundle
         self._log.event(
             "serving",
-            f"serving {_described(detector)}{where}",
+            f"serving {self._described(model, detector)}{where}",
             model=model.name,
             version=bundle.export_id,
             recipe=bundle.recipe,
@@ -190,8 +190,15 @@ class _Run:
         )
 
     def _summary(self) -> str:
-        served = ", ".join(_described(model.served.detector) for model in self._repository if model.served)
+        served = ", ".join(
+            self._described(model, model.served.detector) for model in self._repository if model.served is not None
+        )
         return f"serving {served}" if served else self._repository.not_ready
+
+    def _described(self, model: Model, detector: Detector) -> str:
+        """What answers; and for which model, where there are several."""
+        what = f"{detector.bundle.export_id} ({detector.bundle.recipe}, {detector.provider})"
+        return f"{model.name}: {what}" if len(self._repository.models) > 1 else what
 
     def _tell(self, message: str) -> None:
         self._log.event("models", message, level="warning")
@@ -211,10 +218,6 @@ class _Run:
             listener.refuse()
         # Not sooner: clients that are told to close come back at once, and would be in the queue that is closed here.
         self._service.keep_alive = False
-
-
-def _described(detector: Detector) -> str:
-    return f"{detector.bundle.export_id} ({detector.bundle.recipe}, {detector.provider})"
 
 
 class _Server(uvicorn.Server):

@@ -96,6 +96,15 @@ def test_an_address_from_kubernetes_is_no_port() -> None:
         assert said[1].startswith("Error: cannot listen on 192.0.2.1 port 8000: ")
 
 
+def test_of_several_models_each_is_told_by_its_name() -> None:
+    arguments = ["serve", "--model", f"pump={MODEL}", "--model", f"fan={MODEL}", "--port", "0"]
+    with serving(arguments) as (running, said, port):
+        assert running.stderr is not None
+        lines = [said[-1], running.stderr.readline()]
+        where = f" on http://127.0.0.1:{port}\n"
+        assert lines == [f"serving {name}: 0fc2e898d8035d70 (vae, cpu){where}" for name in ("pump", "fan")]
+
+
 def test_a_hangup_loads_the_model_again_and_keeps_it_where_the_new_one_is_none(tmp_path: Path) -> None:
     model = shutil.copy(MODEL, tmp_path / "pump.onnx")
     with serving(["serve", "--model", str(model), "--port", "0"]) as (running, said, port):

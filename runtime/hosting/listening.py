@@ -71,10 +71,8 @@ class Listener:
         """Takes no new connections. To close the socket would reset those that wait to be accepted, so until it is
         closed it only drops packets that ask for one: clients ask again after a second, and then are refused.
 
-        What comes to an inherited socket waits for the next who takes it from systemd.
+        Not for an inherited socket, which is as it is for others too.
         """
-        if self.inherited:
-            return
         with suppress(OSError):  # without the filter a few may be reset
             if self.is_unix:
                 Path(self.socket.getsockname()).unlink()

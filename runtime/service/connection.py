@@ -252,12 +252,17 @@ class Connection(HttpToolsProtocol):
         self._set_end()
 
     def shutdown(self) -> None:
-        """Closes the connection, but not on a request that has begun to come: that one has `CLOSING_S` to go on."""
+        """Closes the connection, but not on a request that has begun to come: that one has `CLOSING_S` to go on; and a
+        connection on which nothing has come yet has them from when it was opened: its client is about to send."""
         if self._head_bytes or _bytes_waiting(self.transport):
-            self._cancel()
-            self._overdue = self.loop.call_later(CLOSING_S, self.transport.close)
+            after = CLOSING_S
+        elif self.cycle is None and self._overdue is not None:
+            after = self._overdue.when() - HEAD_S + CLOSING_S - self.loop.time()
         else:
             super().shutdown()
+            return
+        self._cancel()
+        self._overdue = self.loop.call_later(after, self.transport.close)
 
     def timeout_keep_alive_handler(self) -> None:
         self.transport.abort()  # to close would wait for the last answer to be read, for ever

@@ -214,8 +214,7 @@ class _Run:
         self._loop.call_later(2 * DRAIN_S, self.server.exit)
 
     def _refuse(self) -> None:
-        for listener in self._listeners:
-            listener.refuse()
+        self.server.refuse()
         # Not sooner: clients that are told to close come back at once, and would be in the queue that is closed here.
         self._service.keep_alive = False
 
@@ -261,6 +260,14 @@ class _Server(uvicorn.Server):
         """Takes what has waited for the model."""
         for server in self.servers:
             await server.start_serving()
+
+    def refuse(self) -> None:
+        """Takes no new connections."""
+        for server, (listener, _) in zip(self.servers, self._listeners, strict=True):
+            if listener.inherited:
+                server.close()  # what comes now waits for the next who takes the socket from systemd
+            else:
+                listener.refuse()
 
     def _connection(self, app: Application) -> Connection:
         connection = Connection(self.config, self.server_state, self.lifespan.state)

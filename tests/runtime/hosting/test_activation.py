@@ -102,6 +102,21 @@ def test_a_restart_loses_no_connection() -> None:
             assert min(one.result(timeout=20) for one in working) > 10
 
 
+def test_who_comes_during_a_stop_waits_for_the_next() -> None:
+    with listener() as handed:
+        with activated([handed]) as (running, line):
+            (url,) = addresses(line)
+            with connect(url) as held:
+                held.sendall(b"POST /score HT")  # which keeps the process for another three seconds
+                running.send_signal(signal.SIGTERM)
+                time.sleep(0.3)
+                late = connect(url)
+                assert running.wait(timeout=15) == 0
+        with late, activated([handed]):
+            late.sendall(post(ROW, "Connection: close"))
+            assert read_all(late).startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_socket_for_another_process_is_left_alone() -> None:
     env = {"LISTEN_PID": "1", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "x", "OTHER": ""}
     assert inherited_sockets(env) == []

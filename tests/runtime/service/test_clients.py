@@ -262,6 +262,17 @@ def test_a_stop_waits_for_a_request_that_has_begun(live: str) -> None:
         assert running.communicate(timeout=10)[1] == ""
 
 
+def test_a_stop_waits_for_a_client_that_has_just_come() -> None:
+    with process() as running:
+        url = url_of(running)
+        with connect(url) as slow:
+            running.send_signal(signal.SIGTERM)
+            time.sleep(1.2)  # long after connections that are idle between requests are closed
+            slow.sendall(post(ROW))
+            assert results(read_all(slow)) == 1
+        assert running.communicate(timeout=10)[1] == ""
+
+
 def error_of(answer: bytes) -> str:
     """What a whole answer says is wrong, as JSON, where nothing follows it."""
     head, _, body = answer.partition(b"\r\n\r\n")

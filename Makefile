@@ -28,9 +28,10 @@ fuzz: $(VENV)/.installed ## give odd input to the product, FUZZ_SECONDS=60 for e
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest --numprocesses 2 tests/test_fuzz.py tests/runtime/service/test_openapi.py
 
 SOAK_SECONDS ?= 600
-soak: $(VENV)/.installed ## serve 200 requests a second for SOAK_SECONDS=600, slow clients, 20 stops
+soak: $(VENV)/.installed ## what takes longer than a minute: serve for SOAK_SECONDS=600, 20 stops, 100 reloads, old CPUs
 	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s tests/soak/steady.py tests/soak/slow_clients.py \
-		tests/runtime/service/test_life_cycle.py
+		tests/runtime/service/test_life_cycle.py tests/runtime/service/test_reload_in_flight.py \
+		tests/training/test_other_machines.py
 
 check: $(VENV)/.installed ## format, lint, types, Dockerfile
 	$(BIN)/ruff format --check .

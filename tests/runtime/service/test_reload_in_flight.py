@@ -26,7 +26,7 @@ from versions import copied, version_of
 from vae_detect.runtime.detector import Detector
 
 A, B = "a" * 16, "b" * 16
-RELOADS = 100
+RELOADS = 100 if "SOAK_SECONDS" in os.environ else 24
 CLIENTS = 8
 
 
@@ -177,7 +177,7 @@ class Operator:
             assert json.loads(self.ask("GET", "/model")[1])["export_id"] == {"a": A, "b": B}[name]
 
 
-def test_a_hundred_reloads_fail_no_request_and_mix_no_answer(
+def test_reloads_fail_no_request_and_mix_no_answer(
     made: Path, tmp_path: Path, normal_rows: NDArray[np.float32]
 ) -> None:
     pump = tmp_path / "pump.onnx"
@@ -200,7 +200,7 @@ def test_a_hundred_reloads_fail_no_request_and_mix_no_answer(
                 assert clients.wrong == []
         assert clients.wrong == []
         assert clients.versions == {A, B}
-        assert clients.answers > 300
+        assert clients.answers > 3 * RELOADS
         found = operator.counted()
         [received, scored, refused] = [
             found[f"vae_detect_rows_{what}_total[('model', 'pump')]"] for what in ("received", "scored", "refused")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import signal
 import socket
@@ -220,8 +221,9 @@ def test_others_are_answered_while_large_requests_are() -> None:
                 waits.append(time.perf_counter() - started)
         assert [one.result() for one in working] == [60_000] * 2
         assert len(waits) > 10
-        assert sorted(waits)[len(waits) * 9 // 10] < 0.1
-        assert max(waits) < 1  # on a busy machine; 25 ms on a quiet one
+        busy = max(1, os.getloadavg()[0] / (os.cpu_count() or 1))
+        assert sorted(waits)[len(waits) * 9 // 10] < 0.1 * busy
+        assert max(waits) < busy  # 25 ms on a quiet machine
 
 
 def test_a_stop_resets_no_new_connection() -> None:

@@ -15,12 +15,12 @@ from . import graph
 from .arrays import as_float32, as_indices, as_uint8
 from .bound_row import BoundRow
 from .bundle import Bundle
-from .errors import InputError, ModelError
+from .errors import InputError, ModelError, first_line
 from .limits import breaks_any
 from .metadata import read_bundle
 from .observation import observe
 from .opening import read_model_file
-from .session import Session, first_line
+from .session import Session
 from .verification import PARTS, VERDICT, check_graph, check_part, check_replay, part_file
 
 if TYPE_CHECKING:

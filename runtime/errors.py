@@ -111,3 +111,8 @@ def of_system(error: OSError, what: str = "") -> InputError | UnavailableError:
     what = what or str(error.filename or "")
     kind = InputError if error.errno in _WRONG_NAMES else UnavailableError
     return kind(f"{what}: {error.strerror or error}".removeprefix(": "))
+
+
+def first_line(error: Exception | str) -> str:
+    """The first line of what others say is wrong, for a message of one line; the name of an error that says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

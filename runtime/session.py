@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from .bundle import METADATA_KEY
-from .errors import InputError, MissingExtraError, ModelError, ProviderError
+from .errors import InputError, MissingExtraError, ModelError, ProviderError, first_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -140,7 +140,7 @@ def register_library(library: Library) -> None:
     try:
         ort.register_execution_provider_library(library.name, str(path))
     except Exception as error:  # as in `_open`
-        reason = _reason(Exception(str(error).replace(str(path), path.name)))  # which says it several times
+        reason = _reason(str(error).replace(str(path), path.name))  # which says it several times
         raise ProviderError(f"{path}: cannot be used as a library with an execution provider: {reason}") from None
     found = [device for device in ort.get_ep_devices() if device.ep_name not in others]
     if not found:
@@ -267,7 +267,7 @@ def _open_on_plugin(ort: Any, model: bytes, options: Any, source: str, provider:
         session = ort.InferenceSession(model, options, enable_fallback=0)
     except Exception as error:
         _open(ort, model, _options(ort, 1, None), source, ["CPUExecutionProvider"])  # or the file is to blame
-        raise ProviderError(f"provider {provider} cannot run {source}: {_reason(error)}") from None
+        raise ProviderError(f"provider {provider} cannot run {source}: {_reason(str(error))}") from None
     if hasattr(session, "get_provider_graph_assignment_info"):  # not before ONNX Runtime 1.24
         parts = session.get_provider_graph_assignment_info()
         if all(part.ep_name != plugin.provider for part in parts):
@@ -332,11 +332,6 @@ def _short(names: Sequence[str]) -> list[str]:
     return [known[name] for name in names if name in known]
 
 
-def _reason(error: Exception) -> str:
+def _reason(text: str) -> str:
     """The last of the errors that ONNX Runtime has wrapped into each other, without places in its source."""
-    return first_line(Exception(re.split(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", str(error))[-1]))
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, for a message of one line."""
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    return first_line(re.split(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", text)[-1])

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from ..bundle import Image
-from ..errors import InputError, MissingExtraError
+from ..errors import InputError, MissingExtraError, first_line
 from ..opening import read_whole
-from ..session import first_line
 from .depth import brightest, deep_of, to_8_bits
 
 if TYPE_CHECKING:

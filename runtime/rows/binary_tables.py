@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..errors import InputError, MissingExtraError
+from ..errors import InputError, MissingExtraError, first_line
 
 _PARQUET = b"PAR1"
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
@@ -48,7 +48,7 @@ def _of_parquet(path: Path) -> bytes:
     try:
         frame = polars.read_parquet(path)
     except (OSError, polars.exceptions.PolarsError) as error:
-        raise InputError(f"{path}: cannot be read as Parquet: {_first_line(error)}") from None
+        raise InputError(f"{path}: cannot be read as Parquet: {first_line(error)}") from None
     columns = []
     for name, kind in frame.schema.items():
         column = polars.col(name)
@@ -82,7 +82,7 @@ def _open_workbook(path: Path) -> Any:
     try:
         return fastexcel.read_excel(path)
     except (OSError, fastexcel.FastExcelError) as error:
-        raise InputError(f"{path}: cannot be read as an Excel workbook: {_first_line(error)}") from None
+        raise InputError(f"{path}: cannot be read as an Excel workbook: {first_line(error)}") from None
 
 
 def _needed(name: str, what: str) -> ModuleType:
@@ -90,7 +90,3 @@ def _needed(name: str, what: str) -> ModuleType:
         return __import__(name)
     except ImportError as error:
         raise MissingExtraError(f"{what} needs {error.name}: pip install 'vae-detect[tables]'") from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..detector import Detector
-from ..errors import ModelError, VaeDetectError
+from ..errors import ModelError, VaeDetectError, first_line
 from ..images.reading import import_pillow
-from ..session import first_line
 from ..verification import PARTS, part_file
 from .inference import Asked
 from .metrics import ModelMetrics, ServiceMetrics

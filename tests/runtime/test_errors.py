@@ -16,6 +16,7 @@ from vae_detect.runtime.errors import (
     UnavailableError,
     VaeDetectError,
     few,
+    first_line,
 )
 
 
@@ -53,3 +54,16 @@ def test_an_input_error_keeps_where_it_was() -> None:
 def test_a_list_of_names_is_short(names: str, most: int, expected: str) -> None:
     assert few(names, most) == expected
     assert len(few(map(str, range(10_000)))) < 40
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError("\n no such node\nat line 3"), "no such node"),
+        (KeyError(), "KeyError"),
+        (ValueError("x" * 300), "x" * 200),
+        ("one\ntwo", "one"),
+    ],
+)
+def test_what_others_say_becomes_one_line(error: Exception | str, expected: str) -> None:
+    assert first_line(error) == expected

@@ -77,11 +77,7 @@ async def answer_rows(served: Served, rows: Rows, query: Query, job: Job) -> lis
     has_keys = query.key is not None or rows.keys is not None
     async with _streams(served, rows, query) if has_keys else _NO_STREAMS as streams:
         parts = await job.run(total > step, _all_framed, served.framer, rows, query, streams, step)
-        if len(parts) == 1:
-            judge = judged(served.detector, parts[0], query)
-            scored = [await served.turns.score(parts[0], judge, gone=job.gone)]
-        else:
-            scored = await score_slowly(served, parts, query, job)
+        scored = await score_parts(served, parts, query, job)
     await job.tell_all(served, parts, scored)
     if len(parts) == 1:
         return [encoded(served, parts[0], scored[0], query.explain)]
@@ -156,7 +152,7 @@ def unkeyed(framer: Framer, rows: Rows) -> Part:
     return Part(framer.frame(rows)[0], rows, range(rows.first, rows.first + len(rows.values)))
 
 
-def judged(detector: Detector, parts: Sequence[Part], query: Query) -> Callable[[Sequence[Results]], None]:
+def _judged(detector: Detector, parts: Sequence[Part], query: Query) -> Callable[[Sequence[Results]], None]:
     """What raises RefusedError where a request of these parts is not to be answered with its results."""
     return _accepted if query.flag_bad else partial(refuse_overflow, detector, parts)
 
@@ -180,15 +176,19 @@ def _total(parts: Sequence[Part]) -> int:
     return sum(len(part.numbers) for part in parts)
 
 
-async def score_slowly(served: Served, parts: list[list[Part]], query: Query, job: Job) -> list[list[Results]]:
-    """Accepted results of a large request: slice after slice beside the event loop, all or none of them."""
+async def score_parts(served: Served, parts: list[list[Part]], query: Query, job: Job) -> list[list[Results]]:
+    """Accepted results of a request, all or none of them: with whatever else is there, or of several slices one after
+    the other, beside the event loop."""
+    if len(parts) == 1:
+        judge = _judged(served.detector, parts[0], query)
+        return [await served.turns.score(parts[0], judge, gone=job.gone)]
     total = sum(map(_total, parts))
     scored = []
     for own in parts:
         job.check(total)
         results, seconds = await job.worker.run(_score, served.detector, own)
         try:
-            judged(served.detector, own, query)(results)
+            _judged(served.detector, own, query)(results)
         except RefusedError as refusal:
             refusal.rows = total
             raise

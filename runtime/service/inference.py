@@ -23,7 +23,7 @@ from ..rows.chunk import Rows
 from ..scoring.framing import Framed
 from ..scoring.results import OK, Results
 from ..session import Session
-from .answers import judged, score_slowly
+from .answers import score_parts
 from .jobs import Job
 from .models import Served
 from .queries import PLAIN
@@ -196,11 +196,7 @@ async def _score(served: Served, question: Question, job: Job) -> dict[str, NDAr
     """The outputs of the scorer that are asked for."""
     x, step, total = question.feeds[graph.X], served.at_once, question.rows
     parts = [[_part(served, x[first : first + step], first)] for first in range(0, total, step)]
-    if len(parts) == 1:
-        judge = judged(served.detector, parts[0], PLAIN)
-        scored = [await served.turns.score(parts[0], judge, gone=job.gone)]
-    else:
-        scored = await score_slowly(served, parts, PLAIN, job)
+    scored = await score_parts(served, parts, PLAIN, job)
     await job.tell_all(served, parts, scored)
     found = _verdict([results for own in scored for results in own])
     others = [name for name in question.request.outputs if name not in DEFAULT_OUTPUTS]

@@ -79,11 +79,13 @@ class CsvBody:
                 return reader, [*reader.without_units(iter(lines[place + 1 :]))]
         if header is True:
             raise problem
-        reader = CsvLines(None, self._columns, replace(self._layout, key=None), SOURCE)
         is_bare = header is False or not self._layout.format.header
-        if not is_bare and reader.parse(0, lines[:1]).bad:
+        if not is_bare and self._without_header().parse(0, lines[:1]).bad:
             raise InputError(f"{problem}; of rows without a header say Content-Type: text/csv; header=absent")
-        return CsvLines(None, self._columns, replace(self._layout, key=None), SOURCE), lines
+        return self._without_header(), lines
+
+    def _without_header(self) -> CsvLines:
+        return CsvLines(None, self._columns, replace(self._layout, key=None), SOURCE)
 
     def _below(self, line: bytes) -> CsvLines:
         (cells,) = cells_of([line], self._layout.format)

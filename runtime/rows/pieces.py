@@ -44,7 +44,7 @@ def split_lines(body: bytes, blanks: bytes = b" \t\r\n") -> list[bytes]:
     return [line for line in (line.strip(blanks) for line in lines) if line]
 
 
-def spans(sizes: Iterable[int], columns: int, rows: int, *, piece: int = PIECE, each: int = 0) -> list[tuple[int, int]]:
+def spans(sizes: Iterable[int], columns: int, rows: int, *, piece: int = PIECE) -> list[tuple[int, int]]:
     """The first row of each piece, and the first of the next, for rows of these sizes in bytes; a large one is alone.
 
     There are `rows` of them. Raises TooLargeError for one that is too large to be a row of so many columns.

@@ -17,6 +17,7 @@ from ..errors import InputError, of_system
 from ..hosting.certificate import Certificate
 from ..hosting.logs import Log
 from .requests import Application, Exchange, Pending
+from .schemas import Refusal
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -177,7 +178,7 @@ def doors(
 
 async def _refuse(exchange: Exchange, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
     """Answers with an error, and closes the connection."""
-    body = msgspec.json.encode({"error": message})
+    body = msgspec.json.encode(Refusal(message))
     told = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
     await exchange.answer(status, [*told, *headers], [body])
 

@@ -9,7 +9,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo openvino test fuzz soak check wheel bench bench-serving exported clean
+.PHONY: help demo openvino oldest test fuzz soak check wheel bench bench-serving exported clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -18,6 +18,8 @@ demo: $(VENV)/.installed ## train, score and serve on simulated data, start to e
 	PATH="$(CURDIR)/$(BIN):$$PATH" python examples/demo.py
 
 openvino: .venv-openvino/.installed ## install OpenVINO, beside everything else, for the tests that run it
+
+oldest: .venv-oldest/.installed ## install the oldest versions of what a box needs, for the tests that run them
 
 # A process for each of two cores; the tests of a file stay together, since they share trained models.
 test: $(VENV)/.installed ## run all tests
@@ -58,7 +60,7 @@ exported: $(VENV)/.installed ## train the detector under exported/ again
 		&& $(BIN)/vae-detect train "$$folder/normal.csv" --kind rows --recipe vae --out exported/vae.onnx --force --far 0.001 --licence Apache-2.0
 
 clean: ## remove .venv and everything that was built
-	rm -rf $(VENV) .venv-openvino .venv-mlserver build dist demo src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-openvino .venv-oldest .venv-mlserver build dist demo src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -81,4 +83,11 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 .venv-openvino/.installed: Makefile
 	$(PYTHON) -m venv .venv-openvino
 	.venv-openvino/bin/python -m pip install --quiet openvino==2026.4.1
+	touch $@
+
+.venv-oldest/.installed: pyproject.toml
+	$(PYTHON) -m venv --clear .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet uv
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest --resolution lowest-direct \
+		--requirements pyproject.toml --extra cpu --extra serve --extra images --extra tables
 	touch $@

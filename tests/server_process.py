@@ -69,10 +69,13 @@ def url_of(running: subprocess.Popen[str]) -> str:
 
 @contextlib.contextmanager
 def command(
-    *options: str | Path, model: Path = MODEL, env: Mapping[str, str] | None = None
+    *options: str | Path,
+    model: Path = MODEL,
+    env: Mapping[str, str] | None = None,
+    python: str | Path = sys.executable,
 ) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """`vae-detect serve` with these options, and the lines that it said until it served or ended."""
-    words = [sys.executable, "-m", "vae_detect", "serve", "--model", str(model), *map(str, options)]
+    words = [str(python), "-m", "vae_detect", "serve", "--model", str(model), *map(str, options)]
     environment = {"PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error", "PATH": os.environ["PATH"]}
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment | dict(env or {})) as running:
         try:

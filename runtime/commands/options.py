@@ -17,10 +17,8 @@ from ..verification import PARTS, part_file
 from .terminal import say
 
 if TYPE_CHECKING:
-    _Choice = click.Choice[str]
     _OfLibraries = click.ParamType[Library]
-else:  # which take no type in older click
-    _Choice = click.Choice
+else:  # which takes no type before click 8.4
     _OfLibraries = click.ParamType
 
 
@@ -88,7 +86,7 @@ class _LibraryType(_OfLibraries):
         return Library(name, Path(path), options)
 
 
-class _ProviderType(_Choice):
+class _ProviderType(click.Choice[str]):
     """The providers of ONNX Runtime, and those of the libraries that are named beside them."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

@@ -8,21 +8,9 @@ from typing import Any
 
 import click
 
-from .options import adaptive_option, load_detector, provider_options
+from .options import NamedPath, adaptive_option, load_detector, provider_options
 from .service_options import access_of, service_options, where_of
 from .terminal import needs
-
-
-class _Sources(click.ParamType[str]):
-    """NAME=PATH, or PATH. In the environment several are separated like those of PATH, since a path may hold spaces."""
-
-    name = "[NAME=]PATH"
-    envvar_list_splitter = ":"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not str(value):
-            self.fail("is empty; name a file", param, ctx)
-        return str(value)
 
 
 @click.command()
@@ -31,7 +19,8 @@ class _Sources(click.ParamType[str]):
     "-m",
     required=True,
     multiple=True,
-    type=_Sources(),
+    type=NamedPath(),
+    metavar="[NAME=]PATH",
     help="A scorer file, or a folder of them; again for several models, NAME=PATH where the file's name will not do.",
 )
 @provider_options
@@ -45,7 +34,7 @@ class _Sources(click.ParamType[str]):
 )
 @click.option("--watch", is_flag=True, help="Load a model again when its file changes.")
 def serve(
-    model: tuple[str, ...],
+    model: tuple[Path, ...],
     provider: str,
     threads: int,
     adaptive: bool,
@@ -70,7 +59,7 @@ def serve(
         from ..service.reloading import Plan, Sources
         from ..service.server import serve as run
     plan = Plan(
-        Sources.parse(model),
+        Sources.parse(map(str, model)),
         lambda path: load_detector(path, provider, threads),
         shadows=_by_name(shadow),
         watch=watch,

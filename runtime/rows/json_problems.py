@@ -49,7 +49,7 @@ def slow_rows(body: bytes) -> tuple[list[Any], str]:
     rows = found if type(found) is list and any(isinstance(item, list) for item in found) else [found]
     try:
         msgspec.json.decode(body)
-    except (ValueError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         return rows, f"is not valid JSON: {error}"[:200]
     return rows, ""
 

@@ -34,7 +34,7 @@ _TEXTS = msgspec.json.Decoder(list[_Text | list[_Text] | _Object] | _Object)
 
 _NUMBER_TYPES = {float, int}
 
-_DOUBTS = (ValueError, TypeError, KeyError, OverflowError, RecursionError, struct.error)
+_DOUBTS = (msgspec.MsgspecError, ValueError, TypeError, KeyError, OverflowError, RecursionError, struct.error)
 """What the quick way raises for all that needs a closer look."""
 
 

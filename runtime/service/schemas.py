@@ -119,20 +119,20 @@ class ServerMetadata(msgspec.Struct):
 class Live(msgspec.Struct):
     """The process answers."""
 
-    live: Literal[True] = True
+    live: bool = True
 
 
 class Ready(msgspec.Struct):
     """All models that are wanted answer."""
 
-    ready: Literal[True] = True
+    ready: bool = True
 
 
 class ModelReady(msgspec.Struct):
     """This model answers."""
 
     name: str
-    ready: Literal[True] = True
+    ready: bool = True
 
 
 class TensorMetadata(msgspec.Struct):

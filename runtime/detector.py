@@ -225,10 +225,6 @@ class Detector:
         """What the detector expects instead of each row, in raw units: the input as the model can explain it."""
         return self._run((graph.RECONSTRUCTION,), self._as_batch(x))[0]
 
-    def outputs(self, x: ArrayLike, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Outputs of the scorer by name, as the graph gives them, for the same input as `score`."""
-        return dict(zip(names, self._run(names, self._as_batch(x)), strict=True))
-
     def sample(self, n: int, *, seed: int = 0) -> NDArray[np.float32]:
         """`n` new inputs in raw units, shaped like a batch: codes drawn from the prior, decoded, rows with their noise.
 

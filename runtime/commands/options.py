@@ -62,9 +62,6 @@ class _LibraryType(_OfLibraries):
     name = "library"
     envvar_list_splitter = os.pathsep
 
-    def get_metavar(self, *_: Any, **__: Any) -> str:
-        return "NAME=PATH[,KEY=VALUE...]"
-
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Library:
         if isinstance(value, Library):
             return value
@@ -131,6 +128,7 @@ def _provider_options(command: Any, **of_libraries: Any) -> Any:
                 multiple=True,
                 is_eager=True,
                 type=_LibraryType(),
+                metavar="NAME=PATH[,KEY=VALUE...]",
                 **of_libraries,
                 help="A plug-in library with an execution provider, for --provider NAME. Its code is run: name only "
                 "what you trust.",

@@ -24,9 +24,6 @@ from .schemas import (
     Statistics,
 )
 
-Answer = type[Any] | Literal["metrics", "document"]
-"""A type that is told as JSON, or what is none of ours: Prometheus' text, an OpenAPI document."""
-
 Body = Literal["rows", "tensors", "parameters"]
 """What is sent."""
 
@@ -37,7 +34,8 @@ class Endpoint:
 
     Parameters
     ----------
-    answer : what comes with status 200
+    answer : what comes with status 200, a type that is told as JSON; or "metrics" for Prometheus' text, "document" for
+        an OpenAPI document
     refusals : the statuses of its other answers, beside 400 and 500, which any may have
     queries : what may stand behind the question mark
     """

@@ -17,7 +17,7 @@ from ...runtime.output import check_suffix, text_written_aside
 from ...runtime.rows.table_files import name_of
 from ...runtime.rows.times import clock_of
 from ..data.split import is_ordered
-from .events import Events, PointAdjusted, count_events, point_adjust
+from .event_figures import Events, PointAdjusted, count_events, point_adjust
 from .figures import CURVE_POINTS, AtThreshold, Curve, Curves, Evaluation, Ranking
 from .labelled import Labelled, score_labelled
 from .promise import NormalOnly, check_promise, judge_normal

@@ -9,7 +9,7 @@ import msgspec
 
 from ...runtime.bundle import Kind
 from ...runtime.describe import describe_range
-from .events import Events, PointAdjusted
+from .event_figures import Events, PointAdjusted
 from .regions import LARGEST_FALSE_RATE, Pixels
 
 if TYPE_CHECKING:

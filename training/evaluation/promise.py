@@ -10,7 +10,7 @@ import msgspec
 from ...runtime.bundle import Bundle, Calibration, Kind
 from ...runtime.describe import describe_range
 from ...runtime.scoring.drift import DriftMonitor
-from .events import Events
+from .event_figures import Events
 from .figures import PromiseCheck
 from .labelled import Labelled
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
+from ...runtime.alarms.events import runs
 from ...runtime.bundle import Bundle, Column
 from ...runtime.detector import HEAT_WHITE, Detector
 from ...runtime.images.pictures import png, to_pixels
@@ -17,7 +18,6 @@ from ...runtime.scoring.framing import windows_at
 from ..calibration import realised_range
 from ..data.split import is_ordered
 from . import plots
-from .events import runs
 from .labelled import Labelled
 from .regions import read_masks
 

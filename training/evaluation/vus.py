@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ...runtime.alarms.events import runs
 from ...runtime.errors import InputError
-from .events import runs
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

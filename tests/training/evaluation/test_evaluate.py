@@ -20,7 +20,7 @@ from vae_detect.runtime.layout import Layout
 from vae_detect.training.data.selection import Selection
 from vae_detect.training.evaluation.evaluate import evaluate as evaluate_any
 from vae_detect.training.evaluation.evaluate import trace_curves
-from vae_detect.training.evaluation.events import Events
+from vae_detect.training.evaluation.event_figures import Events
 from vae_detect.training.evaluation.figures import Evaluation, PromiseCheck
 from vae_detect.training.evaluation.promise import NormalOnly, check_promise
 from vae_detect.training.evaluation.vus import volumes

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from ...runtime.alarms.events import runs
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -99,9 +101,3 @@ def point_adjust(truth: NDArray[np.bool_], alarm: NDArray[np.bool_]) -> NDArray[
     for start, end in runs(truth):
         adjusted[start:end] |= alarm[start:end].any()
     return adjusted
-
-
-def runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """First row and end of each unbroken run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
-    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]

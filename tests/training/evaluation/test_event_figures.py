@@ -1,14 +1,12 @@
 """Events, their delays and figures by hand, and what adjusting alarms does to them."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vae_detect.training.evaluation.events import count_events, point_adjust, runs
+from vae_detect.training.evaluation.event_figures import count_events, point_adjust
 
 
 def flags(text: str) -> NDArray[np.bool_]:
@@ -95,10 +93,3 @@ def test_point_adjustment_never_harms(rows: list[tuple[bool, bool]]) -> None:
     np.testing.assert_array_equal(adjusted[~truth], alarm[~truth])
     before, after = count_events(truth, alarm), count_events(truth, adjusted)
     assert (before.events, before.found) == (after.events, after.found)
-
-
-@given(st.lists(st.booleans(), max_size=60))
-def test_runs_are_apart_and_hold_every_true(values: list[bool]) -> None:
-    found = runs(np.array(values, np.bool_))
-    assert [at for start, end in found for at in range(start, end)] == [at for at, value in enumerate(values) if value]
-    assert all(end < start for (_, end), (start, _) in pairwise(found))

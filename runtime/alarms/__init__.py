@@ -1,0 +1,1 @@
+"""From verdicts to what a person acts on: events."""

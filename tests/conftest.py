@@ -8,9 +8,9 @@ import gc
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import httpx
 import numpy as np
@@ -29,6 +29,9 @@ from vae_detect.runtime.service.endpoints import Service
 from vae_detect.runtime.service.metrics import ServiceMetrics
 from vae_detect.runtime.service.repository import Repository
 from vae_detect.runtime.simulation import Fault, csv_lines, simulate
+
+if TYPE_CHECKING:
+    from watched import History
 
 # Networks as small as those of the tests take ten times as long on several threads of a busy machine. torch reads this
 # when it is first imported, and most tests never import it.
@@ -94,6 +97,15 @@ def drifted_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("drifted") / "drifted.csv"
     path.write_text("".join(map(",".join, [header, *rows])))
     return path
+
+
+@pytest.fixture(scope="session")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
+    """A real Prometheus that has watched two served stations, of which one had a fault; skipped where there is none."""
+    from watched import watched_prometheus
+
+    with watched_prometheus(tmp_path_factory.mktemp("watched")) as seen:
+        yield seen
 
 
 @pytest.fixture

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import select
-import shutil
 import signal
 import socket
 import ssl
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +19,7 @@ import httpx
 import pytest
 from conftest import MODEL, ROOT, Client, parse
 from server_process import addresses, certificate, command, connect, process, read_all, read_answer, url_of
+from watched import program, prometheus
 
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.hosting.listening import Where
@@ -200,41 +199,27 @@ def test_an_open_address_is_warned_about_and_ipv6_is_served() -> None:
 
 
 def test_prometheus_scrapes_what_was_scored(live: str, row: list[float], tmp_path: Path) -> None:
-    prometheus, promtool = shutil.which("prometheus"), shutil.which("promtool")
-    if prometheus is None or promtool is None:
-        pytest.skip("the Prometheus server is not installed (Debian package prometheus)")
+    promtool = program("promtool")
     httpx.post(f"{live}/score", json=[row] * 10)
     exposition = httpx.get(f"{live}/metrics").text
     lint = subprocess.run([promtool, "check", "metrics"], input=exposition, capture_output=True, text=True, check=False)
     assert (lint.returncode, lint.stdout, lint.stderr) == (0, "", "")
     scored = parse(exposition)["vae_detect_rows_scored_total[('model', 'pump')]"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    config = tmp_path / "prometheus.yml"
-    target = live.removeprefix("http://")
-    config.write_text(
+    config = (
         "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
-        f"scrape_configs: [{{job_name: vae-detect, static_configs: [{{targets: ['{target}']}}]}}]\n"
+        f"scrape_configs: [{{job_name: vae-detect, static_configs: [{{targets: ['{live.removeprefix('http://')}']}}]}}]\n"
     )
-    command = [prometheus, f"--config.file={config}", f"--storage.tsdb.path={tmp_path}/data"]
-    with subprocess.Popen([*command, f"--web.listen-address={address}"], stderr=subprocess.DEVNULL) as running:
-        try:
-            assert ask_prometheus(address, "vae_detect_rows_scored_total") == scored
-            assert ask_prometheus(address, "vae_detect_ready") == 1
-        finally:
-            running.kill()
+    with prometheus(tmp_path, config) as url:
+        assert ask_prometheus(url, "vae_detect_rows_scored_total") == scored
+        assert ask_prometheus(url, "vae_detect_ready") == 1
 
 
-def ask_prometheus(address: str, query: str) -> float:
+def ask_prometheus(url: str, query: str) -> float:
     """The value that Prometheus has for this query, as soon as it has one."""
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            with urllib.request.urlopen(f"http://{address}/api/v1/query?query={query}", timeout=5) as reply:
-                found = json.load(reply)["data"]["result"]
-            if found:
-                return float(found[0]["value"][1])
+        if found := httpx.get(f"{url}/api/v1/query", params={"query": query}).json()["data"]["result"]:
+            return float(found[0]["value"][1])
         time.sleep(0.05)
     raise AssertionError(f"Prometheus has no {query} after 15 s")
 

@@ -19,7 +19,7 @@ import socket
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,6 +53,11 @@ class Scrape(NamedTuple):
     time: float
     """Simulated, in seconds since 1970."""
     exposition: str
+    """Empty if the service could not be reached."""
+
+
+Series = dict[str, dict[float, str]]
+"""Samples: series, as it is written in PromQL, to time to value."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,8 @@ class History:
     fault_start: float
     fault_end: float
     end: float
-    series: dict[str, dict[float, str]]
-    """Every sample, as it was read: series, as it is written in PromQL, to time to value."""
+    series: Series
+    """Every sample, as it was read."""
 
     def query(self, promql: str, at: float) -> list[dict[str, Any]]:
         """What Prometheus answers at a time: samples, each with `metric` and `value`."""
@@ -86,16 +91,21 @@ class History:
 @contextlib.contextmanager
 def watched_prometheus(folder: Path) -> Iterator[History]:
     """A Prometheus that has seen it all, on 127.0.0.1, until the block ends; its files lie in this empty folder."""
-    promtool = program("promtool")
+    program("promtool")
     program("prometheus")
-    series = _by_series(_watch())
-    lines = [f"{name} {value} {when}" for name, of in series.items() for when, value in of.items()]
-    (folder / "samples.txt").write_text("\n".join([*lines, "# EOF\n"]))
-    back_fill = [promtool, "tsdb", "create-blocks-from", "openmetrics", "samples.txt", "data"]
-    subprocess.run(back_fill, cwd=folder, check=True, capture_output=True, timeout=60)
+    series = by_series(_watch(), LABELS)
+    back_fill(folder, series)
     start = _START.replace(tzinfo=UTC).timestamp()
     with prometheus(folder) as url:
         yield History(url, start, start + _FAULT_START_S, start + _FAULT_END_S, start + _LENGTH_S, series)
+
+
+def back_fill(folder: Path, series: Series) -> None:
+    """Writes these samples into folder/data, the storage of a Prometheus that does not run yet."""
+    lines = [f"{name} {value} {when}" for name, of in series.items() for when, value in of.items()]
+    (folder / "samples.txt").write_text("\n".join([*lines, "# EOF\n"]))
+    words = [program("promtool"), "tsdb", "create-blocks-from", "openmetrics", "samples.txt", "data"]
+    subprocess.run(words, cwd=folder, check=True, capture_output=True, timeout=120)
 
 
 @contextlib.contextmanager
@@ -166,14 +176,14 @@ def _post(client: httpx.Client, model: str, lines: list[str], *, is_sound: bool)
     assert answer.status_code == 200, answer.text
 
 
-def _by_series(scrapes: Iterator[Scrape]) -> dict[str, dict[float, str]]:
-    """Every series with the labels that Prometheus adds, and `up`."""
-    series: dict[str, dict[float, str]] = defaultdict(dict)
-    added = ",".join(f"{label}={json.dumps(value)}" for label, value in LABELS.items())
+def by_series(scrapes: Iterable[Scrape], labels: Mapping[str, str]) -> Series:
+    """Every sample with the labels that Prometheus adds, and `up`."""
+    series: Series = defaultdict(dict)
+    added = ",".join(f"{label}={json.dumps(value)}" for label, value in labels.items())
     for when, exposition in scrapes:
-        series[f"up{{{added}}}"][when] = "1"
+        series[f"up{{{added}}}"][when] = "1" if exposition else "0"
         for line in exposition.splitlines():
             if sample := re.fullmatch(r"([^#]\w*)(?:\{(.*)\})? (\S+)", line):
-                name, labels, value = sample.groups()
-                series[f"{name}{{{f'{added},{labels}' if labels else added}}}"][when] = value
+                name, own, value = sample.groups()
+                series[f"{name}{{{f'{added},{own}' if own else added}}}"][when] = value
     return series

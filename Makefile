@@ -9,7 +9,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo openvino oldest test fuzz soak check wheel bench bench-serving exported clean
+.PHONY: help demo openvino oldest grafana-types dashboards test fuzz soak check wheel bench bench-serving exported clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -20,6 +20,8 @@ demo: $(VENV)/.installed ## train, score and serve on simulated data, start to e
 openvino: .venv-openvino/.installed ## install OpenVINO, beside everything else, for the tests that run it
 
 oldest: .venv-oldest/.installed ## install the oldest versions of what a box needs, for the tests that run them
+
+grafana-types: .grafana/.installed ## install the types of Grafana's dashboards, for the test that holds ours against them
 
 # A process for each of two cores; the tests of a file stay together, since they share trained models.
 test: $(VENV)/.installed ## run all tests
@@ -59,8 +61,13 @@ exported: $(VENV)/.installed ## train the detector under exported/ again
 		&& $(BIN)/vae-detect simulate --duration 28d --period 30s --seed 1 --out "$$folder/normal.csv" \
 		&& $(BIN)/vae-detect train "$$folder/normal.csv" --kind rows --recipe vae --out exported/vae.onnx --force --far 0.001 --licence Apache-2.0
 
+dashboards: $(VENV)/.installed ## write deploy/grafana/ again, from the table in runtime/monitoring/
+	for format in grafana-v1 grafana-v2 perses; do \
+		$(BIN)/vae-detect dashboard --format "$$format" --out "deploy/grafana/$${format#grafana-}" --force || exit; \
+	done
+
 clean: ## remove .venv and everything that was built
-	rm -rf $(VENV) .venv-openvino .venv-oldest .venv-mlserver build dist demo src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-openvino .venv-oldest .venv-mlserver .grafana build dist demo src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -90,4 +97,8 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 	.venv-oldest/bin/python -m pip install --quiet uv
 	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest --resolution lowest-direct \
 		--requirements pyproject.toml --extra cpu --extra serve --extra images --extra tables
+	touch $@
+
+.grafana/.installed: Makefile
+	npm install --prefix .grafana --no-save --ignore-scripts --no-audit --no-fund @grafana/schema@13.2.3 typescript@5.9.3
 	touch $@

@@ -48,6 +48,7 @@ HEADINGS: dict[str, dict[str, str]] = {
         "inspect": "Show what a detector is.",
         "score": "Score a CSV or a folder of images to a CSV, or standard input line by line.",
         "serve": "Serve a detector over HTTP, with metrics for Prometheus.",
+        "dashboard": "Write dashboards for Grafana or Perses, of what a service tells Prometheus.",
         "health": "Exit with 0 when a running service is ready, for container health checks.",
         "encode": "Write the code of every row or image.",
         "reconstruct": "Write what the model expects instead of every row or image.",

@@ -15,7 +15,7 @@ ROOMS = [
     *("runtime", "runtime.rows", "runtime.images", "runtime.scoring", "runtime.batch", "runtime.streams"),
     "runtime.alarms",
     *("runtime.hosting", "runtime.protocol"),
-    *("runtime.service", "runtime.doctor", "runtime.commands"),
+    *("runtime.service", "runtime.monitoring", "runtime.doctor", "runtime.commands"),
     *("training.settings", "training.data", "training.model", "training.fitting", "training.dependence"),
     "training.calibration",
     *("training.export", "training.labels", "training.evaluation", "training", "training.commands"),

@@ -1,0 +1,43 @@
+"""What a model's file tells that its dashboard can use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from .. import graph
+from ..bundle import Column
+from ..metadata import read_bundle
+from ..opening import read_model_file
+from ..session import Session
+
+
+class Facts(NamedTuple):
+    """Of one model."""
+
+    name: str
+    """As the service calls it."""
+    columns: tuple[str, ...]
+    """Each column of numbers in words, with its training standard deviation: "flow_m3h 12.3 m3/h"."""
+    has_kl: bool
+    """Whether there is a KL divergence and an ELBO: only variational recipes have them."""
+
+
+def read_facts(name: str, path: Path) -> Facts:
+    """The facts of a scorer, which is opened, to see its outputs, but not run.
+
+    Raises
+    ------
+    ModelError
+        when the file is no scorer
+    MissingExtraError
+        when ONNX Runtime is not installed
+    """
+    session = Session(read_model_file(path), source=str(path), provider="cpu")
+    bundle = read_bundle(session.metadata, str(path))
+    columns = tuple(_in_words(column) for column in bundle.columns if column.treatment == "linear")
+    return Facts(name, columns if bundle.image is None else (), {graph.KL, graph.ELBO} <= {*session.outputs})
+
+
+def _in_words(column: Column) -> str:
+    return f"{column.name} {column.scale:.4g} {column.unit}".rstrip()

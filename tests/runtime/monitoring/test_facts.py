@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import onnx
+import pytest
+from conftest import MODEL
+from versions import change_facts, facts_of
+
+from vae_detect.runtime.errors import ModelError
+from vae_detect.runtime.monitoring.facts import read_facts
+
+
+def test_a_detector_tells_its_columns_with_their_unit_and_what_its_recipe_has() -> None:
+    facts = read_facts("pump", MODEL)
+    assert (facts.name, facts.has_kl, len(facts.columns)) == ("pump", True, 8)
+    assert facts.columns[0] == "speed_rpm 99.54"
+
+
+def test_a_unit_is_told_where_the_recording_had_one_and_a_category_is_no_number(tmp_path: Path) -> None:
+    model = onnx.load(MODEL)
+    first, second, *others = facts_of(model)["columns"]
+    category = second | {"treatment": "category", "levels": [0.0, 1.0]}
+    change_facts(model, columns=[first | {"unit": "1/min", "scale": 12.3456}, category, *others])
+    onnx.save(model, tmp_path / "units.onnx")
+    columns = read_facts("pump", tmp_path / "units.onnx").columns
+    assert (columns[0], len(columns)) == ("speed_rpm 12.35 1/min", 7)
+
+
+def test_an_image_has_no_columns_that_a_dashboard_could_name_and_an_autoencoder_no_kl(images_model: Path) -> None:
+    assert read_facts("tiny", images_model) == ("tiny", (), False)
+
+
+def test_a_part_of_a_detector_has_no_dashboard() -> None:
+    with pytest.raises(ModelError, match="name its scorer instead"):
+        read_facts("pump", MODEL.with_name("vae.encoder.onnx"))

@@ -11,6 +11,9 @@ from ..metadata import read_bundle
 from ..opening import read_model_file
 from ..session import Session
 
+TERMS = (graph.RECONSTRUCTION_ERROR, graph.KL, graph.ELBO)
+"""What a score is made of; only variational recipes have the last two."""
+
 
 class Facts(NamedTuple):
     """Of one model."""
@@ -19,8 +22,8 @@ class Facts(NamedTuple):
     """As the service calls it."""
     columns: tuple[str, ...]
     """Each column of numbers in words, with its training standard deviation: "flow_m3h 12.3 m3/h"."""
-    has_kl: bool
-    """Whether there is a KL divergence and an ELBO: only variational recipes have them."""
+    terms: tuple[str, ...]
+    """What of `TERMS` there are histograms of."""
 
 
 def read_facts(name: str, path: Path) -> Facts:
@@ -36,7 +39,8 @@ def read_facts(name: str, path: Path) -> Facts:
     session = Session(read_model_file(path), source=str(path), provider="cpu")
     bundle = read_bundle(session.metadata, str(path))
     columns = tuple(_in_words(column) for column in bundle.columns if column.treatment == "linear")
-    return Facts(name, columns if bundle.image is None else (), {graph.KL, graph.ELBO} <= {*session.outputs})
+    terms = tuple(term for term in TERMS if term in session.outputs)
+    return Facts(name, columns if bundle.image is None else (), terms)
 
 
 def _in_words(column: Column) -> str:

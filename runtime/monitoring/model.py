@@ -26,12 +26,7 @@ def model(facts: Facts | None, uid: str) -> Dashboard:
         description="One model: whether the machine is well, which columns are to blame when it is not, whether rows "
         "can be scored, and whether the promised false-alarm rate still holds.",
         variables=(JOB, INSTANCE, one_model(facts.name if facts else "")),
-        rows=(
-            Row("", (*_headlines(), _ratios(), _severities(), _blamed(), _unscored())),
-            Row("Does the promise hold?", (realised(), evidence())),
-            Row("How far the columns have moved", drift(facts), folded=True),
-            Row("Inside the network", inside(facts), folded=True),
-        ),
+        rows=_rows(facts),
         marks=(
             Mark(
                 "Events",
@@ -48,6 +43,16 @@ def model(facts: Facts | None, uid: str) -> Dashboard:
             ),
         ),
     )
+
+
+def _rows(facts: Facts | None) -> tuple[Row, ...]:
+    rows = (
+        Row("", (*_headlines(), _ratios(), _severities(), _blamed(), _unscored())),
+        Row("Does the promise hold?", (realised(), evidence())),
+        Row("How far the columns have moved", drift(facts), folded=True),
+        Row("Inside the network", inside(facts), folded=True),
+    )
+    return tuple(row for row in rows if row.panels)
 
 
 def _headlines() -> tuple[Panel, ...]:
@@ -169,15 +174,12 @@ def _severities() -> Panel:
     def at_most(ratio: str) -> str:
         return f'sum(rate(vae_detect_score_threshold_ratio_bucket{{@model, le="{ratio}"}}[$__rate_interval]))'
 
+    all_rows = "sum(rate(vae_detect_score_threshold_ratio_count{@model}[$__rate_interval]))"
     bands = {
         "up to 1.5 times": (at_most("1.5"), at_most("1.0"), "yellow"),
-        "1.5 to 3 times": (at_most("3.0"), at_most("1.5"), "orange"),
-        "3 to 10 times": (at_most("10.0"), at_most("3.0"), "red"),
-        "more than 10 times": (
-            "sum(rate(vae_detect_score_threshold_ratio_count{@model}[$__rate_interval]))",
-            at_most("10.0"),
-            "dark-red",
-        ),
+        "1.5 to 2 times": (at_most("2.0"), at_most("1.5"), "orange"),
+        "2 to 5 times": (at_most("5.0"), at_most("2.0"), "red"),
+        "more than 5 times": (all_rows, at_most("5.0"), "dark-red"),
     }
     return Panel(
         title="How far over the threshold",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .panels import HIGH, LOW, Panel, Query, Step, quantiles
+from .panels import COLUMNS, HIGH, LOW, Panel, Query, Step, quantiles
 from .states import ALLOWED
 
 if TYPE_CHECKING:
@@ -89,38 +89,35 @@ def drift(facts: Facts | None) -> tuple[Panel, ...]:
 
 def inside(facts: Facts | None) -> tuple[Panel, ...]:
     """What a score is made of, as far as the recipe has it."""
-    is_any, is_variational = facts is None, facts is None or facts.has_kl
-    only = " Only variational recipes have it." if is_any else ""
-    error = Panel(
-        title="Reconstruction error",
-        description="How badly the network rebuilds its input, nats: high where a row is unlike the recording.",
-        kind="lines",
-        unit="nats",
-        queries=quantiles("vae_detect_reconstruction_error", HIGH),
-        width=8 if is_variational else 24,
-        height=8,
-    )
-    if not is_variational:
-        return (error,)
-    return (
-        error,
+    only = "" if facts else " Only variational recipes have it."
+    known = {
+        "reconstruction_error": (
+            "Reconstruction error",
+            "How badly the network rebuilds its input, nats: high where a row is unlike the recording.",
+            HIGH,
+        ),
+        "kl": (
+            "KL divergence",
+            "How far the code of a row is from what the prior expects, nats: high where the mixture of causes is "
+            f"unusual, though the row can be rebuilt.{only}",
+            HIGH,
+        ),
+        "elbo": (
+            "ELBO",
+            f"A lower bound of the log-likelihood of a row, nats: low where a row is unlikely.{only}",
+            LOW,
+        ),
+    }
+    shown = [term for term in known if facts is None or term in facts.terms]
+    return tuple(
         Panel(
-            title="KL divergence",
-            description="How far the code of a row is from what the prior expects, nats: high where the mixture of "
-            f"causes is unusual, though the row can be rebuilt.{only}",
+            title=known[term][0],
+            description=known[term][1],
             kind="lines",
             unit="nats",
-            queries=quantiles("vae_detect_kl", HIGH),
-            width=8,
+            queries=quantiles(f"vae_detect_{term}", known[term][2]),
+            width=COLUMNS // len(shown),
             height=8,
-        ),
-        Panel(
-            title="ELBO",
-            description="A lower bound of the log-likelihood of a row, nats: low where a row is unlikely." + only,
-            kind="lines",
-            unit="nats",
-            queries=quantiles("vae_detect_elbo", LOW),
-            width=8,
-            height=8,
-        ),
+        )
+        for term in shown
     )

@@ -51,12 +51,12 @@ def _headlines() -> tuple[Panel, ...]:
         ),
         _number(
             "Slowest 1 %",
-            "99 % of the requests that were answered took less, from their first byte to the answer.",
+            "99 % of the requests that were answered took less, from the moment all of a request was there.",
             "seconds",
             f"histogram_quantile(0.99, {slow})",
             Step(None, "green"),
             Step(0.1, "yellow"),
-            Step(1, "red"),
+            Step(0.5, "red"),
         ),
         _number(
             "A verdict costs",
@@ -109,7 +109,7 @@ def _latency() -> Panel:
     shares = {0.99: "99 % of {{route}}", 0.9: "90 % of {{route}}", 0.5: "half of {{route}}"}
     return Panel(
         title="Latency",
-        description="From the start of a request to its answer, of those answered with 200.",
+        description="From the moment all of a request was there to its answer, of those answered with 200.",
         kind="lines",
         unit="seconds",
         least=0,
@@ -140,8 +140,8 @@ def _throughput() -> Panel:
 def _answers() -> Panel:
     return Panel(
         title="Refusals",
-        description="Requests, whatever they asked for, that were refused, a second, by the HTTP status. 4xx are the client's, 503 "
-        "is no model yet or too much at once, 500 is a fault of ours.",
+        description="Requests, whatever they asked for, that were refused, a second, by the HTTP status. 4xx are the "
+        "client's, 503 is no model yet or too much at once, 500 is a fault of ours.",
         kind="bars",
         unit="requests/s",
         least=0,

@@ -6,12 +6,12 @@ from conftest import MODEL
 from versions import change_facts, facts_of
 
 from vae_detect.runtime.errors import ModelError
-from vae_detect.runtime.monitoring.facts import read_facts
+from vae_detect.runtime.monitoring.facts import TERMS, read_facts
 
 
 def test_a_detector_tells_its_columns_with_their_unit_and_what_its_recipe_has() -> None:
     facts = read_facts("pump", MODEL)
-    assert (facts.name, facts.has_kl, len(facts.columns)) == ("pump", True, 8)
+    assert (facts.name, facts.terms, len(facts.columns)) == ("pump", TERMS, 8)
     assert facts.columns[0] == "speed_rpm 99.54"
 
 
@@ -26,7 +26,7 @@ def test_a_unit_is_told_where_the_recording_had_one_and_a_category_is_no_number(
 
 
 def test_an_image_has_no_columns_that_a_dashboard_could_name_and_an_autoencoder_no_kl(images_model: Path) -> None:
-    assert read_facts("tiny", images_model) == ("tiny", (), False)
+    assert read_facts("tiny", images_model) == ("tiny", (), ("reconstruction_error",))
 
 
 def test_a_part_of_a_detector_has_no_dashboard() -> None:

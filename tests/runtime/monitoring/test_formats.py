@@ -6,10 +6,10 @@ import _jsonnet
 import pytest
 from conftest import ROOT
 
-from vae_detect.runtime.monitoring.facts import Facts
+from vae_detect.runtime.monitoring.facts import TERMS, Facts
 from vae_detect.runtime.monitoring.formats import FORMATS, all_dashboards, files_of, of_model, text_of
 
-PUMP = Facts("pump", ("flow 12 m3/h", "power 1.5 kW"), has_kl=True)
+PUMP = Facts("pump", ("flow 12 m3/h", "power 1.5 kW"), terms=TERMS)
 GRAFANA = ROOT / "deploy" / "grafana"
 
 
@@ -30,11 +30,12 @@ def test_a_model_adds_one_that_begins_with_it_and_names_its_columns() -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_recipe_without_kl_has_no_panel_for_it(form: str) -> None:
-    with_kl, without = (text_of(of_model(PUMP._replace(has_kl=has_kl)), form) for has_kl in (True, False))
+def test_a_model_has_no_panel_for_what_it_has_not(form: str) -> None:
+    with_kl, without = (text_of(of_model(PUMP._replace(terms=terms)), form) for terms in (TERMS, TERMS[:1]))
     assert re.findall(r"vae_detect_(?:kl|elbo)_", with_kl)
     assert not re.findall(r"vae_detect_(?:kl|elbo)_", without)
     assert "vae_detect_reconstruction_error_" in without
+    assert "Inside the network" not in text_of(of_model(PUMP._replace(terms=())), form)
 
 
 @pytest.mark.parametrize("name", ["a.b", "ab", "p" * 30, "p" * 31])

@@ -17,7 +17,7 @@ from vae_detect.runtime.monitoring.grafana_v1 import as_grafana_v1
 from vae_detect.runtime.monitoring.grafana_v2 import as_grafana_v2
 
 MODULES = ROOT / ".grafana" / "node_modules"
-SHOWN = DASHBOARDS | all_dashboards([Facts("pump", ("flow 12 m3/h",), has_kl=False)])
+SHOWN = DASHBOARDS | all_dashboards([Facts("pump", ("flow 12 m3/h",), terms=("reconstruction_error",))])
 
 
 def complaints(folder: Path, code: str) -> str:

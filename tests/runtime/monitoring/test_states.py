@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import httpx
 from drawn import filled_in
-from watched import program, prometheus
+from watched import Series, back_fill, prometheus
 
 from vae_detect.runtime.monitoring.panels import Query
 from vae_detect.runtime.monitoring.states import STATES, count_in, state
 
-START, HOURS, STEP_S = 1_767_592_800, 2, 15
+TIMES = [1_767_592_800.0 + step * 15 for step in range(2 * 3600 // 15)]
+GONE = TIMES[-1] - 1800
 
 FINE = {
     "up": 1.0,
@@ -38,37 +38,28 @@ MACHINES: dict[str, tuple[int, dict[str, float | None], float]] = {
 ROWS_A_STEP = 15
 
 
-def samples() -> str:
+def samples() -> Series:
     """What Prometheus saw; the machine that is down was seen half an hour ago."""
-    lines = []
+    series: Series = {'up{job="other",instance="of somebody else"}': dict.fromkeys(TIMES, "0")}
     for machine, (_, told, share) in MACHINES.items():
+        of_service = f'job="vae-detect",instance="{machine}"'
+        of_model = f'{of_service},model="pump"'
         for name, value in (FINE | told).items():
-            labels = f'job="vae-detect",instance="{machine}"'
-            labels += "" if name in ("up", "vae_detect_ready") else ',model="pump"'
-            for step in range(HOURS * 3600 // STEP_S):
-                is_early = step < 90 * 60 // STEP_S
-                shown = FINE[name] if value is None and is_early else value
-                if shown is not None:
-                    lines.append(f"{name}{{{labels}}} {shown} {START + step * STEP_S}")
-        labels = f'job="vae-detect",instance="{machine}",model="pump"'
-        for step in range(HOURS * 3600 // STEP_S):
-            rows = step * ROWS_A_STEP
-            when = START + step * STEP_S
-            lines.append(f"vae_detect_rows_scored_total{{{labels}}} {rows} {when}")
-            lines.append(f"vae_detect_anomalies_total{{{labels}}} {rows * share} {when}")
-    lines += [f'up{{job="other",instance="of somebody else"}} 0 {START + n * STEP_S}' for n in range(480)]
-    return "\n".join([*lines, "# EOF\n"])
+            labels = of_service if name in ("up", "vae_detect_ready") else of_model
+            shown = {when: FINE[name] if value is None else value for when in TIMES if value is not None or when < GONE}
+            series[f"{name}{{{labels}}}"] = {when: str(number) for when, number in shown.items()}
+        rows = {when: ROWS_A_STEP * step for step, when in enumerate(TIMES)}
+        series[f"vae_detect_rows_scored_total{{{of_model}}}"] = {when: str(n) for when, n in rows.items()}
+        series[f"vae_detect_anomalies_total{{{of_model}}}"] = {when: str(n * share) for when, n in rows.items()}
+    return series
 
 
 def test_each_machine_is_in_its_state_and_counted_once(tmp_path: Path) -> None:
-    (tmp_path / "samples.txt").write_text(samples())
-    back_fill = [program("promtool"), "tsdb", "create-blocks-from", "openmetrics", "samples.txt", "data"]
-    subprocess.run(back_fill, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    back_fill(tmp_path, samples())
 
     def ask(url: str, expr: str) -> list[dict[str, Any]]:
         promql = filled_in(Query(expr=expr, legend="").promql, model=".+", rate_interval="1m", shown="1h")
-        at = START + HOURS * 3600 - STEP_S
-        answer = httpx.post(f"{url}/api/v1/query", data={"query": promql, "time": at}).json()
+        answer = httpx.post(f"{url}/api/v1/query", data={"query": promql, "time": TIMES[-1]}).json()
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .panels import INSTANCE, JOB, MODEL, Dashboard, Panel, Query, Row, Step
-from .states import AGE, ALLOWED, NO_DATA_S, STATES, count_in, state
+from .panels import COLUMNS, INSTANCE, JOB, MODEL, Dashboard, Name, Panel, Query, Row, Step
+from .states import AGE, ALLOWED, SILENT_S, STATES, count_in, state
 
 FLEET = "vae-detect-fleet"
 
@@ -14,35 +14,40 @@ _RATE = (
 )
 _PROMISED = f"max by ({_BY}) (vae_detect_expected_false_alarm_ratio{{@model}})"
 _AGE = f"max by ({_BY}) ({AGE})"
-_AGES = (Step(None, "green"), Step(60, "yellow"), Step(NO_DATA_S, "red"))
+_MEANINGS = {
+    0: "nothing to report",
+    1: "more than ten times as many anomalies as promised, in the last hour and still",
+    2: "so many anomalies, for so long, that the promised rate no longer holds",
+    3: f"not a row for {SILENT_S // 60} minutes",
+    4: "the service answers, its model cannot",
+    5: "Prometheus cannot reach the service",
+}
+_AGES = (Step(None, "green"), Step(60, "yellow"), Step(SILENT_S, "red"))
 
 
 def fleet(model_uid: str) -> Dashboard:
     """The dashboard, whose table leads to the one of a model with this uid."""
+    counts = tuple(_count(each, _MEANINGS[each.value]) for each in STATES)
     return Dashboard(
         uid=FLEET,
         title="vae-detect: fleet",
         description="Every machine that is watched: how it is now, how often it is anomalous beside what was promised, "
         "and how long ago it was heard of.",
         variables=(JOB, INSTANCE, MODEL),
-        rows=(Row("", (_counts(), _states(), _ages(), _worst(model_uid), _rates())),),
+        rows=(Row("", (*counts, _states(), _ages(), _worst(model_uid), _rates())),),
     )
 
 
-def _counts() -> Panel:
+def _count(state: Name, meaning: str) -> Panel:
     return Panel(
-        title="Machines by state",
-        description="Each machine counts once, in the worst state that is true of it. Anomalies: more than "
-        "ten times as many as the promise allows, in the last hour and still. Calibration off: so many, for so long, "
-        f"that the promise no longer holds. No data: no row for {NO_DATA_S // 60} minutes. Not ready: the "
-        "service answers, its model cannot. Down: Prometheus cannot reach it.",
+        title=state.text.capitalize(),
+        description=f"Machines: {meaning}. Each counts once, in the worst state that is true of it.",
         kind="numbers",
         unit="number",
         decimals=0,
-        queries=tuple(
-            Query(expr=count_in(each.value), legend=each.text.capitalize(), colour=each.colour) for each in STATES
-        ),
-        width=24,
+        steps=(Step(None, "text"), Step(1, state.colour)),
+        queries=(Query(expr=count_in(state.value), legend=state.text),),
+        width=COLUMNS // len(STATES),
         height=4,
     )
 
@@ -88,7 +93,7 @@ def _worst(model_uid: str) -> Panel:
         ),
         Query(
             expr=f"max by ({_BY}) (vae_detect_drift_evidence{{@model}})",
-            legend="Evidence against the promise",
+            legend="Evidence",
             unit="ratio",
             steps=_over(0.5, 1),
         ),
@@ -97,7 +102,8 @@ def _worst(model_uid: str) -> Panel:
     return Panel(
         title="Worst models of the last hour",
         description="How often each model found an anomaly in the last hour, over how often it promised to on a "
-        "healthy machine: around 1 is what was promised. The link opens the model.",
+        "healthy machine: around 1 is what was promised. Evidence: of the calibration being off, at 100 % it is. The "
+        "link opens the model.",
         kind="table",
         unit="number",
         labels=(("model", "Model"), ("instance", "Instance"), ("job", "Job")),

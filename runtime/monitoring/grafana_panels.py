@@ -65,7 +65,7 @@ def options(panel: Panel) -> dict[str, Any]:
             "percentChangeColorMode": "standard",
             "reduceOptions": reduced,
             "showPercentChange": False,
-            "textMode": "value" if len(panel.queries) == 1 else "value_and_name",
+            "textMode": "value",
             "wideLayout": False,
         }
     if panel.kind == "ranking":

@@ -16,7 +16,7 @@ _MATCHERS = {
 """What stands in the braces of a selector: which services, or which models of which services, were chosen."""
 
 Kind = Literal["numbers", "lines", "bars", "states", "ranking", "table"]
-"""numbers: large ones, one a query. bars: stacked, over time. states: a named one for each time. ranking: bars side by
+"""numbers: one, in large. bars: stacked, over time. states: a named one for each time. ranking: bars side by
 side, of now. table: a row for each set of labels, a column for each query."""
 
 Unit = Literal[

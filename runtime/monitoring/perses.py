@@ -78,17 +78,17 @@ def _variable(variable: Variable) -> dict[str, Any]:
         "name": variable.name,
         "display": {"name": variable.title},
         "allowMultiple": variable.many,
-        "allowAllValue": variable.many,
+        "allowAllValue": not variable.chosen,
         "sort": "alphabetical-asc",
         "plugin": {
             "kind": "PrometheusLabelValuesVariable",
             "spec": {"datasource": _SOURCE, "labelName": variable.name, "matchers": [variable.selector]},
         },
     }
-    if variable.many:
-        spec |= {"customAllValue": ".+", "defaultValue": ["$__all"]}
-    elif variable.chosen:
+    if variable.chosen:
         spec["defaultValue"] = variable.chosen
+    else:  # Perses does not choose the first by itself
+        spec |= {"customAllValue": ".+", "defaultValue": ["$__all"] if variable.many else "$__all"}
     return {"kind": "ListVariable", "spec": spec}
 
 
@@ -147,6 +147,7 @@ def _over_time(panel: Panel) -> dict[str, Any]:
         "areaOpacity": 0.8 if is_bars else 0,
         "stack": "all" if is_bars else "none",
         "connectNulls": False,
+        "palette": {"mode": "categorical"},
     }
     found = {
         "legend": {"position": "bottom", "mode": "list"},
@@ -157,14 +158,14 @@ def _over_time(panel: Panel) -> dict[str, Any]:
         ],
     }
     if panel.legend_table:
-        found["legend"] = {"position": "right", "mode": "table", "size": "small", "values": ["max"]}
+        found["legend"] = {"position": "right", "mode": "list"}
     if len(panel.steps) > 1:
         found["thresholds"] = _thresholds(panel.steps)
     return found
 
 
 def _style(query: Query) -> dict[str, Any]:
-    colour = {"colorMode": "fixed-single", "colorValue": _COLOURS[query.colour]} if query.colour else {}
+    colour = {"colorMode": "fixed", "colorValue": _COLOURS[query.colour]} if query.colour else {}
     return colour | ({"lineStyle": "dashed"} if query.dashed else {})
 
 
@@ -185,6 +186,7 @@ def _table(panel: Panel) -> dict[str, Any]:
     columns.append({"name": "timestamp", "hide": True})
     return {
         "density": "compact",
+        "defaultColumnWidth": "auto",
         "columnSettings": columns,
         "transforms": [] if single else [{"kind": "MergeSeries", "spec": {}}],
     }

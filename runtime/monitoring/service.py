@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .panels import INSTANCE, JOB, Dashboard, Name, Panel, Query, Row, Step, Unit, quantiles
 
 SERVICE = "vae-detect-service"
@@ -38,7 +40,14 @@ def _headlines() -> tuple[Panel, ...]:
     refused = 'sum(rate(vae_detect_requests_total{@service, route!="other", code!="200"}[$__rate_interval]))'
     slow = "sum by (le) (rate(vae_detect_request_seconds_bucket{@service}[$__rate_interval]))"
     return (
-        _ready(),
+        _number(
+            "Not ready",
+            "Services that answer but have no model to answer with.",
+            "number",
+            "sum(1 - vae_detect_ready{@service})",
+            Step(None, "green"),
+            Step(1, "yellow"),
+        ),
         _number("Requests", "Requests to score a second, answered or refused.", "requests/s", requests),
         _number(
             "Refused",
@@ -71,28 +80,11 @@ def _headlines() -> tuple[Panel, ...]:
             "bytes",
             f"max(process_resident_memory_bytes{{@service}} {_OURS})",
             *_PLAIN,
-            width=3,
         ),
     )
 
 
-def _ready() -> Panel:
-    return Panel(
-        title="Services",
-        description="Services that are ready to answer, and those that answer but have no model to answer with.",
-        kind="numbers",
-        unit="number",
-        decimals=0,
-        queries=(
-            Query(expr="sum(vae_detect_ready{@service})", legend="ready", colour="green"),
-            Query(expr="sum(1 - vae_detect_ready{@service})", legend="not ready", colour="yellow"),
-        ),
-        width=5,
-        height=4,
-    )
-
-
-def _number(title: str, description: str, unit: Unit, expr: str, *steps: Step, width: int = 4) -> Panel:
+def _number(title: str, description: str, unit: Unit, expr: str, *steps: Step) -> Panel:
     return Panel(
         title=title,
         description=description,
@@ -100,20 +92,22 @@ def _number(title: str, description: str, unit: Unit, expr: str, *steps: Step, w
         unit=unit,
         queries=(Query(expr=expr, legend=title.lower()),),
         steps=steps or _PLAIN,
-        width=width,
+        width=4,
         height=4,
     )
 
 
 def _latency() -> Panel:
     shares = {0.99: "99 % of {{route}}", 0.9: "90 % of {{route}}", 0.5: "half of {{route}}"}
+    found = quantiles("vae_detect_request_seconds", shares, by=", route", of="@service")
     return Panel(
         title="Latency",
         description="From the moment all of a request was there to its answer, of those answered with 200.",
         kind="lines",
         unit="seconds",
         least=0,
-        queries=quantiles("vae_detect_request_seconds", shares, by=", route", of="@service"),
+        # Without what is NaN: a route that nobody uses has no curve.
+        queries=tuple(replace(each, expr=f"{each.expr} >= 0") for each in found),
         width=12,
         height=8,
     )
@@ -180,12 +174,11 @@ def _limits() -> Panel:
 def _in_progress() -> Panel:
     return Panel(
         title="Requests in progress",
-        description=f"Worked on or waiting. At {MOST_IN_PROGRESS}, the red line, the service refuses.",
+        description=f"Worked on or waiting. At {MOST_IN_PROGRESS} the service refuses.",
         kind="lines",
         unit="number",
         least=0,
         queries=(Query(expr="max by (instance) (vae_detect_requests_in_progress{@service})", legend="{{instance}}"),),
-        steps=(Step(None, "transparent"), Step(MOST_IN_PROGRESS, "red")),
         width=8,
         height=7,
     )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from .panels import Name
 
-NO_DATA_S = 600
-"""Without a row for so long, a machine counts as one without data; as in the alert VaeDetectNoData."""
+SILENT_S = 600
+"""Without a row for so long, a machine counts as silent; as in the alert VaeDetectNoData."""
 
 STATES = (
     Name(0, "fine", "green"),
     Name(1, "anomalies", "red"),
     Name(2, "calibration off", "purple"),
-    Name(3, "no data", "blue"),
+    Name(3, "silent", "blue"),
     Name(4, "not ready", "yellow"),
     Name(5, "down", "dark-red"),
 )
@@ -44,7 +44,7 @@ def state(by: str) -> str:
     conditions = {
         5: f"up{{@service}} == 0 {_KNOWN}",
         4: "vae_detect_ready{@service} == 0",
-        3: f"{AGE} > {NO_DATA_S}",
+        3: f"{AGE} > {SILENT_S}",
         2: "vae_detect_calibration_holds{@model} == 0",
         1: _BURST,
         0: "vae_detect_ready{@service}",

@@ -13,13 +13,15 @@ from promql_parser import Call, Expr, MatchOp, VectorSelector, parse, walk
 
 from vae_detect.runtime.monitoring.grafana_v1 import as_grafana_v1
 from vae_detect.runtime.monitoring.panels import Panel
+from vae_detect.runtime.monitoring.states import STATES
 
 RATE_INTERVAL, SHOWN = "11m", "13m"
 """Lengths that no query has by itself."""
 
 HOUR, FIVE, ALL_SHOWN = timedelta(hours=1), timedelta(minutes=5), timedelta(minutes=13)
 OTHER_WINDOWS = {
-    "Machines by state": {HOUR, FIVE},  # the two windows of the alert VaeDetectAnomalyBurst, whose line they draw
+    # The two windows of the alert VaeDetectAnomalyBurst, whose line they draw.
+    **{state.text.capitalize(): {HOUR, FIVE} for state in STATES},
     "Each machine over time": {HOUR, FIVE},
     "State now": {HOUR, FIVE},
     "Worst models of the last hour": {HOUR},  # a table is of one moment, and a promise needs rows to be held against

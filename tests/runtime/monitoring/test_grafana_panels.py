@@ -26,12 +26,6 @@ def test_nothing_is_grey_and_named_whatever_the_colours_of_numbers() -> None:
     assert drawn["noValue"] == "no model"
 
 
-def test_a_count_is_coloured_from_1_on() -> None:
-    drawn = field_config(panel("numbers", Query(expr="a", legend="down", colour="red")))
-    steps = properties(drawn, "A")["thresholds"]["steps"]
-    assert steps == [{"value": None, "color": "text"}, {"value": 1, "color": "red"}]
-
-
 def test_a_range_is_shaded_between_its_two_ends() -> None:
     queries = Query(expr="a", legend="rate"), Query(expr="b", legend="high", colour="green", fill_to="low", dashed=True)
     drawn = properties(field_config(panel("lines", *queries)), "B")

@@ -115,7 +115,7 @@ def _worst(model_uid: str) -> Panel:
             "&var-instance=${__data.fields.Instance}&var-model=${__data.fields.Model}&${__url_time_range}",
         ),
         width=24,
-        height=9,
+        height=8,
     )
 
 

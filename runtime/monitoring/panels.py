@@ -15,8 +15,8 @@ _MATCHERS = {
 }
 """What stands in the braces of a selector: which services, or which models of which services, were chosen."""
 
-Kind = Literal["numbers", "lines", "bars", "states", "ranking", "table"]
-"""numbers: one, in large. bars: stacked, over time. states: a named one for each time. ranking: bars side by
+Kind = Literal["number", "lines", "bars", "states", "ranking", "table"]
+"""number: one, in large. bars: stacked, over time. states: a named one for each time. ranking: bars side by
 side, of now. table: a row for each set of labels, a column for each query."""
 
 Unit = Literal[
@@ -111,7 +111,7 @@ class Panel:
     @property
     def is_instant(self) -> bool:
         """Whether only what holds now is asked for."""
-        return self.kind in ("numbers", "ranking", "table")
+        return self.kind in ("number", "ranking", "table")
 
 
 @dataclass(frozen=True)

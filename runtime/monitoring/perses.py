@@ -11,7 +11,7 @@ _PROJECT = "vae-detect"
 _SOURCE = "$datasource"
 
 _KINDS: dict[Kind, str] = {
-    "numbers": "StatChart",
+    "number": "StatChart",
     "lines": "TimeSeriesChart",
     "bars": "TimeSeriesChart",
     "states": "StatusHistoryChart",
@@ -119,7 +119,7 @@ def _panel(panel: Panel) -> dict[str, Any]:
 
 
 def _options(panel: Panel) -> dict[str, Any]:
-    if panel.kind == "numbers":
+    if panel.kind == "number":
         return {
             "calculation": "last-number",
             "format": _format(panel.unit, panel.decimals),

@@ -88,7 +88,7 @@ def _number(title: str, description: str, unit: Unit, expr: str, *steps: Step) -
     return Panel(
         title=title,
         description=description,
-        kind="numbers",
+        kind="number",
         unit=unit,
         queries=(Query(expr=expr, legend=title.lower()),),
         steps=steps or _PLAIN,

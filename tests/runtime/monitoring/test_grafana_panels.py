@@ -16,7 +16,7 @@ def properties(drawn: dict[str, Any], matched: str) -> dict[str, Any]:
 
 
 def test_nothing_is_grey_and_named_whatever_the_colours_of_numbers() -> None:
-    drawn = field_config(panel("numbers", names=(Name(0, "off", "red"),), empty="no model"))["defaults"]
+    drawn = field_config(panel("number", names=(Name(0, "off", "red"),), empty="no model"))["defaults"]
     named, nothing = drawn["mappings"]
     assert named["options"] == {"0": {"color": "red", "index": 0, "text": "off"}}
     assert nothing == {

@@ -118,6 +118,10 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """log10 of the p-value at each knot, non-increasing, float32."""
 
 
+TERM_LEVELS = (0.0, 0.01, 0.1, 0.5, 0.9, 0.99, 1.0)
+"""Where the quantiles of the terms of the score are taken."""
+
+
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Inputs with the answers that the trained network gave; replayed wherever the file is loaded.
 
@@ -241,6 +245,9 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Latent dimensions whose posterior mean varies over the data by more than 0.01 (Burda et al. 2016)."""
     score: str
     """What the score is, in words."""
+    terms: dict[str, tuple[float, ...]] = {}
+    """Quantiles of reconstruction error, ELBO and KL of calibration inputs, at `TERM_LEVELS`, nats: those that the
+    recipe has; none in files that were written before they were kept."""
     calibration: Calibration
     limits: tuple[Limit, ...] = ()
     """Of columns of numbers: the graph tells an anomaly where the newest row breaks one, whatever its score."""

@@ -179,6 +179,11 @@ class Detector:
         """Contributions and expected values for the same input as `score`."""
         return Explanation(*self._run((graph.CONTRIBUTION, graph.RECONSTRUCTION), self._as_batch(x)))
 
+    def terms(self, x: ArrayLike) -> dict[str, NDArray[np.float32]]:
+        """What scores are made of, by name, each (batch,) in nats: those of `graph.TERMS` that the recipe has."""
+        names = [name for name in graph.TERMS if name in self.session.outputs]
+        return dict(zip(names, self._run(names, self._as_batch(x)), strict=True))
+
     def heat_map(self, x: ArrayLike) -> NDArray[np.float32]:
         """Where images differ from what is expected, shape (batch, height, width): nats per pixel, smoothed.
 

@@ -19,6 +19,8 @@ IS_ANOMALY = "is_anomaly"
 RECONSTRUCTION_ERROR = "reconstruction_error"
 ELBO = "elbo"
 KL = "kl"
+TERMS = (RECONSTRUCTION_ERROR, ELBO, KL)
+"""What a score is made of, nats; a recipe without a posterior has only the first."""
 CONTRIBUTION = "contribution"
 RECONSTRUCTION = "reconstruction"
 LATENT = "latent"

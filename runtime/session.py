@@ -181,7 +181,10 @@ class Session:
             self._session = _open_on_plugin(ort, model, options, source, provider)
         else:
             self._session = _open(ort, model, options, source, _choose(ort, provider))
+        self.asked_provider = provider
         self.provider = _used(self._session, provider)
+        self.fell_back = _falls_back(provider, self.provider)
+        """Whether a faster provider is installed for "auto", but cannot be used."""
         self.inputs: dict[str, list[int | str | None]] = {i.name: i.shape for i in self._session.get_inputs()}
         self.input_types: dict[str, str] = {i.name: i.type for i in self._session.get_inputs()}
         self.output_facts: dict[str, tuple[str, list[int | str | None]]] = {
@@ -316,9 +319,13 @@ def _used(session: Any, asked: str) -> str:
     if asked not in ("auto", used):
         hint = _HINTS.get(asked, "the library has not taken the graph")
         raise ProviderError(f"provider {asked} was asked for, ONNX Runtime fell back to {used}: {hint}")
-    if asked == "auto" and used == "cpu" and _is_installed("onnxruntime-gpu"):
+    if _falls_back(asked, used):
         log.warning("onnxruntime-gpu is installed but CUDA cannot be used; scoring on the CPU")
     return used
+
+
+def _falls_back(asked: str, used: str) -> bool:
+    return asked == "auto" and used == "cpu" and _is_installed("onnxruntime-gpu")
 
 
 def _built_in(ort: Any) -> list[str]:

@@ -14,7 +14,7 @@ from conftest import ROOT
 ROOMS = [
     *("runtime", "runtime.rows", "runtime.images", "runtime.scoring", "runtime.batch", "runtime.streams"),
     "runtime.alarms",
-    *("runtime.hosting", "runtime.protocol"),
+    *("runtime.hosting", "runtime.protocol", "runtime.metrics"),
     *("runtime.service", "runtime.monitoring", "runtime.doctor", "runtime.commands"),
     *("training.settings", "training.data", "training.model", "training.fitting", "training.dependence"),
     "training.calibration",

@@ -12,12 +12,10 @@ from typing import get_args
 
 import click
 import pytest
-from prometheus_client import CollectorRegistry
 
 from vae_detect.cli import commands
 from vae_detect.runtime.bundle import Kind, Treatment
 from vae_detect.runtime.detector import Detector
-from vae_detect.runtime.service.metrics import ServiceMetrics
 from vae_detect.training.calibration import USUAL_RATE
 from vae_detect.training.model.likelihoods import LIKELIHOODS
 from vae_detect.training.settings.config import TrainConfig, configure
@@ -72,13 +70,6 @@ def test_a_command_loads_a_model_like_the_library(name: str) -> None:
     default = inspect.signature(Detector.load).parameters[name].default
     given = [parameter.default for _, parameter in PARAMETERS if parameter.name == name]
     assert given == [default] * len(given) != []
-
-
-def test_every_metric_is_documented() -> None:
-    exposition = ServiceMetrics(CollectorRegistry()).exposition().decode()
-    names = re.findall(r"^# TYPE (vae_detect_\w+)", exposition, flags=re.MULTILINE)
-    assert len(names) > 8
-    assert [name for name in names if not re.search(rf"`{name}[`{{]", DOCS)] == []
 
 
 def test_every_setting_and_recipe_is_documented_with_its_default() -> None:

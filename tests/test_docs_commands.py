@@ -7,7 +7,7 @@ A page is run from top to bottom in a folder of its own. What its text takes for
 - ``sh``: commands whose output is not shown; they must succeed. What they serve is there until the next commands
 - ``python``: run; a ``text`` block right after it is what it prints, and without one it prints nothing
 - ``text``: quotes what a command of the page has printed; a page on which nothing is printed draws with it
-- ``promql``: names metrics of the table in docs/runtime.md
+- ``promql``: names metrics of the table in docs/metrics.md
 - ``not-run="REASON"`` after ``console`` or ``sh``: only parsed, for one of `REASONS`
 
 To renew what the pages show: ``VAE_DETECT_WRITE_DOCS=1 pytest tests/test_docs_commands.py``.
@@ -395,7 +395,7 @@ def test_a_page_shows_what_happens(page: Path, shell: Shell) -> None:
             shows = follows is not None and prints(block, follows)
             assert shows or not output, f"{block.place}: prints what the page does not show: {output}"
         elif block.kind == "promql":
-            table = (ROOT / "docs" / "runtime.md").read_text().partition("\n## Metrics\n")[2]
+            table = (ROOT / "docs" / "metrics.md").read_text()
             for name in re.findall(r"vae_detect_\w+", "\n".join(block.body)):
                 metric = re.sub("_(bucket|count|sum)$", "", name)  # of a histogram
                 assert f"`{metric}" in table, f"{block.place}: {name}"

@@ -112,7 +112,9 @@ def test_the_other_endpoints_answer(url: str) -> None:
     assert httpx.post(f"{url}/v2/models/vae/infer", json={"inputs": 3}).status_code == 400
     for path in ("/", "/healthz", "/readyz", "/model", "/openapi.json", "/v2", "/v2/models/vae/config"):
         assert httpx.get(f"{url}{path}").status_code == 200, path
-    assert parse(httpx.get(f"{url}/metrics").text)["vae_detect_requests_total[('code', '500')]"] == 0
+    assert (
+        parse(httpx.get(f"{url}/metrics").text)["vae_detect_requests_total[('code', '500'), ('route', 'score')]"] == 0
+    )
 
 
 def test_connections_are_as_they_are(url: str) -> None:

@@ -32,6 +32,13 @@ from .terminal import needs
     metavar="NAME=PATH",
     help="Score with this file too, beside model NAME, and count where they differ.",
 )
+@click.option(
+    "--max-series",
+    type=click.IntRange(1),
+    default=2000,
+    show_default=True,
+    help="Refuse a model with which /metrics would have more series.",
+)
 @click.option("--watch", is_flag=True, help="Load a model again when its file changes.")
 def serve(
     model: tuple[Path, ...],
@@ -39,6 +46,7 @@ def serve(
     threads: int,
     adaptive: bool,
     shadow: tuple[str, ...],
+    max_series: int,
     watch: bool,
     log_format: str,
     log_alarms: bool,
@@ -64,6 +72,7 @@ def serve(
         shadows=_by_name(shadow),
         watch=watch,
         adaptive=adaptive,
+        max_series=max_series,
     )
     with log_to_standard_error(json=log_format == "json", alarms=log_alarms) as log:
         run(plan, where=where_of(process), log=log, access=access_of(process, log))

@@ -33,6 +33,8 @@ _STAKE = 0.25  # of the evidence, lost in a block without alarms; 0.1 to 0.5 dif
 _FAULT_ROWS, _FAULT_S = 400, 3600.0
 _MEMORIES = 4  # a block is so many times longer than the memory of the alarms, to be nearly independent of the last
 
+_RECENT_BLOCKS = 20  # with a block of 1 / far_high rows or more, 20 alarms or more at the upper end of the promise
+
 _REPORT = math.log(MEAN_BLOCKS)
 
 
@@ -51,6 +53,8 @@ class DriftMemory(msgspec.Struct, frozen=True):
     """Whether a block kept the promise."""
     evidence: float = 0.0
     """Its logarithm."""
+    recent: float = 0.0
+    """Share of alarms in about the last `_RECENT_BLOCKS`; 0 until the first is full."""
     since_rows: int = 0
     """Rows and alarms since the evidence was last at 1."""
     since_alarms: int = 0
@@ -103,6 +107,11 @@ class DriftMonitor:
         """Scored rows after which the promise was first reported as broken; None as long as it was not."""
         return self.memory.first_report
 
+    @property
+    def evidence(self) -> float:
+        """What speaks against the promise, as a share of what a report takes: 0 to 1."""
+        return self.memory.evidence / _REPORT
+
     def push(self, alarm: NDArray[np.bool_]) -> None:
         """Takes the verdicts on the next scored rows, (rows,); how they are cut into calls changes nothing."""
         memory = self.memory
@@ -132,6 +141,7 @@ class DriftMonitor:
             memory,
             quiet_once=quiet_once,
             evidence=evidence,
+            recent=memory.recent + (alarms / self.block - memory.recent) / min(number, _RECENT_BLOCKS),
             holds=not is_report and (is_quiet or memory.holds),
             first_report=memory.first_report or (number * self.block if is_report else None),
             since_rows=0 if is_quiet else memory.since_rows + self.block,

@@ -17,6 +17,7 @@ from ..errors import InputError, of_system
 from ..hosting.certificate import Certificate
 from ..hosting.logs import Log
 from .requests import Application, Exchange, Pending
+from .routes import route_of
 from .schemas import Refusal
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ OPEN = Access()
 class Guarded:
     """An application that answers 401 to who has no token, but for its health."""
 
-    def __init__(self, app: Application, tokens: Tokens, log: Log, count: Callable[[int], object]) -> None:
+    def __init__(self, app: Application, tokens: Tokens, log: Log, count: Callable[[str, int], object]) -> None:
         self._app, self._tokens, self._log, self._count = app, tokens, log, count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -131,7 +132,7 @@ class Guarded:
             await self._app(scope, receive, send)
             return
         message, exchange = "a token is needed: Authorization: Bearer TOKEN", Exchange(scope, receive, send)
-        self._count(401)
+        self._count(route_of(scope["path"]), 401)
         self._log.refused(401, message, request_id=exchange.request_id)
         await _refuse(exchange, 401, message, (b"www-authenticate", b"Bearer"))
 
@@ -158,13 +159,13 @@ class Door:
 
 
 def doors(
-    app: Application, access: Access, *, log: Log, count: Callable[[int], object], split: bool
+    app: Application, access: Access, *, log: Log, count: Callable[[str, int], object], split: bool
 ) -> tuple[Application, Application]:
     """The application as its own sockets have it, and as those for metrics do.
 
     Parameters
     ----------
-    log, count : are told of requests that have no token, `count` by the status
+    log, count : are told of requests that have no token, `count` by route and status
     split : whether there are sockets for metrics
     """
     main = Guarded(app, access.tokens, log, count) if access.tokens is not None else app

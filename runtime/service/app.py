@@ -18,21 +18,22 @@ except ImportError as error:
 from .access import HEALTH, METRICS_PATH
 from .at_once import AtOnce
 from .catalogue import ENDPOINTS
-from .endpoints import INFER, Reply, Service
+from .endpoints import Reply, Service
 from .jobs import Job
 from .operations import Operations
 from .refusals import RefusedError
 from .requests import Exchange
+from .routes import INFER, INFER_PATH, SCORE
 
 
 class _Scoring:
     """What scores, as an ASGI application: Starlette would take a method for a function of its own requests."""
 
-    def __init__(self, service: Service, work: Callable[[Exchange, Job], Awaitable[Reply]]) -> None:
-        self._service, self._work = service, work
+    def __init__(self, service: Service, route: str, work: Callable[[Exchange, Job], Awaitable[Reply]]) -> None:
+        self._service, self._route, self._work = service, route, work
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        return self._service.answer(Exchange(scope, receive, send), self._work)
+        return self._service.answer(Exchange(scope, receive, send), self._route, self._work)
 
 
 class _WithoutQuery:
@@ -55,7 +56,7 @@ class App:
     """The ASGI application around a service. What scores goes past the router, which costs as much as scoring a row."""
 
     def __init__(self, service: Service, lifespan: Callable[[Starlette], Any] | None = None) -> None:
-        self._score, self._infer = _Scoring(service, service.score), _Scoring(service, service.infer)
+        self._score, self._infer = _Scoring(service, SCORE, service.score), _Scoring(service, INFER, service.infer)
         routes = [
             Route("/score", self._score, methods=["POST"]),
             Route("/healthz", service.healthz),
@@ -86,7 +87,7 @@ class App:
         if scope["type"] == "http" and scope["method"] == "POST":
             if scope["path"] == "/score":
                 return await self._score(scope, receive, send)
-            found = INFER.fullmatch(scope["path"])
+            found = INFER_PATH.fullmatch(scope["path"])
             if found is not None:
                 scope["path_params"] = found.groupdict()
                 return await self._infer(scope, receive, send)

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from time import perf_counter
 
 from starlette.types import Scope
 
 from ..protocol.inference_protocol import HEADER
 from ..scoring.results import Results
 from .answers import encoded, refuse_overflow, unkeyed
-from .endpoints import INFER, JSON, MAX_REQUESTS, Service
+from .endpoints import JSON, MAX_REQUESTS, Service
 from .inference import SmallQuestion
 from .models import Served
 from .request_reader import reads_at_once
 from .requests import Headers, Pending
+from .routes import INFER, INFER_PATH, SCORE
 from .turns import Part
 
 Encode = Callable[[Sequence[Results]], tuple[Headers, list[bytes]]]
@@ -52,7 +54,7 @@ class AtOnce:
             return False
         if asked is None or len(asked[1].numbers) > asked[0].at_once:
             return False
-        self._ask(*asked, pending)
+        self._ask(SCORE if score else INFER, *asked, pending)
         return True
 
     def _rows(self, body: bytes, content_type: str) -> tuple[Served, Part, Encode] | None:
@@ -64,16 +66,17 @@ class AtOnce:
         return (served, part, lambda found: ([JSON], [encoded(served, [part], found)])) if rows.keys is None else None
 
     def _tensors(self, path: str, body: bytes, length: str | None) -> tuple[Served, Part, Encode] | None:
-        named = INFER.fullmatch(path)
+        named = INFER_PATH.fullmatch(path)
         asked = self._service.repository.asked(named["name"], named["version"]) if named else None
         if asked is None or asked.part is not None:
             return None
         question = SmallQuestion(asked, body, length)
         return None if question.wants_more else (asked.served, question.part, question.answer)
 
-    def _ask(self, served: Served, part: Part, encode: Encode, pending: Pending) -> None:
+    def _ask(self, route: str, served: Served, part: Part, encode: Encode, pending: Pending) -> None:
         service = self._service
         service.requests += 1
+        started = perf_counter()
 
         def settle(found: list[Results] | Exception) -> None:
             service.requests -= 1
@@ -86,6 +89,9 @@ class AtOnce:
                 pending.ask_usually()
                 return
             pending.reply(*answer, close=not service.keep_alive)
-            service.metrics.request(400 if pending.gone() else 200)
+            if pending.gone():
+                service.metrics.request(route, 400)
+            else:
+                service.metrics.answered(route, perf_counter() - started)
 
         served.turns.ask([part], partial(refuse_overflow, served.detector, [part]), settle, gone=pending.gone)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -28,19 +27,18 @@ from .catalogue import ENDPOINTS
 from .image_answers import answer_image
 from .inference import answer_tensors, read_tensors
 from .jobs import Job, Worker
-from .metrics import CONTENT_TYPE, ServiceMetrics
+from .metrics import ServiceMetrics
 from .openapi import document
 from .queries import Query
 from .refusals import RefusedError
 from .repository import Repository
 from .requests import Exchange
+from .routes import OTHER, route_of
 from .schemas import Alive, Index, Readiness, Refusal
 
 MAX_REQUESTS = 256
 """Requests that are worked on at once; beyond it clients are asked to come again."""
 
-INFER = re.compile(r"/v2/models/(?P<name>.+?)(?:/versions/(?P<version>[^/]+))?/infer")
-"""Where tensors are scored."""
 JSON = (b"content-type", b"application/json")
 
 _INDEX = msgspec.json.encode(Index({endpoint.called: endpoint.summary for endpoint in ENDPOINTS}))
@@ -65,6 +63,7 @@ class Service:
         self._document: tuple[object, bytes] = None, b""
         self.requests = 0
         metrics.is_ready = lambda: not self.not_ready
+        metrics.in_progress = lambda: self.requests
 
     @property
     def not_ready(self) -> str:
@@ -76,7 +75,7 @@ class Service:
         self.stopping = True
         self._bodies.close_soon()
 
-    async def answer(self, exchange: Exchange, work: Callable[[Exchange, Job], Awaitable[Reply]]) -> None:
+    async def answer(self, exchange: Exchange, route: str, work: Callable[[Exchange, Job], Awaitable[Reply]]) -> None:
         """Answers a request to score: it counts, and lets go of its memory, when its answer is out."""
         status = 500
         self.requests += 1
@@ -105,6 +104,7 @@ class Service:
                     trace = "".join(traceback.format_exception(error))
                     self.log.event("fault", trace, level="error", request_id=exchange.request_id)
                 headers.append((b"content-length", b"%d" % sum(map(len, parts))))
+                took = perf_counter() - exchange.complete
                 if exchange.header(b"x-request-id"):
                     headers.append((b"x-request-id", exchange.request_id.encode()))
                 if not self.keep_alive:
@@ -114,7 +114,10 @@ class Service:
                 status = 400
         finally:
             self.requests -= 1
-            self.metrics.request(status)
+            if status == 200:
+                self.metrics.answered(route, took, exchange.request_id if exchange.header(b"x-request-id") else "")
+            else:
+                self.metrics.request(route, status)
 
     async def score(self, exchange: Exchange, job: Job) -> Reply:
         """POST /score."""
@@ -174,9 +177,10 @@ class Service:
         calibration = "; ".join(f"{name}: {text}" if names else text for name, text in told.items())
         return self.reply(msgspec.json.encode(Readiness("ready", calibration)))
 
-    async def scrape(self, _: Request) -> Response:
+    async def scrape(self, request: Request) -> Response:
         """GET /metrics."""
-        return self.reply(self.metrics.exposition(), media_type=CONTENT_TYPE)
+        body, media_type = self.metrics.exposition(request.headers.get("accept", ""))
+        return self.reply(body, media_type=media_type)
 
     async def index(self, _: Request) -> Response:
         """GET /."""
@@ -201,8 +205,9 @@ class Service:
         allowed = (error.headers or {}).get("Allow")
         if allowed and request.method == "OPTIONS":
             return self.reply(b"", 204, headers={"allow": f"{allowed}, OPTIONS"}, media_type=None)
-        if request.url.path == "/score":
-            self.metrics.request(error.status_code)
+        route = route_of(request.url.path)
+        if route != OTHER:
+            self.metrics.request(route, error.status_code)
         text = {404: "no such path; GET / lists the endpoints", 405: "this method is not allowed here"}
         body = msgspec.json.encode(Refusal(text.get(error.status_code, error.detail)))
         return self.reply(body, error.status_code, headers=error.headers)

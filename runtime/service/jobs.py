@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from ..metrics.model import ModelMetrics
 from ..scoring.results import Results
 from .bodies import Share
-from .metrics import ModelMetrics
 from .models import Served
 from .refusals import RefusedError
 from .turns import Part

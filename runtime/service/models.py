@@ -14,7 +14,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from ..alarms.events import starts
 from ..detector import Detector, Scores
+from ..metrics.model import ModelMetrics
 from ..protocol.tensor_inputs import Inputs
 from ..scoring.framing import Framer
 from ..scoring.results import Results, joined, parted
@@ -22,7 +24,6 @@ from ..scoring.state import StreamState
 from ..scoring.watch import Watch
 from ..session import Session
 from ..streams.keys import Keyed
-from .metrics import ModelMetrics
 from .request_reader import RequestReader
 from .shadow import Shadow
 from .turns import Part, Turns
@@ -127,17 +128,22 @@ class Served:
         without = [results for part, results in scored if part.stream is None]
         if without:
             whole = joined(without)
-            accepted = self.watch.accept(whole)
-            without = without if accepted is whole else parted(accepted, without)
-        own, verdicts = iter(without), list[Results]()
+            judged = self.watch.accept(whole)
+            without = without if judged is whole else parted(judged, without)
+        own, verdicts, events = iter(without), list[Results](), 0
         for part, results in scored:
             if part.stream is None:
                 verdicts.append(next(own))
+                events += _events(self.watch, verdicts[-1])
             else:
                 assert part.after is not None
                 verdicts.append(part.stream.accept(results, part.after))
+                events += _events(part.stream.watch, verdicts[-1])
                 self.watch.see(results)
-        self.metrics.observe(joined(verdicts), seconds, self.detector.bundle.calibration.threshold)
+        threshold = self.detector.bundle.calibration.threshold
+        alarms = self.metrics.observe(joined(verdicts), seconds, threshold, events=events)
+        for (part, _), accepted in zip(scored, verdicts, strict=True):
+            self.metrics.look_at(self.detector, part.framed, accepted, has_alarms=alarms > 0)
         if self.shadow is not None:
             self._shade(self.shadow, scored)
         return verdicts
@@ -148,6 +154,12 @@ class Served:
         inputs = np.concatenate([part.framed.inputs for part, _ in scored])
         joint = Scores(*map(np.concatenate, zip(*scores, strict=True)))
         shadow.compare(inputs, joint, self.detector.bundle.calibration.threshold)
+
+
+def _events(watch: Watch, accepted: Results) -> int:
+    """How many events begin in the next results of a stream."""
+    begun, watch.in_event = starts(accepted.scores.is_anomaly, running=watch.in_event)
+    return begun
 
 
 def model_facts(detector: Detector) -> dict[str, Any]:

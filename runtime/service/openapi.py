@@ -15,7 +15,7 @@ from ..protocol.inference_protocol import InferRequest
 from .access import HEALTH
 from .bodies import MAX_BODY
 from .catalogue import ENDPOINTS, Endpoint
-from .metrics import CONTENT_TYPE
+from .metrics import MEDIA_TYPES
 from .models import Served
 from .queries import EXPECTED, MAX_KEY
 from .refusals import STATUSES
@@ -158,7 +158,7 @@ class _Builder:
 
     def _answer(self, endpoint: Endpoint) -> Schema:
         if endpoint.answer == "metrics":
-            content: Schema = {CONTENT_TYPE.partition(";")[0]: {"schema": {"type": "string"}}}
+            content: Schema = {kind: {"schema": {"type": "string"}} for kind in MEDIA_TYPES}
         elif endpoint.answer == "document":
             content = {_JSON: {"schema": {"type": "object"}}}
         elif endpoint.answer is Bundle:

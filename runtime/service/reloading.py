@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import InputError, UnavailableError, VaeDetectError, of_system
 from ..verification import PARTS
-from .repository import Load, Model, Repository, Signature, aside, signature
+from .repository import MOST_SERIES, Load, Model, Repository, Signature, aside, signature
 
 WATCH_S = 1.0
 """Seconds between two looks at the files; one is loaded when two looks in a row found it changed, and the same."""
@@ -97,6 +97,8 @@ class Plan:
     """Whether files that change are loaded without being asked."""
     adaptive: bool = False
     """Whether thresholds follow their streams, see `adaptive.AdaptiveThreshold`."""
+    max_series: int = MOST_SERIES
+    """Of /metrics."""
 
 
 class Reloader:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..detector import Detector
-from ..errors import ModelError, VaeDetectError, first_line
+from ..errors import InputError, ModelError, VaeDetectError, first_line
 from ..images.reading import import_pillow
+from ..metrics.model import ModelMetrics
 from ..verification import PARTS, part_file
 from .inference import Asked
-from .metrics import ModelMetrics, ServiceMetrics
+from .metrics import ServiceMetrics
 from .models import Served
 from .refusals import RefusedError
 from .schemas import State
@@ -26,6 +27,9 @@ _T = TypeVar("_T")
 
 Load = Callable[[Path], Detector]
 """Makes a verified detector of a file; raises VaeDetectError when it is none."""
+
+MOST_SERIES = 2000
+"""Series of /metrics, where nothing else is said: about a dozen models."""
 
 Signature = tuple[tuple[int, int, int] | None, ...]
 """What changes when the files of a detector are written."""
@@ -75,10 +79,13 @@ class Repository:
     ----------
     load : runs in a thread of its own, since a TensorRT engine takes minutes to build
     adaptive : whether thresholds follow their streams
+    max_series : of /metrics, beyond which a model is refused
     """
 
-    def __init__(self, metrics: ServiceMetrics, load: Load, *, adaptive: bool = False) -> None:
-        self._metrics, self._load, self._adaptive = metrics, load, adaptive
+    def __init__(
+        self, metrics: ServiceMetrics, load: Load, *, adaptive: bool = False, max_series: int = MOST_SERIES
+    ) -> None:
+        self._metrics, self._load, self._adaptive, self._max_series = metrics, load, adaptive, max_series
         self.models: dict[str, Model] = {}
         self._asked: dict[str, Asked] = {}
         """By name; of the versions that answer now, so that others leave the memory."""
@@ -173,7 +180,7 @@ class Repository:
         model = self.find(name)
         async with model.turn:
             candidate = await aside(lambda: self._served(model, self._load(path)))
-            shadow = Shadow(candidate.detector, model.metrics)
+            shadow = Shadow(candidate.detector, model.metrics.of_shadow())
             served = self.served(name)
             problem = shadow.problem_beside(served.detector)
             if problem:
@@ -211,7 +218,14 @@ class Repository:
     def _verified(self, model: Model) -> Served:
         model.seen = signature(model.path)
         try:
-            return self._served(model, self._load(model.path))
+            detector = self._load(model.path)
+            series = self._metrics.series_with(model.name, detector)
+            if series > self._max_series:
+                raise InputError(
+                    f"{model.path}: /metrics would have {series} series with this model, more than the "
+                    f"{self._max_series} of --max-series; serve fewer models, or allow more"
+                )
+            return self._served(model, detector)
         except VaeDetectError:
             raise
         except Exception as error:  # whatever a broken file may set off, the version before goes on

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
+from time import perf_counter
 from typing import Protocol
 
 from starlette.types import Message, Receive, Scope, Send
@@ -76,6 +77,8 @@ class Exchange:
         self.client: Client = scope.get(CLIENT, _ANYONE)
         self._receive, self._send = receive, send
         self._has_all = False
+        self.complete = perf_counter()
+        """When all of the body was there, once it is."""
 
     @cached_property
     def request_id(self) -> str:
@@ -88,7 +91,9 @@ class Exchange:
 
     async def body(self, reader: BodyReader, share: Share) -> bytes:
         """The whole body; raises RefusedError as soon as a limit is passed."""
-        return await reader.read(self.scope["headers"], self._next, share, is_there=self.client.has_sent_all())
+        body = await reader.read(self.scope["headers"], self._next, share, is_there=self.client.has_sent_all())
+        self.complete = perf_counter()
+        return body
 
     async def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], parts: Sequence[bytes]) -> None:
         """Sends a body part by part, each when those before have left: a slow reader keeps no second copy waiting."""

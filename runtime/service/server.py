@@ -95,7 +95,7 @@ class _Run:
         self.failure: BaseException | None = None
         self._listeners, self._access, self._log, self._watch = listeners, access, log, plan.watch
         metrics = ServiceMetrics(CollectorRegistry())
-        self._repository = Repository(metrics, plan.load, adaptive=plan.adaptive)
+        self._repository = Repository(metrics, plan.load, adaptive=plan.adaptive, max_series=plan.max_series)
         self._reloader = Reloader(self._repository, plan, self._tell)
         self._service = Service(metrics, self._repository, log)
         self._service.asks_token = access.tokens is not None
@@ -155,8 +155,10 @@ class _Run:
         if self._service.stopping:
             return
         await self.server.open()
+        series = self._service.metrics.series()
         for model in self._repository:
-            self._tell_served(model, f" on {told(self._listeners)}")
+            self._tell_served(model, f" with {series} metric series on {told(self._listeners)}")
+        self._service.metrics.begin()
         self._notifier.ready(f"{self._summary()} on {told(self._listeners)}")
         self._repository.changed = self._changed
         if self._watch:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..detector import Detector, Scores
-from .metrics import ModelMetrics
+from ..metrics.model import ShadowMetrics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,10 +24,10 @@ class Shadow:
 
     Parameters
     ----------
-    metrics : of the model, in which it counts
+    metrics : in which it counts
     """
 
-    def __init__(self, detector: Detector, metrics: ModelMetrics) -> None:
+    def __init__(self, detector: Detector, metrics: ShadowMetrics) -> None:
         self.detector = detector
         self._metrics = metrics
         self._threshold = detector.bundle.calibration.threshold
@@ -53,7 +53,7 @@ class Shadow:
         try:
             self._waiting.put_nowait((inputs, scores, threshold))
         except queue.Full:
-            self._metrics.shadow_passed_over(len(inputs))
+            self._metrics.passed_over(len(inputs))
 
     def close(self) -> None:
         """Scores nothing more."""
@@ -67,10 +67,10 @@ class Shadow:
             try:
                 found = self.detector.score(inputs)
             except Exception:  # of the graph, on a device that is gone: no reason to stop for good
-                self._metrics.shadow_passed_over(len(inputs))
+                self._metrics.passed_over(len(inputs))
                 continue
             both = found.scored & scores.scored
             ratio = found.score[both].astype(np.float64) / self._threshold
             ratio /= np.maximum(scores.score[both].astype(np.float64) / threshold, 1e-12)
             different = int(np.count_nonzero(found.is_anomaly[both] != scores.is_anomaly[both]))
-            self._metrics.shadow_seen(ratio, different)
+            self._metrics.seen(ratio, different)

@@ -26,7 +26,7 @@ from ..model.filling import NUMBERS
 from ..settings.recipes import SCORES
 from .files import Exported, Files, export_id, finish_parts, write_detector
 from .graphs import Constants, build_graphs
-from .parity import certify, golden
+from .parity import certify, golden, term_quantiles
 
 _GOLDEN_LIMITS = 8
 """Limits that golden inputs break."""
@@ -65,6 +65,7 @@ def assemble(
         export_id=identity,
         **_facts_of_model(model),
         active_units=_active_units(model, sample),
+        terms=term_quantiles(graphs.scorer, sample),
         calibration=calibration,
         limits=table.limits,
         golden=golden(graphs.scorer, golden_x),

@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from ...runtime import graph
-from ...runtime.bundle import Bundle, Golden, Limit, Parity
+from ...runtime.bundle import TERM_LEVELS, Bundle, Golden, Limit, Parity
 from ...runtime.errors import InputError, ParityError
 from ...runtime.limits import breaks_any
 from ...runtime.session import Session
@@ -137,6 +137,19 @@ def golden(scorer: onnx.ModelProto, x: NDArray[Any]) -> Golden:
         is_anomaly=verdict.tolist(),
         pixels=x.tobytes() if is_image else b"",
     )
+
+
+def term_quantiles(scorer: onnx.ModelProto, x: NDArray[Any]) -> dict[str, tuple[float, ...]]:
+    """Quantiles of what the score of inputs is made of, by name, at `TERM_LEVELS`; none of what overflows float32."""
+    session = Session(scorer.SerializeToString(), source="the exported scorer", provider="cpu")
+    names = [name for name in graph.TERMS if name in session.outputs]
+    runs = [session.run(names, {graph.X: x[i : i + IMAGE_BATCHES[-1]]}) for i in range(0, len(x), IMAGE_BATCHES[-1])]
+    found = {name: np.concatenate(parts) for name, parts in zip(names, zip(*runs, strict=True), strict=True)}
+    return {
+        name: tuple(float(f"{value:.6g}") for value in np.quantile(values.astype(np.float64), TERM_LEVELS))
+        for name, values in found.items()
+        if np.isfinite(values).all()
+    }
 
 
 def _shortest(values: NDArray[np.float32]) -> Any:

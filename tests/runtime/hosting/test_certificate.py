@@ -192,14 +192,15 @@ def test_odd_clients_are_cut_off_and_fill_no_log(pair: tuple[Path, Path], trusti
         slow.sendall(post(rows(60_000)))
         with httpx.Client(base_url=f"https://localhost:{port}", verify=trusting) as client:
             deadline = time.monotonic() + 15
-            while parse(client.get("/metrics").text)["vae_detect_requests_total[('code', '400')]"] < 5:
+            refused = "vae_detect_requests_total[('code', '400'), ('route', 'score')]"
+            while parse(client.get("/metrics").text)[refused] < 5:
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
             time.sleep(1)
             assert not read_all(slow).endswith(b"]}")
             slow.close()
             series = parse(client.get("/metrics").text)
-            assert series["vae_detect_requests_total[('code', '500')]"] == 0
+            assert series["vae_detect_requests_total[('code', '500'), ('route', 'score')]"] == 0
             assert series["process_open_fds[]"] < 20
         running.send_signal(signal.SIGTERM)
         assert running.communicate(timeout=15)[1] == ""

@@ -229,7 +229,7 @@ def test_whatever_is_wrong_is_told_and_changes_nothing(client: Client) -> None:
     series = client.series()
     assert series["vae_detect_rows_received_total[]"] == 2 + series["vae_detect_rows_refused_total[]"]
     assert series["vae_detect_rows_scored_total[]"] == 2
-    assert series["vae_detect_requests_total[('code', '500')]"] == 0
+    assert series["vae_detect_requests_total[('code', '500'), ('route', 'infer')]"] == 0
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,10 @@ def test_a_service_lets_in_who_has_a_token(tmp_path: Path, row: list[float]) -> 
             connection.sendall(post(b" " * 5_000_000))
             assert read_all(connection).startswith(b"HTTP/1.1 401 ")
         answer = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
-        assert parse(answer.text)["vae_detect_requests_total[('code', '401')]"] == 41
+        found = parse(answer.text)
+        assert [
+            found[f"vae_detect_requests_total[('code', '401'), ('route', '{route}')]"] for route in ("score", "other")
+        ] == [9, 32]
         running.terminate()
         _, errors = running.communicate(timeout=10)
     assert running.returncode == 0

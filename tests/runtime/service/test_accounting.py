@@ -153,9 +153,9 @@ def test_the_wall_clock_may_jump(detector: Detector, row: list[float], monkeypat
             client.results([row] * n, "?key=a")
         series = client.series()
         assert 0 < series["vae_detect_inference_seconds_sum[]"] < 5
-        figures.append(
-            {name: value for name, value in series.items() if "seconds" not in name and "process" not in name}
-        )
+        # A closer look comes to a part of the rows, of which nobody knows how large it is.
+        others = ("seconds", "process", "column", "_kl", "_elbo", "reconstruction_error")
+        figures.append({name: value for name, value in series.items() if not any(word in name for word in others)})
     same, other = figures
     assert {name for name in same if not (same[name] == other[name] or math.isnan(same[name]))} == set()
 

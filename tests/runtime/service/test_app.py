@@ -218,7 +218,7 @@ def test_options_are_told_on_known_paths(client: Client) -> None:
         assert (response.status_code, response.content) == (204, b"")
         assert {method, "OPTIONS"} <= set(response.headers["allow"].split(", "))
     assert client.ask("OPTIONS", "/nothing").status_code == 404
-    assert client.series()["vae_detect_requests_total[('code', '405')]"] == 0
+    assert client.series()["vae_detect_requests_total[('code', '405'), ('route', 'score')]"] == 0
 
 
 def test_a_large_body_is_told_what_is_wrong_where(client: Client, row: list[float], detector: Detector) -> None:
@@ -385,7 +385,8 @@ def test_a_refused_request_leaves_no_trace(detector: Detector, row: list[float],
     changed = {name for name in before if before[name] != found[name] and name.startswith("vae_detect")}
     assert changed == {
         *("vae_detect_rows_received_total[]", "vae_detect_rows_refused_total[]"),
-        "vae_detect_requests_total[('code', '400')]",
+        "vae_detect_requests_total[('code', '400'), ('route', 'score')]",
+        "vae_detect_last_input_age_seconds[('source', 'http')]",
     }
     assert client.model.served is not None
     assert client.model.served.watch.memory == Watch(detector.bundle, adaptive=adaptive).memory
@@ -405,8 +406,8 @@ def test_a_client_that_leaves_is_its_own_fault(client: Client) -> None:
     scope = {"type": "http", "method": "POST", "path": "/score", "query_string": b"", "headers": []}
     asyncio.run(App(client.service)(scope, receive, send))
     series = client.series()
-    assert series["vae_detect_requests_total[('code', '400')]"] == 1
-    assert series["vae_detect_requests_total[('code', '500')]"] == 0
+    assert series["vae_detect_requests_total[('code', '400'), ('route', 'score')]"] == 1
+    assert series["vae_detect_requests_total[('code', '500'), ('route', 'score')]"] == 0
 
 
 def test_an_answer_is_of_the_version_that_was_served_when_the_request_came(
@@ -470,10 +471,10 @@ def test_accounting_closes_and_no_request_makes_a_series(client: Client, row: li
     assert received == sent
     assert received == after["vae_detect_rows_scored_total[]"] + flagged + after["vae_detect_rows_refused_total[]"]
     assert after["vae_detect_rows_refused_total[]"] == 12
-    assert after["vae_detect_requests_total[('code', '200')]"] == 3
-    assert after["vae_detect_requests_total[('code', '400')]"] == 102
-    assert after["vae_detect_requests_total[('code', '415')]"] == 1
-    assert after["vae_detect_requests_total[('code', '405')]"] == 1
+    assert after["vae_detect_requests_total[('code', '200'), ('route', 'score')]"] == 3
+    assert after["vae_detect_requests_total[('code', '400'), ('route', 'score')]"] == 102
+    assert after["vae_detect_requests_total[('code', '415'), ('route', 'score')]"] == 1
+    assert after["vae_detect_requests_total[('code', '405'), ('route', 'score')]"] == 1
     assert after["vae_detect_score_threshold_ratio_count[]"] == 3021
 
 
@@ -492,4 +493,4 @@ def test_a_bug_is_a_short_error_without_a_traceback(client: Client, detector: De
 
     response = asyncio.run(once())
     assert (response.status_code, response.json()) == (500, {"error": "internal error"})
-    assert client.series()["vae_detect_requests_total[('code', '500')]"] == 1
+    assert client.series()["vae_detect_requests_total[('code', '500'), ('route', 'score')]"] == 1

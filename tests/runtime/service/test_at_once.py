@@ -91,7 +91,7 @@ def test_what_comes_together_is_scored_and_counted_as_if_it_came_alone(
     series = client.series()
     assert series["vae_detect_batch_rows_sum[]"] == 40
     assert series["vae_detect_batch_rows_count[]"] == 1
-    assert series["vae_detect_requests_total[('code', '200')]"] == 40
+    assert series["vae_detect_requests_total[('code', '200'), ('route', 'score')]"] == 40
     assert series["vae_detect_rows_scored_total[]"] == series["vae_detect_rows_received_total[]"] == 40
 
 
@@ -185,7 +185,7 @@ def test_windows_stand_alone(windows_detector: Detector, normal_rows: NDArray[np
 def test_doors_let_through_what_may_be_taken(client: Client, row: list[float]) -> None:
     token = "a-token-of-some-length"
     access = Access(Tokens(token, "here"))
-    main, metrics = doors(client.app, access, log=Log(lambda _: None), count=lambda _: None, split=True)
+    main, metrics = doors(client.app, access, log=Log(lambda _: None), count=lambda *_: None, split=True)
     body, bearer = json.dumps(row).encode(), (b"authorization", f"Bearer {token}".encode())
 
     async def taken(door: Application, *headers: tuple[bytes, bytes]) -> tuple[bool, Any]:

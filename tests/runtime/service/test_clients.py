@@ -94,7 +94,7 @@ def test_a_client_that_sends_no_more_gets_the_answer_to_its_image(
             with connect(url) as connection:  # which says no more than the one before
                 connection.sendall(request)
         deadline = time.monotonic() + 5
-        while series(url)["vae_detect_requests_total[('code', '400')]"] < 1:
+        while series(url)["vae_detect_requests_total[('code', '400'), ('route', 'score')]"] < 1:
             assert time.monotonic() < deadline
 
 
@@ -111,9 +111,9 @@ def test_clients_that_leave_are_their_own_fault_and_fill_no_log() -> None:
             assert time.monotonic() < deadline, codes
             time.sleep(0.05)
         found = series(url)
-        assert found["vae_detect_requests_total[('code', '500')]"] == 0
+        assert found["vae_detect_requests_total[('code', '500'), ('route', 'score')]"] == 0
         # Half of the bodies are cut; of the others one may be answered before its client is seen to be gone.
-        assert found["vae_detect_requests_total[('code', '400')]"] > 10
+        assert found["vae_detect_requests_total[('code', '400'), ('route', 'score')]"] > 10
         received, scored, refused = (
             found[f"vae_detect_rows_{what}_total[('model', 'pump')]"] for what in ("received", "scored", "refused")
         )
@@ -138,7 +138,7 @@ def test_clients_that_leave_with_requests_on_the_way_fill_no_log() -> None:
             time.sleep(pause)
             leave(connection, reset=True)
         time.sleep(0.5)
-        assert series(url)["vae_detect_requests_total[('code', '500')]"] == 0
+        assert series(url)["vae_detect_requests_total[('code', '500'), ('route', 'score')]"] == 0
         running.send_signal(signal.SIGTERM)
         assert running.communicate(timeout=15)[1] == ""
 
@@ -188,7 +188,7 @@ def test_a_slow_reader_is_cut_off() -> None:
             connection.sendall(post(rows(60_000), *extra))
             slow.append(connection)
         deadline = time.monotonic() + 10
-        while series(url)["vae_detect_requests_total[('code', '400')]"] < 2:
+        while series(url)["vae_detect_requests_total[('code', '400'), ('route', 'score')]"] < 2:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         assert series(url)["process_open_fds[]"] < 20
@@ -348,14 +348,14 @@ def test_what_came_whole_is_answered_before_a_broken_request(live: str, n: int, 
 
 
 def test_a_body_that_breaks_after_its_refusal_adds_nothing_to_it(live: str) -> None:
-    before = series(live)["vae_detect_requests_total[('code', '415')]"]
+    before = series(live)["vae_detect_requests_total[('code', '415'), ('route', 'score')]"]
     with connect(live) as connection:
         head = b"POST /score HTTP/1.1\r\nContent-Encoding: br\r\nTransfer-Encoding: chunked\r\n\r\n"
         connection.sendall(head + b"1\r\nx\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 415 ")
         connection.sendall(b"zz\r\n")
         assert b"HTTP/1.1" not in read_all(connection)
-    assert series(live)["vae_detect_requests_total[('code', '415')]"] >= before
+    assert series(live)["vae_detect_requests_total[('code', '415'), ('route', 'score')]"] >= before
 
 
 def read_object(connection: socket.socket) -> bytes:

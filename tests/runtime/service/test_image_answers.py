@@ -114,7 +114,7 @@ def test_an_image_counts_as_a_row(images_client: Client, photos: NDArray[np.uint
     assert series["vae_detect_rows_scored_total[]"] == 3
     assert series["vae_detect_rows_refused_total[]"] == 1
     assert series["vae_detect_anomalies_total[]"] == 1
-    assert series["vae_detect_requests_total[('code', '415')]"] == 1
+    assert series["vae_detect_requests_total[('code', '415'), ('route', 'score')]"] == 1
 
 
 def test_images_that_wait_to_be_decoded_are_bounded(

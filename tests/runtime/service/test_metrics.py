@@ -1,21 +1,27 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import subprocess
 import threading
+from copy import copy
 from functools import partial
 from timeit import repeat
 
 import numpy as np
 import pytest
+from conftest import ROOT
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from vae_detect.runtime.detector import Detector, Scores
+from vae_detect.runtime.metrics.model import ModelMetrics
 from vae_detect.runtime.scoring.drift import DriftMonitor
 from vae_detect.runtime.scoring.results import Results
-from vae_detect.runtime.service.metrics import ModelMetrics, ServiceMetrics
+from vae_detect.runtime.service.metrics import ServiceMetrics
 from vae_detect.runtime.service.refusals import CODES, LIMITS
 
 EXPECTED = {
@@ -24,7 +30,12 @@ EXPECTED = {
     *(f"vae_detect_rows_flagged_total{{{reason}}}" for reason in ("warming", "gap", "bad", "overflow")),
     "vae_detect_rows_refused_total",
     "vae_detect_anomalies_total",
-    *(f"vae_detect_requests_total{{{code}}}" for code in CODES),
+    *(f"vae_detect_requests_total{{{code},{route}}}" for code in CODES for route in ("score", "infer")),
+    "vae_detect_requests_total{401,other}",
+    *(f"vae_detect_request_seconds_{what}{{{route}}}" for what in ("count", "sum") for route in ("score", "infer")),
+    "vae_detect_requests_in_progress",
+    "vae_detect_verdict_cpu_seconds",
+    "vae_detect_events_started_total",
     *(f"vae_detect_limits_exceeded_total{{{limit}}}" for limit in LIMITS),
     "vae_detect_score_threshold_ratio_count",
     "vae_detect_score_threshold_ratio_sum",
@@ -35,15 +46,13 @@ EXPECTED = {
     *(f"vae_detect_model_reloads_total{{{result}}}" for result in ("ok", "failed")),
     "vae_detect_keys",
     "vae_detect_keys_forgotten_total",
-    *(f"vae_detect_shadow_{what}_total" for what in ("rows", "disagreements", "skipped_rows")),
-    "vae_detect_shadow_score_ratio_count",
 }
 
 
 def series(metrics: ServiceMetrics, model: str = "pump") -> dict[str, float]:
     """Every sample of the service and of one model, by its name and its other label values."""
     found = {}
-    for family in text_string_to_metric_families(metrics.exposition().decode()):
+    for family in text_string_to_metric_families(metrics.exposition()[0].decode()):
         assert family.documentation
         for sample in family.samples:
             if sample.labels.get("model", model) != model:
@@ -74,6 +83,13 @@ def model(metrics: ServiceMetrics, detector: Detector) -> ModelMetrics:
     return made
 
 
+def wide(detector: Detector, columns: int) -> Detector:
+    """The same with so many columns, as far as metrics know."""
+    bundle, made = detector.bundle, copy(detector)
+    made.bundle = replace(bundle, columns=tuple(replace(bundle.columns[0], name=f"c{n}") for n in range(columns)))
+    return made
+
+
 def test_every_series_is_there_at_zero_before_the_first_event() -> None:
     metrics = ServiceMetrics(CollectorRegistry())
     metrics.of_model("pump")
@@ -82,7 +98,15 @@ def test_every_series_is_there_at_zero_before_the_first_event() -> None:
     assert fresh["vae_detect_ready"] == 0
     assert math.isnan(fresh["vae_detect_threshold"])
     assert fresh["process_open_fds"] > 0
-    assert len(fresh) < 140
+    assert not any("shadow" in name for name in fresh)
+
+
+def test_series_of_a_shadow_are_there_at_zero_from_when_there_is_one() -> None:
+    metrics = ServiceMetrics(CollectorRegistry())
+    metrics.of_model("pump").of_shadow()
+    fresh = {name: value for name, value in series(metrics).items() if "shadow" in name}
+    assert {f"vae_detect_shadow_{what}_total" for what in ("rows", "disagreements", "skipped_rows")} < fresh.keys()
+    assert set(fresh.values()) == {0.0}
 
 
 def test_a_loaded_model_shows_its_promise(metrics: ServiceMetrics, model: ModelMetrics, detector: Detector) -> None:
@@ -99,17 +123,22 @@ def test_received_is_scored_and_flagged_and_refused(metrics: ServiceMetrics, mod
     model.observe(results([1.0, math.nan, math.nan, 2.0], 9, ["ok", "warming", "gap", "ok"]), 0.25, 9)
     model.observe(results([1.0], 9), 0.5, 9)
     model.refused(7)
-    metrics.request(200)
+    metrics.request("score", 400)
+    metrics.answered("infer", 0.02)
     found = series(metrics)
     assert found["vae_detect_rows_received_total"] == 12
     assert found["vae_detect_rows_scored_total"] == 3
     assert found["vae_detect_rows_flagged_total{warming}"] == 1
     assert found["vae_detect_rows_flagged_total{gap}"] == 1
     assert found["vae_detect_rows_refused_total"] == 7
-    assert found["vae_detect_requests_total{200}"] == 1
+    assert found["vae_detect_requests_total{400,score}"] == 1
+    assert found["vae_detect_requests_total{200,infer}"] == 1
+    assert found["vae_detect_request_seconds_bucket{0.005,infer}"] == 0
+    assert found["vae_detect_request_seconds_bucket{0.025,infer}"] == 1
+    assert found["vae_detect_request_seconds_sum{infer}"] == 0.02
     assert found["vae_detect_inference_seconds_sum"] == 0.75
     assert found["vae_detect_batch_rows_sum"] == 5
-    assert found["vae_detect_batch_rows_bucket{4.0}"] == 2
+    assert found["vae_detect_batch_rows_bucket{16.0}"] == 2
     assert found["vae_detect_score_threshold_ratio_count"] == 3
 
 
@@ -126,14 +155,14 @@ def test_the_bucket_at_one_is_the_verdict(
     found = series(metrics)
     assert found["vae_detect_anomalies_total"] == 2
     assert found["vae_detect_score_threshold_ratio_bucket{1.0}"] == 4
-    assert found["vae_detect_score_threshold_ratio_bucket{100.0}"] == 5
+    assert found["vae_detect_score_threshold_ratio_bucket{10.0}"] == 5
     assert found["vae_detect_score_threshold_ratio_bucket{+Inf}"] == 6
     assert found["vae_detect_score_threshold_ratio_sum"] == pytest.approx(sum(scores) / float(threshold))
 
 
 def test_a_status_without_a_series_is_a_bug_not_a_new_series(metrics: ServiceMetrics, model: ModelMetrics) -> None:
     with pytest.raises(KeyError):
-        metrics.request(418)
+        metrics.request("score", 418)
 
 
 def test_two_services_in_one_process_share_nothing() -> None:
@@ -182,6 +211,82 @@ def test_promtool_finds_nothing(metrics: ServiceMetrics, model: ModelMetrics) ->
     if promtool is None:
         pytest.skip("promtool is not installed (Debian package prometheus)")
     lint = subprocess.run(
-        [promtool, "check", "metrics"], input=metrics.exposition(), capture_output=True, check=False, timeout=10
+        [promtool, "check", "metrics"], input=metrics.exposition()[0], capture_output=True, check=False, timeout=10
     )
     assert (lint.returncode, lint.stdout, lint.stderr) == (0, b"", b"")
+
+
+def test_series_are_bounded_whatever_the_columns(metrics: ServiceMetrics, detector: Detector) -> None:
+    metrics.of_model("pump")
+    assert metrics.series_with("pump", wide(detector, 20)) <= 200
+    assert metrics.series_with("pump", wide(detector, 5000)) <= 203
+    assert metrics.series_with("pump", detector) == metrics.series_with("pump", wide(detector, 8))
+    for name in ("pump", "fan"):
+        expected = metrics.series_with(name, detector)
+        metrics.of_model(name).show(detector, DriftMonitor(detector.bundle.calibration, None))
+        assert metrics.series() == expected
+    assert 2 * metrics.series("pump") < metrics.series() < 2 * metrics.series("pump") + 60
+
+
+def test_who_asks_for_open_metrics_gets_exemplars(metrics: ServiceMetrics) -> None:
+    metrics.answered("score", 0.02, "from-the-line-3")
+    body, media_type = metrics.exposition("application/openmetrics-text; version=1.0.0, text/plain;q=0.5")
+    assert media_type.startswith("application/openmetrics-text; version=1.0.0")
+    found = [
+        sample.exemplar.labels
+        for family in openmetrics.text_string_to_metric_families(body.decode())
+        for sample in family.samples
+        if sample.exemplar
+    ]
+    assert found == [{"request_id": "from-the-line-3"}]
+    plain, media_type = metrics.exposition("*/*")
+    assert media_type.startswith("text/plain; version=0.0.4")
+    assert b"from-the-line-3" not in plain
+
+
+def test_a_verdict_costs_the_time_of_the_process_since_it_was_ready(
+    metrics: ServiceMetrics, model: ModelMetrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 10.0
+    monkeypatch.setattr("vae_detect.runtime.service.metrics.time.process_time", lambda: now)
+    metrics.begin()
+    assert metrics.verdict_cpu == 0
+    model.observe(results([1.0] * 100, 9), 0.01, 9)
+    now = 10.5
+    assert metrics.verdict_cpu == pytest.approx(0.005)
+
+
+def test_the_age_of_the_last_input_is_by_a_clock_that_nobody_sets(
+    metrics: ServiceMetrics, detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, now = "vae_detect_last_input_age_seconds{http}", 1000.0
+    monkeypatch.setattr("vae_detect.runtime.metrics.model.time.monotonic", lambda: now)
+    model = metrics.of_model("pump")
+    assert math.isnan(series(metrics)[name])
+    model.show(detector, DriftMonitor(detector.bundle.calibration, None))
+    now = 1007.0
+    assert series(metrics)[name] == 7  # nothing has come since it was loaded
+    model.observe(results([1.0], 9), 0.01, 9)
+    now = 1010.0
+    assert series(metrics)[name] == 3
+    model.refused(0)  # nothing of which a row could be read
+    assert series(metrics)[name] == 3
+    model.refused(2)
+    assert series(metrics)[name] == 0
+    model.show(detector, DriftMonitor(detector.bundle.calibration, None))  # another version: the inputs go on
+    now = 1011.0
+    assert series(metrics)[name] == 1
+    model.hide()
+    assert math.isnan(series(metrics)[name])
+
+
+def test_the_table_of_the_page_is_what_is_told(metrics: ServiceMetrics, model: ModelMetrics) -> None:
+    model.of_shadow()
+    told = set()
+    for family in metrics.collect():
+        kind = {"counter": "_total", "info": "_info"}.get(family.type, "")
+        labels = {name for sample in family.samples for name in sample.labels if name != "le"}
+        told.add((family.name + kind, family.type, *sorted(labels)))
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `vae_detect_")]
+    assert told == {(row[0].strip("| `"), row[1], *sorted(re.findall(r"`(\w+)`", row[3]))) for row in rows}

@@ -73,8 +73,8 @@ def test_a_burst_of_ten_times_what_may_be_at_once(request_: bytes) -> None:
         assert after.status == 200
         assert after.took_s < 0.5
         found = parse(httpx.get(f"http://127.0.0.1:{port}/metrics").text)
-        assert found["vae_detect_requests_total[('code', '200')]"] == len(admitted) + 2
-        assert found["vae_detect_requests_total[('code', '503')]"] == len(answers) - len(admitted)
+        assert found["vae_detect_requests_total[('code', '200'), ('route', 'score')]"] == len(admitted) + 2
+        assert found["vae_detect_requests_total[('code', '503'), ('route', 'score')]"] == len(answers) - len(admitted)
         assert found["vae_detect_limits_exceeded_total[('limit', 'requests')]"] == len(answers) - len(admitted)
         assert running.poll() is None
 
@@ -110,4 +110,4 @@ def test_who_comes_too_late_is_told_at_once_and_others_when_there_is_room() -> N
         assert after.status == 200
         found = parse(httpx.get(f"http://127.0.0.1:{port}/metrics").text)
         assert found["vae_detect_rows_scored_total[('model', 'vae')]"] == done + 1  # nobody who left is scored
-        assert found["vae_detect_requests_total[('code', '400')]"] == MAX_REQUESTS - done
+        assert found["vae_detect_requests_total[('code', '400'), ('route', 'score')]"] == MAX_REQUESTS - done

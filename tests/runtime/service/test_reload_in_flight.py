@@ -206,7 +206,8 @@ def test_reloads_fail_no_request_and_mix_no_answer(
             found[f"vae_detect_rows_{what}_total[('model', 'pump')]"] for what in ("received", "scored", "refused")
         ]
         assert (received, scored, refused) == (clients.scored, clients.scored, 0)
-        assert found["vae_detect_requests_total[('code', '200')]"] == clients.answers
+        answered = (f"vae_detect_requests_total[('code', '200'), ('route', '{route}')]" for route in ("score", "infer"))
+        assert sum(map(found.__getitem__, answered)) == clients.answers
         assert (operator.reloads("ok"), operator.reloads("failed")) == (RELOADS / 2, RELOADS / 2)
         running.send_signal(signal.SIGTERM)
         _, errors = running.communicate(timeout=10)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import shutil
 import threading
 from collections.abc import Callable
@@ -199,9 +198,7 @@ def test_an_unloaded_model_answers_no_more_and_can_be_had_again(served: tuple[Re
     repository, model = served
     asyncio.run(repository.unload("pump"))
     assert (model.state, repository.not_ready) == ("UNAVAILABLE", "no model is loaded")
-    assert math.isnan(model.metrics.threshold)
-    assert math.isnan(model.metrics.holds)  # no alert goes on about it
-    assert model.metrics.facts is None
+    assert (model.metrics.calibration, model.metrics.monitor, model.metrics.facts) == (None, None, None)
     with pytest.raises(RefusedError, match="not ready: model 'pump' is unloaded") as refused:
         repository.served("pump")
     assert refused.value.status == 503
@@ -226,7 +223,7 @@ def test_a_roll_back_and_another_one(served: tuple[Repository, Model], made: Pat
         assert model.before is not None
         seen.append((version(model), model.before.version))
     assert seen == [(A, B), (B, A), (A, B)]
-    assert model.metrics.threshold == model.served.detector.bundle.calibration.threshold if model.served else False
+    assert model.metrics.calibration == model.served.detector.bundle.calibration if model.served else False
 
 
 def test_a_shadow_takes_the_place_of_its_model(served: tuple[Repository, Model], made: Path) -> None:

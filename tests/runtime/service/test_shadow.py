@@ -17,14 +17,15 @@ from prometheus_client import CollectorRegistry
 from versions import version_of
 
 from vae_detect.runtime.detector import Detector, Scores
+from vae_detect.runtime.metrics.model import ShadowMetrics
 from vae_detect.runtime.service import shadow as module
-from vae_detect.runtime.service.metrics import ModelMetrics, ServiceMetrics
+from vae_detect.runtime.service.metrics import ServiceMetrics
 from vae_detect.runtime.service.shadow import Shadow
 
 
 @pytest.fixture
-def metrics() -> ModelMetrics:
-    return ServiceMetrics(CollectorRegistry()).of_model("pump")
+def metrics() -> ShadowMetrics:
+    return ServiceMetrics(CollectorRegistry()).of_model("pump").of_shadow()
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_what_is_counted_by_hand(
-    metrics: ModelMetrics, heavier: Detector, detector: Detector, normal_rows: NDArray[np.float32]
+    metrics: ShadowMetrics, heavier: Detector, detector: Detector, normal_rows: NDArray[np.float32]
 ) -> None:
     x = normal_rows[:200].copy()
     x[:, 2] *= np.linspace(1, 1.3, 200)  # from normal to far from it, so that some verdicts differ
@@ -56,17 +57,17 @@ def test_what_is_counted_by_hand(
     for first in (0, 120):  # in two batches
         batch = x[first : first + 120]
         shadow.compare(batch, detector.score(batch), own)
-    wait_for(lambda: metrics.shadow_rows == 200)
-    assert (metrics.shadow_disagreements, metrics.shadow_skipped) == (differ, 0)
-    assert metrics.shadow_ratio.sum == pytest.approx(ratio.sum(), rel=1e-5)
-    buckets = dict(metrics.shadow_ratio.buckets()[0])
-    for bound in ("0.75", "1.0", "1.25", "+Inf"):
+    wait_for(lambda: metrics.rows == 200)
+    assert (metrics.disagreements, metrics.skipped) == (differ, 0)
+    assert metrics.ratio.sum == pytest.approx(ratio.sum(), rel=1e-5)
+    buckets = {bucket[0]: bucket[1] for bucket in metrics.ratio.buckets()[0]}
+    for bound in ("0.75", "1.0", "1.1", "+Inf"):
         assert buckets[bound] == int(np.sum(ratio <= float(bound)))
     shadow.close()
 
 
 def test_inputs_without_a_score_are_not_compared(
-    metrics: ModelMetrics, heavier: Detector, detector: Detector, normal_rows: NDArray[np.float32]
+    metrics: ShadowMetrics, heavier: Detector, detector: Detector, normal_rows: NDArray[np.float32]
 ) -> None:
     x = normal_rows[:3].copy()
     x[1, 0] = 3e38
@@ -74,11 +75,11 @@ def test_inputs_without_a_score_are_not_compared(
     assert scores.scored.tolist() == [True, False, True]
     shadow = Shadow(heavier, metrics)
     shadow.compare(x, scores, 1.0)
-    wait_for(lambda: metrics.shadow_rows == 2)
+    wait_for(lambda: metrics.rows == 2)
     own = detector.score(normal_rows[:3])
     only_last = own._replace(scored=np.array([False, False, True]))  # of which the other has all three
     shadow.compare(normal_rows[:3], only_last, 1.0)
-    wait_for(lambda: metrics.shadow_rows == 3)
+    wait_for(lambda: metrics.rows == 3)
     shadow.close()
 
 
@@ -97,7 +98,7 @@ class Stuck:
 
 
 def test_what_comes_too_fast_is_passed_over_and_counted(
-    metrics: ModelMetrics, detector: Detector, normal_rows: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+    metrics: ShadowMetrics, detector: Detector, normal_rows: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MOST_WAITING", 2)
     stuck, x = Stuck(detector), normal_rows[:5]
@@ -109,30 +110,30 @@ def test_what_comes_too_fast_is_passed_over_and_counted(
     for _ in range(6):  # two wait, the others find no place
         shadow.compare(x, scores, 1.0)
     assert time.perf_counter() - started < 0.1
-    assert metrics.shadow_skipped == 20
+    assert metrics.skipped == 20
     stuck.go.set()
-    wait_for(lambda: metrics.shadow_rows == 15)
+    wait_for(lambda: metrics.rows == 15)
     shadow.close()
 
 
 def test_a_shadow_that_fails_goes_on_with_the_next(
-    metrics: ModelMetrics, detector: Detector, normal_rows: NDArray[np.float32]
+    metrics: ShadowMetrics, detector: Detector, normal_rows: NDArray[np.float32]
 ) -> None:
     stuck, x = Stuck(detector), normal_rows[:5]
     stuck.fails = True
     stuck.go.set()
     shadow = Shadow(stuck, metrics)  # type: ignore[arg-type]
     shadow.compare(x, detector.score(x), 1.0)
-    wait_for(lambda: metrics.shadow_skipped == 5)
+    wait_for(lambda: metrics.skipped == 5)
     stuck.fails = False
     shadow.compare(x, detector.score(x), 1.0)
-    wait_for(lambda: metrics.shadow_rows == 5)
+    wait_for(lambda: metrics.rows == 5)
     shadow.close()
 
 
 @pytest.mark.parametrize("waiting", [0, 2])
 def test_a_closed_shadow_ends_its_thread(
-    metrics: ModelMetrics,
+    metrics: ShadowMetrics,
     detector: Detector,
     normal_rows: NDArray[np.float32],
     monkeypatch: pytest.MonkeyPatch,
@@ -153,7 +154,7 @@ def test_a_closed_shadow_ends_its_thread(
 
 
 def test_only_what_takes_the_same_inputs_is_compared(
-    metrics: ModelMetrics, heavier: Detector, detector: Detector, windows_detector: Detector, images_detector: Detector
+    metrics: ShadowMetrics, heavier: Detector, detector: Detector, windows_detector: Detector, images_detector: Detector
 ) -> None:
     shadow = Shadow(heavier, metrics)
     assert shadow.problem_beside(detector) == ""
@@ -166,13 +167,13 @@ def test_requests_are_scored_by_both_and_answered_by_one(
     detector: Detector, heavier: Detector, normal_rows: NDArray[np.float32], row: list[float]
 ) -> None:
     alone, client = Client(detector), Client(detector)
-    shadow = Shadow(heavier, client.model.metrics)
+    shadow = Shadow(heavier, client.model.metrics.of_shadow())
     assert client.model.served is not None
     client.model.served = replace(client.model.served, shadow=shadow)
     bodies: list[Any] = [row, normal_rows[:30].tolist(), [row] * 3000, [row, [3e38] * 8]]
     for body in bodies:
         assert client.score(body).content == alone.score(body).content
     assert client.results([row, [None] * 8], "?on_bad_row=flag") == alone.results([row, [None] * 8], "?on_bad_row=flag")
-    metrics = client.model.metrics
-    wait_for(lambda: metrics.shadow_rows + metrics.shadow_skipped == 1 + 30 + 3000 + 1)  # not the one refused
+    metrics = client.model.metrics.of_shadow()
+    wait_for(lambda: metrics.rows + metrics.skipped == 1 + 30 + 3000 + 1)  # not the one refused
     shadow.close()

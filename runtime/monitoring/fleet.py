@@ -125,19 +125,19 @@ def _over(warning: float, bad: float) -> tuple[Step, ...]:
 
 def _rates() -> Panel:
     rate = (
-        "sum by (model) (rate(vae_detect_anomalies_total{@model}[$__rate_interval]))"
-        " / sum by (model) (rate(vae_detect_rows_scored_total{@model}[$__rate_interval]))"
+        "sum by (model, instance) (rate(vae_detect_anomalies_total{@model}[$__rate_interval]))"
+        " / sum by (model, instance) (rate(vae_detect_rows_scored_total{@model}[$__rate_interval]))"
     )
     promised = f"max by (model) ({ALLOWED})"
     return Panel(
         title="Anomaly rate beside the promise",
-        description="Anomalous rows as a share of the scored ones, of each model on all machines (whole lines), and "
-        "the most that its promised range allows (dashed).",
+        description="Anomalous rows as a share of the scored ones, of each machine (whole lines), and the most that "
+        "the promised range of the model allows (dashed).",
         kind="lines",
         unit="ratio",
         least=0,
         queries=(
-            Query(expr=rate, legend="{{model}}"),
+            Query(expr=rate, legend="{{model}} on {{instance}}"),
             Query(expr=promised, legend="{{model}}, promised at most", dashed=True),
         ),
         width=24,

@@ -48,7 +48,7 @@ def evidence() -> Panel:
         kind="lines",
         unit="ratio",
         least=0,
-        most=1.05,
+        most=1,
         queries=(Query(expr="max by (instance) (vae_detect_drift_evidence{@model})", legend="{{instance}}"),),
         steps=(Step(None, "transparent"), Step(1, "purple")),
         width=12,

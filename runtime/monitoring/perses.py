@@ -78,17 +78,18 @@ def _variable(variable: Variable) -> dict[str, Any]:
         "name": variable.name,
         "display": {"name": variable.title},
         "allowMultiple": variable.many,
-        "allowAllValue": not variable.chosen,
+        "allowAllValue": variable.many,
         "sort": "alphabetical-asc",
         "plugin": {
             "kind": "PrometheusLabelValuesVariable",
-            "spec": {"datasource": _SOURCE, "labelName": variable.name, "matchers": [variable.selector]},
+            # Of the default source: the plugin of Perses 0.53 takes the name of a variable here for that of a source.
+            "spec": {"labelName": variable.name, "matchers": [variable.selector]},
         },
     }
-    if variable.chosen:
+    if variable.many:
+        spec |= {"customAllValue": ".+", "defaultValue": ["$__all"]}
+    elif variable.chosen:
         spec["defaultValue"] = variable.chosen
-    else:  # Perses does not choose the first by itself
-        spec |= {"customAllValue": ".+", "defaultValue": ["$__all"] if variable.many else "$__all"}
     return {"kind": "ListVariable", "spec": spec}
 
 
@@ -102,20 +103,16 @@ def _panel(panel: Panel) -> dict[str, Any]:
         "spec": {
             "display": {"name": panel.title, "description": panel.description},
             "plugin": {"kind": _KINDS[panel.kind], "spec": _options(panel)},
-            "queries": [
-                {
-                    "kind": "TimeSeriesQuery",
-                    "spec": {
-                        "plugin": {
-                            "kind": "PrometheusTimeSeriesQuery",
-                            "spec": {"datasource": _SOURCE, "query": query.promql, "seriesNameFormat": query.legend},
-                        }
-                    },
-                }
-                for query in panel.queries
-            ],
+            "queries": [_query(panel, query) for query in panel.queries],
         },
     }
+
+
+def _query(panel: Panel, query: Query) -> dict[str, Any]:
+    spec = {"datasource": _SOURCE, "query": query.promql, "seriesNameFormat": query.legend}
+    if panel.kind == "states":
+        spec["minStep"] = "2m"  # each step is a tile of its own, with a white edge
+    return {"kind": "TimeSeriesQuery", "spec": {"plugin": {"kind": "PrometheusTimeSeriesQuery", "spec": spec}}}
 
 
 def _options(panel: Panel) -> dict[str, Any]:
@@ -142,12 +139,13 @@ def _over_time(panel: Panel) -> dict[str, Any]:
         if value is not None:
             axis[name] = value
     visual = {
-        "display": "bar" if is_bars else "line",
+        "display": "line",  # hundreds of bars beside each other are a hatching
         "lineWidth": 1.25,
         "areaOpacity": 0.8 if is_bars else 0,
         "stack": "all" if is_bars else "none",
         "connectNulls": False,
-        "palette": {"mode": "categorical"},
+        # The categorical one is easier to tell apart, and begins again after seven.
+        "palette": {"mode": "auto" if panel.legend_table else "categorical"},
     }
     found = {
         "legend": {"position": "bottom", "mode": "list"},

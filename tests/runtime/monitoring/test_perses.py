@@ -45,3 +45,17 @@ def test_rows_that_are_folded_in_grafana_are_so_here() -> None:
         {"title": "How far the columns have moved", "collapse": {"open": False}},
         {"title": "Inside the network", "collapse": {"open": False}},
     ]
+
+
+def test_what_is_chosen_at_first_is_all_or_one_model() -> None:
+    variables = [each["spec"] for each in as_perses(DASHBOARDS["model"])["spec"]["variables"]]
+    assert [(each["name"], each["allowAllValue"], each.get("defaultValue")) for each in variables] == [
+        ("datasource", False, None),
+        ("job", True, ["$__all"]),
+        ("instance", True, ["$__all"]),
+        ("model", False, None),
+    ]
+    assert variables[3]["plugin"]["spec"] == {
+        "labelName": "model",
+        "matchers": ['vae_detect_threshold{job=~"$job", instance=~"$instance"}'],
+    }

@@ -17,19 +17,20 @@ class Asked(NamedTuple):
     dashboard: str
     panel: str
     promql: str
+    legend: str
     is_instant: bool
 
 
 def asked(dashboards: dict[str, Dashboard] = DASHBOARDS) -> list[Asked]:
     """Every query of these dashboards."""
     of_panels = [
-        Asked(name, panel.title, query.promql, panel.is_instant)
+        Asked(name, panel.title, query.promql, query.legend, panel.is_instant)
         for name, dashboard in dashboards.items()
         for panel in dashboard.panels
         for query in panel.queries
     ]
     of_marks = [
-        Asked(name, f"mark {mark.name}", mark.promql, False)
+        Asked(name, f"mark {mark.name}", mark.promql, mark.text, False)
         for name, dashboard in dashboards.items()
         for mark in dashboard.marks
     ]

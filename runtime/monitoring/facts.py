@@ -5,14 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from .. import graph
 from ..bundle import Column
+from ..graph import TERMS
 from ..metadata import read_bundle
 from ..opening import read_model_file
 from ..session import Session
-
-TERMS = (graph.RECONSTRUCTION_ERROR, graph.KL, graph.ELBO)
-"""What a score is made of; only variational recipes have the last two."""
 
 
 class Facts(NamedTuple):
@@ -23,11 +20,11 @@ class Facts(NamedTuple):
     columns: tuple[str, ...]
     """Each column of numbers in words, with its training standard deviation: "flow_m3h 12.3 m3/h"."""
     terms: tuple[str, ...]
-    """What of `TERMS` there are histograms of."""
+    """Of what a score is made of, what there are histograms of: those of `graph.TERMS` whose buckets the file knows."""
 
 
 def read_facts(name: str, path: Path) -> Facts:
-    """The facts of a scorer, which is opened, to see its outputs, but not run.
+    """The facts of a scorer, which is opened, but not run.
 
     Raises
     ------
@@ -39,7 +36,7 @@ def read_facts(name: str, path: Path) -> Facts:
     session = Session(read_model_file(path), source=str(path), provider="cpu")
     bundle = read_bundle(session.metadata, str(path))
     columns = tuple(_in_words(column) for column in bundle.columns if column.treatment == "linear")
-    terms = tuple(term for term in TERMS if term in session.outputs)
+    terms = tuple(term for term in TERMS if term in bundle.terms)
     return Facts(name, columns if bundle.image is None else (), terms)
 
 

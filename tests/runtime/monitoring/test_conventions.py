@@ -8,11 +8,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from drawn import DASHBOARDS, Asked, asked, filled_in
 from promql_parser import Call, Expr, MatchOp, VectorSelector, parse, walk
 
 from vae_detect.runtime.monitoring.grafana_v1 import as_grafana_v1
-from vae_detect.runtime.monitoring.panels import Panel
+from vae_detect.runtime.monitoring.panels import Panel, Variable
 from vae_detect.runtime.monitoring.states import STATES
 
 RATE_INTERVAL, SHOWN = "11m", "13m"
@@ -166,3 +167,36 @@ def test_every_panel_and_query_asks_the_chosen_source(name: str) -> None:
             sources = [panel["datasource"], *(target["datasource"] for target in panel["targets"])]
             assert all(source == {"type": "prometheus", "uid": "${datasource}"} for source in sources)
             assert panel["fieldConfig"]["defaults"]["unit"]
+
+
+OF_PROMETHEUS = {"up", "process_cpu_seconds_total", "process_resident_memory_bytes", "process_start_time_seconds"}
+"""Metrics that are not ours to document."""
+
+DOCUMENTED = {
+    name: {*re.findall(r"\w+", labels)}
+    for name, labels in re.findall(
+        r"^\| `(vae_detect_\w+)` \|[^|]*\|[^|]*\|([^|]*)\|", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE
+    )
+}
+"""The labels of every metric in the table."""
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: f"{query.dashboard}: {query.panel}")
+def test_every_metric_and_label_is_in_the_table(query: Asked) -> None:
+    for selector in selectors(query):
+        family = re.sub(r"_(bucket|sum|count)$", "", str(selector.name))
+        labels = {matcher.name for matcher in selector.matchers.matchers} - {"job", "instance", "le"}
+        assert labels <= (set() if family in OF_PROMETHEUS else DOCUMENTED[family]), family
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: f"{query.dashboard}: {query.panel}")
+def test_what_a_legend_names_is_a_label_of_a_metric_that_is_asked_for(query: Asked) -> None:
+    families = {re.sub(r"_(bucket|sum|count)$", "", str(each.name)) for each in selectors(query)}
+    known = {"job", "instance"}.union(*(DOCUMENTED.get(family, set()) for family in families))
+    assert {*re.findall(r"\{\{(\w+)\}\}", query.legend)} <= known
+
+
+@pytest.mark.parametrize("variable", [v for each in DASHBOARDS.values() for v in each.variables], ids=lambda v: v.name)
+def test_what_is_chosen_from_is_in_the_table(variable: Variable) -> None:
+    metric = re.split(r"\W", variable.selector)[0]
+    assert variable.name in DOCUMENTED[metric] | {"job", "instance"}

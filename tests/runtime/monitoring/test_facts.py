@@ -6,7 +6,8 @@ from conftest import MODEL
 from versions import change_facts, facts_of
 
 from vae_detect.runtime.errors import ModelError
-from vae_detect.runtime.monitoring.facts import TERMS, read_facts
+from vae_detect.runtime.graph import TERMS
+from vae_detect.runtime.monitoring.facts import read_facts
 
 
 def test_a_detector_tells_its_columns_with_their_unit_and_what_its_recipe_has() -> None:
@@ -25,8 +26,15 @@ def test_a_unit_is_told_where_the_recording_had_one_and_a_category_is_no_number(
     assert (columns[0], len(columns)) == ("speed_rpm 12.35 1/min", 7)
 
 
-def test_an_image_has_no_columns_that_a_dashboard_could_name_and_an_autoencoder_no_kl(images_model: Path) -> None:
-    assert read_facts("tiny", images_model) == ("tiny", (), ("reconstruction_error",))
+def test_an_image_has_no_columns_that_a_dashboard_could_name(images_model: Path) -> None:
+    assert read_facts("tiny", images_model).columns == ()
+
+
+def test_a_term_is_shown_where_the_file_knows_its_buckets(tmp_path: Path) -> None:
+    model = onnx.load(MODEL)
+    change_facts(model, terms={"reconstruction_error": [1, 2, 3, 4, 5, 6, 7]})
+    onnx.save(model, tmp_path / "ae.onnx")
+    assert read_facts("pump", tmp_path / "ae.onnx").terms == ("reconstruction_error",)
 
 
 def test_a_part_of_a_detector_has_no_dashboard() -> None:

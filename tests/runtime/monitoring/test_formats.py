@@ -6,7 +6,8 @@ import _jsonnet
 import pytest
 from conftest import ROOT
 
-from vae_detect.runtime.monitoring.facts import TERMS, Facts
+from vae_detect.runtime.graph import TERMS
+from vae_detect.runtime.monitoring.facts import Facts
 from vae_detect.runtime.monitoring.formats import FORMATS, all_dashboards, files_of, of_model, text_of
 
 PUMP = Facts("pump", ("flow 12 m3/h", "power 1.5 kW"), terms=TERMS)

@@ -44,6 +44,7 @@ def target(panel: Panel, query: Query) -> dict[str, Any]:
     is_table = panel.kind == "table"
     return {
         "editorMode": "code",
+        "exemplar": query.exemplars,
         "expr": query.promql,
         "format": "table" if is_table else "time_series",
         "instant": panel.is_instant,

@@ -54,6 +54,8 @@ class Query:
     dashed: bool = False
     fill_to: str = ""
     """The legend of the series down to which the area below this one is filled."""
+    exemplars: bool = False
+    """Whether single requests are shown as points, where Prometheus keeps them."""
     unit: Unit | None = None
     steps: tuple[Step, ...] = ()
     names: tuple[Name, ...] = ()

@@ -30,6 +30,7 @@ type Json<T> = unknown extends T ? T : T extends string ? `${T}` : T extends obj
 interface Target extends DataQuery {
   datasource: DataSourceRef;
   editorMode: 'code';
+  exemplar: boolean;
   expr: string;
   format: 'time_series' | 'table';
   instant: boolean;

@@ -53,8 +53,9 @@ bench: $(VENV)/.installed-bench ## compare scoring and training with other libra
 	$(BIN)/python benchmarks/scoring.py
 	$(BIN)/python benchmarks/training.py
 
-bench-serving: $(VENV)/.installed .venv-mlserver/.installed ## compare serving with MLServer on this machine
+bench-serving: $(VENV)/.installed .venv-mlserver/.installed ## compare serving with MLServer on this machine, and tell what metrics cost
 	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/metrics.py
 
 exported: $(VENV)/.installed ## train the detector under exported/ again
 	folder=$$(mktemp -d) && trap 'rm -r "$$folder"' EXIT \

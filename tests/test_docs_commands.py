@@ -113,6 +113,7 @@ def blocks_of(page: Path) -> list[Block]:
 # --- what comes out --------------------------------------------------------------------------------------------------
 
 FIGURE = re.compile(r"(\b[0-9a-f]{16}\b|(?<![\w.])\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w.]*[A-Za-z_]))")
+CPU_TIME = re.compile(r"\S+ us CPU")
 ROUNDING = 1e-4
 """Below this a figure is a difference between two ways to compute the same, and may be any."""
 
@@ -141,8 +142,8 @@ def same_figure(shown: str, found: str, *, fresh: bool, learnt: bool = False) ->
 
 
 def same_line(shown: str, found: str, *, fresh: bool) -> bool:
-    """Words are equal, and figures are alike, however many spaces stand between them."""
-    left, right = (FIGURE.split(" ".join(text.split())) for text in (shown, found))
+    """Words are equal, and figures are alike, however many spaces stand between them. CPU time may be any."""
+    left, right = (FIGURE.split(CPU_TIME.sub("CPU", " ".join(text.split()))) for text in (shown, found))
     if len(left) != len(right):
         return False
     learnt = fresh and LEARNT.search(shown) is not None

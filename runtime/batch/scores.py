@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -167,6 +168,7 @@ def write_scores(
 ) -> Summary:
     """Writes a line for every row, or for every one of `files`, with the columns of `schema_of`; looks for `gaps`."""
     summary = Summary("images" if files else "rows", "scored", anomalies=0)
+    started = time.process_time()
     label = "file" if files else "row"
     for results in scored:
         n = len(results.status)
@@ -180,6 +182,7 @@ def write_scores(
                     gaps.begin()
                 gaps.add(results.first, results.times)
     writer.close()
+    summary.cpu_s = time.process_time() - started
     return summary
 
 

@@ -22,6 +22,8 @@ class Summary:
     by_status: Counter[str] = field(default_factory=Counter)
     timed: bool = False
     """Whether any time could be read."""
+    cpu_s: float | None = field(default=None, compare=False)
+    """CPU time of the process for all of it, reading and writing too; None where nobody took it."""
 
     def add(self, status: Iterable[str], anomalies: int = 0) -> None:
         """Counts the next rows or images."""
@@ -48,4 +50,5 @@ class Summary:
         text += f" ({filled} with filled cells)" if filled else ""
         if self.anomalies is not None:
             text += f", {self.anomalies} anomalies" + (f" ({self.anomalies / scored:.2%})" if scored else "")
-        return text + "".join(f", {count} {status}" for status, count in self.by_status.items() if status not in SCORED)
+        text += "".join(f", {count} {status}" for status, count in self.by_status.items() if status not in SCORED)
+        return text if self.cpu_s is None or not scored else f"{text}; {self.cpu_s / scored * 1e6:.3g} us CPU each"

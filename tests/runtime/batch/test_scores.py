@@ -237,7 +237,7 @@ def test_n_images_in_n_lines_out_sorted(
     monkeypatch.setattr(batch, "IMAGES_AT_ONCE", at_once)
     summary, lines = score_folder(images_detector, folder)
     assert summary == Summary("images", "scored", 1, Counter(ok=41, bad=1))
-    assert summary.describe() == "42 images: 41 scored, 1 anomalies (2.44%), 1 bad"
+    assert summary.describe().startswith("42 images: 41 scored, 1 anomalies (2.44%), 1 bad; ")
     names = [line["file"] for line in lines]
     assert names == sorted(names)
     assert len(names) == 42

@@ -19,6 +19,11 @@ from vae_detect.runtime.batch.summary import Summary
             Summary("rows", "scored", 1, Counter(warming=3, ok=4, bad=1, gap=2)),
             "10 rows: 4 scored, 1 anomalies (25.00%), 3 warming, 1 bad, 2 gap",
         ),
+        (
+            Summary("rows", "scored", 3, Counter(ok=200), cpu_s=0.0052468),
+            "200 rows: 200 scored, 3 anomalies (1.50%); 26.2 us CPU each",
+        ),
+        (Summary("rows", "scored", 0, Counter(bad=9), cpu_s=0.1), "9 rows: 0 scored, 0 anomalies, 9 bad"),
         (Summary("images", "encoded", None, Counter(bad=1, ok=2)), "3 images: 2 encoded, 1 bad"),
     ],
 )

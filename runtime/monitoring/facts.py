@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ..bundle import Column
 from ..graph import TERMS
 from ..metadata import read_bundle
+from ..metrics.column_statistics import MOST_COLUMNS
 from ..opening import read_model_file
 from ..session import Session
 
@@ -18,7 +19,8 @@ class Facts(NamedTuple):
     name: str
     """As the service calls it."""
     columns: tuple[str, ...]
-    """Each column of numbers in words, with its training standard deviation: "flow_m3h 12.3 m3/h"."""
+    """Each column of numbers that has series of its own, in words: "flow_m3h 12.3 m3/h", which is the
+    standard deviation of the training data."""
     terms: tuple[str, ...]
     """Of what a score is made of, what there are histograms of: those of `graph.TERMS` whose buckets the file knows."""
 
@@ -35,7 +37,7 @@ def read_facts(name: str, path: Path) -> Facts:
     """
     session = Session(read_model_file(path), source=str(path), provider="cpu")
     bundle = read_bundle(session.metadata, str(path))
-    columns = tuple(_in_words(column) for column in bundle.columns if column.treatment == "linear")
+    columns = tuple(_in_words(column) for column in bundle.columns[:MOST_COLUMNS] if column.treatment == "linear")
     terms = tuple(term for term in TERMS if term in bundle.terms)
     return Facts(name, columns if bundle.image is None else (), terms)
 

@@ -26,6 +26,16 @@ def test_a_unit_is_told_where_the_recording_had_one_and_a_category_is_no_number(
     assert (columns[0], len(columns)) == ("speed_rpm 12.35 1/min", 7)
 
 
+def test_columns_without_series_of_their_own_are_not_told(tmp_path: Path) -> None:
+    model = onnx.load(MODEL)
+    first, *_ = facts_of(model)["columns"]
+    change_facts(model, columns=[first | {"name": f"c{number}"} for number in range(30)])
+    onnx.save(model, tmp_path / "wide.onnx")
+    assert [text.partition(" ")[0] for text in read_facts("pump", tmp_path / "wide.onnx").columns] == [
+        f"c{number}" for number in range(20)
+    ]
+
+
 def test_an_image_has_no_columns_that_a_dashboard_could_name(images_model: Path) -> None:
     assert read_facts("tiny", images_model).columns == ()
 

@@ -193,3 +193,32 @@ def test_five_times_the_promise_is_found_within_a_hundred_blocks() -> None:
         watched = monitor()
         watched.push(generator.random(100 * watched.block) < 0.05)
         assert watched.first_report is not None
+
+
+# --- what is told before it is reported ------------------------------------------------------------------------------
+
+
+def test_evidence_is_the_share_of_what_a_report_takes() -> None:
+    watched = monitor()
+    seen = []
+    for _ in range(4):
+        seen.append(watched.evidence)
+        watched.push(np.ones(50, np.bool_))
+    assert seen == pytest.approx([0, 1 / 4, 2 / 4, 3 / 4])
+    assert watched.evidence == pytest.approx(1.0)
+    assert not watched.holds
+    watched.push(blocks(*[0.0] * 40))
+    assert (watched.evidence, watched.holds) == (0.0, True)
+
+
+def test_the_realised_rate_is_a_mean_at_first_and_then_forgets() -> None:
+    watched = monitor()
+    assert watched.memory.recent == 0
+    watched.push(blocks(0.1)[:49])
+    assert watched.memory.recent == 0  # the block is not yet full
+    watched.push(blocks(0.1)[49:])
+    assert watched.memory.recent == pytest.approx(0.1)
+    watched.push(blocks(0.0, 0.2))
+    assert watched.memory.recent == pytest.approx(0.1)
+    watched.push(blocks(*[0.1] * 17, 1.0, 0.0))
+    assert watched.memory.recent == pytest.approx((0.1 + 0.9 / 20 - 0.1) * 0.95 + 0.1 * 0.95)

@@ -321,3 +321,25 @@ def test_what_clients_are_told_has_no_folder() -> None:
     error = InputError("/etc/models/pump.onnx: the file /etc/models/pump.decoder.onnx is damaged")
     told = without_folder(error, Path("/etc/models/pump.onnx"))
     assert told == "pump.onnx: the file pump.decoder.onnx is damaged"
+
+
+def test_a_model_with_too_many_series_is_refused_and_the_version_before_goes_on(made: Path, tmp_path: Path) -> None:
+    put(made, "a", tmp_path / "pump.onnx")
+    metrics = ServiceMetrics(CollectorRegistry())
+    metrics.of_model("pump")
+    most = metrics.series_with("pump", load(tmp_path / "pump.onnx"))
+    for allowed in (most, most - 1):
+        metrics = ServiceMetrics(CollectorRegistry())
+        repository = Repository(metrics, load, max_series=allowed)
+        model = repository.add("pump", tmp_path / "pump.onnx")
+        if allowed == most:
+            asyncio.run(repository.load("pump"))
+            assert metrics.series() == most
+            repository.add("fan", tmp_path / "pump.onnx")
+            with pytest.raises(InputError, match=rf"/metrics would have \d+ series .* the {most} of --max-series"):
+                asyncio.run(repository.load("fan"))
+            assert version(model) == A
+        else:
+            with pytest.raises(InputError, match=f"have {most} series with this model, more than the {most - 1} of"):
+                asyncio.run(repository.load("pump"))
+            assert model.served is None

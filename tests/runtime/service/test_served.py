@@ -118,6 +118,23 @@ def test_every_score_counts_in_the_watch_of_the_model(detector: Detector, row: l
     assert series["vae_detect_rows_scored_total[]"] == without["vae_detect_rows_scored_total[]"] == 24
 
 
+def test_events_are_runs_of_anomalies_in_a_key_and_in_what_has_none(detector: Detector, row: list[float]) -> None:
+    client, broken = Client(detector), [3 * row[0], *row[1:]]
+    started = "vae_detect_events_started_total[]"
+    for body, query, events in (
+        ([row, broken, broken, row, broken], "", 2),
+        ([broken, row], "", 2),  # goes on
+        ([broken], "?key=a", 3),
+        ([broken], "?key=b", 4),
+        ([broken, row, broken], "?key=a", 5),
+        ([broken], "", 6),
+        ([broken, None, broken], "?key=b&on_bad_row=flag", 7),  # goes on, and a row without a score ends it
+    ):
+        sent = [each if each is not None else [None] * 8 for each in body]
+        client.results(sent, query)
+        assert client.series()[started] == events, (body, query)
+
+
 def test_one_key_too_many_forgets_the_oldest_and_counts_it(windows_detector: Detector, normal_rows: Floats) -> None:
     client = Client(windows_detector)
     rows = normal_rows[:3].tolist()

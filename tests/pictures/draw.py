@@ -34,10 +34,9 @@ const panels = [...document.querySelectorAll("[data-testid=panel]")];
 const waiting = panels.filter((panel) => panel.querySelector(".MuiSkeleton-root, [role=progressbar]"));
 return panels.length ? waiting.length : 1;
 """
-FAILED = """
+TEXTS = """
 const panels = [...document.querySelectorAll("[data-testid=panel]")];
-const bad = panels.filter((panel) => /No data/.test(panel.innerText) || panel.querySelector("[role=alert]"));
-return bad.map((panel) => panel.innerText.replaceAll("\\n", ": "));
+return panels.map((panel) => [panel.innerText.trim(), panel.querySelector("[role=alert]") !== null]);
 """
 HEIGHT = "return document.querySelector('[data-testid=dashboard-toolbar]').parentElement.scrollHeight"
 
@@ -80,8 +79,16 @@ def draw(browser: webdriver.Chrome, dashboard: dict[str, Any], watched: Watched,
     resize(browser, int(browser.execute_script(HEIGHT)))
     wait_until_drawn(browser)
     said = [str(entry["message"]) for entry in browser.get_log("browser")]
-    failed: list[str] = browser.execute_script(FAILED)
-    return said + failed
+    return said + without_data(browser, dashboard)
+
+
+def without_data(browser: webdriver.Chrome, dashboard: dict[str, Any]) -> list[str]:
+    """What stands in panels that have failed, say so themselves, or have axes and a title and no curve to name."""
+    panels = [panel["spec"] for panel in dashboard["spec"]["panels"].values()]
+    over_time = {panel["display"]["name"] for panel in panels if panel["plugin"]["kind"] == "TimeSeriesChart"}
+    shown: list[tuple[str, bool]] = browser.execute_script(TEXTS)
+    assert len(shown) == len(panels)
+    return [text for text, failed in shown if failed or "No data" in text or text in over_time]
 
 
 def resize(browser: webdriver.Chrome, height: int) -> None:

@@ -42,7 +42,7 @@ STEP_S, PERIOD_S = 15, 1
 """Simulated seconds between two scrapes, and between two rows."""
 
 _START = datetime(2026, 1, 5, 6)
-_LENGTH_S, _FAULT_START_S, _FAULT_END_S = 95 * 60, 70 * 60, 80 * 60
+_LENGTH_S, _FAULT_START_S, _FAULT_END_S = 100 * 60, 70 * 60, 80 * 60
 _UNSOUND_STEPS = 40
 """Every so many steps a row lacks a value, and a request is no JSON: no plant is without it, and no alert is due."""
 

@@ -63,7 +63,13 @@ def test_one_dashboard_is_a_mixin_too() -> None:
     assert [*found] == ["vae-detect-model-pump.json"]
 
 
-def test_the_ready_mixin_has_the_ready_dashboards() -> None:
-    found = evaluated((GRAFANA / "mixin.libsonnet").read_text(), "dashboards: m.grafanaDashboards")["dashboards"]
+def test_the_ready_mixin_has_the_ready_dashboards_and_every_rule_once() -> None:
+    fields = "dashboards: m.grafanaDashboards, alerts: m.prometheusAlerts, records: m.prometheusRules"
+    found = evaluated((GRAFANA / "mixin.libsonnet").read_text(), fields)
     ready = {name: json.loads((GRAFANA / "v1" / f"{name}.json").read_text()) for name in ("fleet", "model", "service")}
-    assert found == {f"vae-detect-{name}.json": drawn for name, drawn in ready.items()}
+    assert found["dashboards"] == {f"vae-detect-{name}.json": drawn for name, drawn in ready.items()}
+    written = re.findall(r"^ *- (alert|record): (\S+)", (ROOT / "deploy" / "rules.yml").read_text(), re.MULTILINE)
+    for kind, there in (("alert", found["alerts"]), ("record", found["records"])):
+        rules = [rule for group in there["groups"] for rule in group["rules"]]
+        assert [rule[kind] for rule in rules] == [name for of, name in written if of == kind] != []
+        assert all(rule["expr"] for rule in rules)

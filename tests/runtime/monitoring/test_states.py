@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import httpx
+from conftest import ROOT
 from drawn import filled_in
 from watched import Series, back_fill, prometheus
 
 from vae_detect.runtime.monitoring.panels import Query
-from vae_detect.runtime.monitoring.states import STATES, count_in, state
+from vae_detect.runtime.monitoring.states import SILENT_S, STATES, count_in, state
 
 TIMES = [1_767_592_800.0 + step * 15 for step in range(2 * 3600 // 15)]
 GONE = TIMES[-1] - 1800
@@ -68,3 +70,12 @@ def test_each_machine_is_in_its_state_and_counted_once(tmp_path: Path) -> None:
         assert found == {machine: expected for machine, (expected, _, _) in MACHINES.items()}
         counts = [int(ask(url, count_in(each.value))[0]["value"][1]) for each in STATES]
         assert counts == [3, 1, 1, 1, 1, 1]
+
+
+def test_the_lines_are_those_of_the_alerts() -> None:
+    rules = (ROOT / "deploy" / "rules.yml").read_text()
+    assert f"min without (source) (vae_detect_last_input_age_seconds) > {SILENT_S}\n" in rules
+    burst = rules.partition("alert: VaeDetectAnomalyBurst")[2].partition("- alert:")[0]
+    for line in (r"clamp_max\(10 \* \S.*, 0\.5\)", r"increase\(vae_detect_anomalies_total\S*\[1h\]\) >= 5"):
+        assert re.search(line, burst)
+        assert re.search(line, state("instance"))

@@ -46,6 +46,7 @@ HEADINGS: dict[str, dict[str, str]] = {
     },
     "On the box": {
         "inspect": "Show what a detector is.",
+        "backtest": "Say which alarms a detector would have given over a recording, day by day.",
         "score": "Score a CSV or a folder of images to a CSV, or standard input line by line.",
         "serve": "Serve a detector over HTTP, with metrics for Prometheus.",
         "dashboard": "Write dashboards for Grafana or Perses, of what a service tells Prometheus.",

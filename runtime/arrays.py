@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
+def short(value: np.float32) -> float:
+    """The fewest digits that are the same float32, for people: 2.77, not 2.7699999809265137."""
+    return float(str(value))
+
+
 def as_uint8(x: ArrayLike) -> NDArray[np.uint8]:
     """`x` as contiguous uint8; raises InputError for what is not whole numbers 0 to 255, rather than scaling it."""
     try:

@@ -44,6 +44,7 @@ def describe(bundle: Bundle) -> str:
             if data.layout.most_missing
             else []
         ),
+        *_describe_queries(bundle),
         f"split        {data.train} train, {data.validation} validation, {data.calibration} calibration",
         f"parity       scores within {bundle.parity.max_relative_error:.1e} of PyTorch's, "
         f"{bundle.parity.verdict_flips} verdict flips; {len(bundle.golden.score)} golden {inputs_are} reproduced here",
@@ -105,6 +106,14 @@ def _describe_labels(made: Finetuning) -> str:
         for count, what in ((made.faults, "fault"), (made.false_alarms, "false alarm"))
     )
     return f"{faults} and {false_alarms}; fine-tuned from {made.parent}"
+
+
+def _describe_queries(bundle: Bundle) -> list[str]:
+    """A line for each column that was read from a Prometheus."""
+    queries = {name: promql for name, promql in bundle.data.layout.queries.items() if name in bundle.names}
+    width = max(map(len, queries), default=0)
+    lines = [f"{name:{width}}  {promql}" for name, promql in queries.items()]
+    return [f"{'queries' if not at else '':13}{line}" for at, line in enumerate(lines)]
 
 
 def _describe_prior(bundle: Bundle) -> str:

@@ -183,6 +183,8 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     resampling: Resampling | None = None
     max_gap_s: float | None = None
     """Step in time that is still no gap; None for `rows.times.GAP_PERIODS` periods."""
+    queries: dict[str, str] = {}
+    """PromQL by the name of a column, where the recording was read from a Prometheus."""
     most_missing: int = 0
     """Cells of a row that may hold no value, and are NaN then; a row that lacks more is a bad one."""
 

@@ -13,7 +13,7 @@ from conftest import ROOT
 
 ROOMS = [
     *("runtime", "runtime.rows", "runtime.images", "runtime.scoring", "runtime.batch", "runtime.streams"),
-    "runtime.alarms",
+    *("runtime.alarms", "runtime.prometheus"),
     *("runtime.hosting", "runtime.protocol", "runtime.metrics"),
     *("runtime.service", "runtime.monitoring", "runtime.doctor", "runtime.commands"),
     *("training.settings", "training.data", "training.model", "training.fitting", "training.dependence"),

@@ -43,6 +43,7 @@ def score_file(
     state: StreamState,
     *,
     stop_on_bad: bool = False,
+    causes: bool = False,
     unused: Callable[[list[str]], object] = lambda names: None,
 ) -> Iterator[Results]:
     """Results of a CSV file, chunk by chunk and in order, one for every row; `state` is that of a stream that begins.
@@ -70,9 +71,9 @@ def score_file(
             yield rows
 
     if facts.window == 1:
-        return score_stream(detector, chunks(), state)
+        return score_stream(detector, chunks(), state, causes=causes)
     ordered = in_time_order(chunks())
-    results = score_stream(detector, ordered.chunks, state)
+    results = score_stream(detector, ordered.chunks, state, causes=causes)
     return results if ordered.numbers is None else in_file_order(list(results), ordered.numbers)
 
 
@@ -83,13 +84,14 @@ def score_tables(
     state: StreamState,
     *,
     stop_on_bad: bool = False,
+    causes: bool = False,
     unused: Callable[[Path, list[str]], object] = lambda path, names: None,
 ) -> Iterator[Results]:
     """Results of files one after the other, each a recording of its own; see `score_file`."""
     for path in paths:
         state.begin()
         tell = partial(unused, path)
-        for results in score_file(detector, path, layout, state, stop_on_bad=stop_on_bad, unused=tell):
+        for results in score_file(detector, path, layout, state, stop_on_bad=stop_on_bad, causes=causes, unused=tell):
             yield results._replace(file=str(path)) if len(paths) > 1 else results
 
 
@@ -186,11 +188,13 @@ def write_scores(
     return summary
 
 
-def schema_of(bundle: Bundle, *, several: bool = False) -> Schema:
-    """What `score_tables`, of one or of several, or `score_files` tells of every row or image."""
+def schema_of(bundle: Bundle, *, several: bool = False, timed: bool = False) -> Schema:
+    """What `score_tables`, of one or of several, or `score_files` tells of every row or image.
+
+    With `timed` the rows have times even where the model knows no time stamps.
+    """
     if bundle.kind == "images":
         return schema("file")
     data = bundle.data
-    return schema(
-        "row", filed=several, timed=data.time_column is not None, keyed=data.layout.key is not None, blamed=True
-    )
+    timed = timed or data.time_column is not None
+    return schema("row", filed=several, timed=timed, keyed=data.layout.key is not None, blamed=True)

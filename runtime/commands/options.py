@@ -51,6 +51,13 @@ class DataPath(click.Path):
         return Path(value) if is_pattern(Path(value)) else super().convert(value, param, ctx)
 
 
+class Whole(click.types.StringParamType):
+    """A text that may hold blanks, also where it is set in the environment, which click would cut at them."""
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        return [rv]
+
+
 def model_files(model: Path) -> list[Path]:
     """A scorer, and the two parts beside it."""
     return [model, *(part_file(model, name) for name in PARTS)]

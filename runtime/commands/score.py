@@ -18,14 +18,14 @@ from ..images.folders import ImageFile, find_images
 from ..images.pictures import picture_paths
 from ..layout import Layout
 from ..output import keep_inputs, text_written_aside
+from ..prometheus.address import Address
 from ..rows.table_files import find_tables
-from ..rows.writers import CsvWriter, JsonLinesWriter
+from ..rows.writers import CsvWriter, JsonLinesWriter, Schema
 from ..scoring.gaps import Gaps
 from ..scoring.results import BAD, Results
 from ..scoring.state import StreamState
 from ..streams.lines import InputFormat, score_lines
 from .options import (
-    DataPath,
     OutPath,
     adaptive_option,
     load_detector,
@@ -34,11 +34,12 @@ from .options import (
     table_form,
     table_options,
 )
+from .prometheus_options import Asked, SourcePath, files_in, prometheus_options, tables_of
 from .terminal import say
 
 
 @click.command()
-@click.argument("data", nargs=-1, required=True, type=DataPath(dash=True))
+@click.argument("data", nargs=-1, required=True, type=SourcePath(dash=True))
 @model_options
 @click.option("--out", type=OutPath(), help="CSV to write.  [default: standard output]")
 @click.option(
@@ -65,8 +66,9 @@ from .terminal import say
 )
 @adaptive_option
 @table_options
+@prometheus_options
 def score(
-    data: tuple[Path, ...],
+    data: tuple[Path | Address, ...],
     model: Path,
     provider: str,
     threads: int,
@@ -81,7 +83,8 @@ def score(
 ) -> None:
     """Score DATA: tables or a folder of images to a CSV, or - to score standard input line by line.
 
-    Tables are files, folders of them and patterns like 'logs/*.csv', each file a recording of its own. They give
+    Tables are files, folders of them and patterns like 'logs/*.csv', each file a recording of its own; or what a
+    Prometheus tells, prometheus+http://HOST:9090/, by --query, --start and --end. They give
     row,time,score,severity,p_value,is_anomaly,status,reason,column with a line for every row, in order: time where the
     model knows time stamps, column the one to blame for an alarm; several have file before row. A folder of images, or
     one image, gives the same with file in place of row, and neither time nor column. Standard input takes a CSV or JSON
@@ -94,28 +97,25 @@ def score(
     """
     is_stream = Path("-") in data
     _check_usage(data, is_stream=is_stream, out=out, input_format=input_format)
-    keep_inputs([out], [*data, *model_files(model)])
-    detector = load_detector(model, provider, threads)
-    is_images = detector.bundle.kind == "images"
-    if heat_maps is not None and not is_images:
+    keep_inputs([out], [*files_in(data), *model_files(model)])
+    asked, detector = Asked.take(form), load_detector(model, provider, threads)
+    if heat_maps is not None and detector.bundle.kind != "images":
         raise click.UsageError("--heat-maps is for models of images")
     run = _Run(detector, StreamState(detector.bundle, adaptive=adaptive), on_bad_row == "fail", out, force)
     if is_stream:
         found, refused = _score_lines(run, table_form(**form), input_format)
     else:
-        layout = table_form(**form)
-        summary = _score_images(run, one_of_images(data), heat_maps) if is_images else _score_tables(run, data, layout)
-        say(summary.describe())
-        if run.state.watch.monitor.first_report is not None:
-            say(run.state.watch.monitor.describe())
-        found, refused = bool(summary.anomalies), summary.refused
+        with tables_of(data, asked, table_form(**form), detector.bundle) as (paths, layout):
+            found, refused = _score_stored(run, paths, layout, heat_maps)
     if found and fail_on_anomaly:
         sys.exit(EXIT_ANOMALY)
     if refused:
         sys.exit(EXIT_REFUSED)
 
 
-def _check_usage(data: Sequence[Path], *, is_stream: bool, out: Path | None, input_format: InputFormat) -> None:
+def _check_usage(
+    data: Sequence[Path | Address], *, is_stream: bool, out: Path | None, input_format: InputFormat
+) -> None:
     if is_stream and len(data) > 1:
         raise click.UsageError("standard input, -, is scored alone")
     if is_stream and out is not None:
@@ -134,6 +134,18 @@ class _Run(NamedTuple):
     force: bool
 
 
+def _score_stored(run: _Run, data: Sequence[Path], layout: Layout, heat_maps: Path | None) -> tuple[bool, bool]:
+    """Scores files; whether there was an anomaly, and whether they were refused."""
+    if run.detector.bundle.kind == "images":
+        summary = _score_images(run, one_of_images(data), heat_maps)
+    else:
+        summary = _score_tables(run, data, layout)
+    say(summary.describe())
+    if run.state.watch.monitor.first_report is not None:
+        say(run.state.watch.monitor.describe())
+    return bool(summary.anomalies), summary.refused
+
+
 def _score_images(run: _Run, data: Path, heat_maps: Path | None) -> Summary:
     files, others = find_images(data)
     if others:
@@ -141,7 +153,8 @@ def _score_images(run: _Run, data: Path, heat_maps: Path | None) -> Summary:
     paths = [] if heat_maps is None else picture_paths(heat_maps, data, files, what="heat map", force=run.force)
     # One image that cannot be read is a mistake to be told, in many it is a result.
     stop_on_bad = run.stop_on_bad or not data.is_dir()
-    return _write(run, score_files(run.detector, files, run.state, stop_on_bad=stop_on_bad, heat_maps=paths), files)
+    scored = score_files(run.detector, files, run.state, stop_on_bad=stop_on_bad, heat_maps=paths)
+    return _write(run, scored, schema_of(run.detector.bundle), files)
 
 
 def _score_tables(run: _Run, data: Sequence[Path], layout: Layout) -> Summary:
@@ -154,11 +167,12 @@ def _score_tables(run: _Run, data: Sequence[Path], layout: Layout) -> Summary:
         say(f"columns of {path} that the model does not use: {few(unused)}")
 
     scored = score_tables(run.detector, tables.files, layout, run.state, stop_on_bad=run.stop_on_bad, unused=tell)
-    return _write(run, scored, several=len(tables.files) > 1)
+    timed = layout.stamps is not None
+    return _write(run, scored, schema_of(run.detector.bundle, several=len(tables.files) > 1, timed=timed))
 
 
-def _write(run: _Run, results: Iterator[Results], files: Sequence[ImageFile] = (), *, several: bool = False) -> Summary:
-    columns, gaps = schema_of(run.detector.bundle, several=several), Gaps.of(run.detector.bundle)
+def _write(run: _Run, results: Iterator[Results], columns: Schema, files: Sequence[ImageFile] = ()) -> Summary:
+    gaps = Gaps.of(run.detector.bundle)
     if run.out is None:
         summary = write_scores(results, CsvWriter(sys.stdout, columns), files, gaps=gaps)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from ..rows.times import write_time
@@ -30,6 +31,17 @@ COLUMNS = {"score": float, "severity": float, "p_value": float, "is_anomaly": bo
 """What a result tells, and its type, after the number or the name that says whose it is."""
 
 
+class Cause(msgspec.Struct, frozen=True):
+    """What a column has to do with an alarm."""
+
+    column: str
+    contribution: float | None
+    """To the score; None of a row without one, whose reading is beyond a limit."""
+    actual: float | None
+    """None where the cell is missing."""
+    expected: float | None
+
+
 class Results(NamedTuple):
     """Results of consecutive rows, one element a row; `scores` is NaN wherever `status` is none of `SCORED`, where only
     rows that break a limit alarm."""
@@ -43,6 +55,8 @@ class Results(NamedTuple):
     """Seconds, NaN where unknown; None where the rows have no times to tell."""
     blamed: list[str] | None = None
     """The column that contributes most, of rows that alarm, "" of others; None where it was not asked for."""
+    causes: list[tuple[Cause, ...]] | None = None
+    """The columns that contribute most, of rows that alarm, none of others; None where they were not asked for."""
     file: str | None = None
     """The file that the rows are from; None where there is only one."""
     keys: list[str] | None = None
@@ -119,7 +133,7 @@ def in_file_order(parts: Sequence[Results], numbers: NDArray[np.int64]) -> Itera
             return [flat[row] for row in place.tolist()]
         return np.concatenate(values)[place]
 
-    told = ("status", "reason", "times", "blamed", "keys", "limited")
+    told = ("status", "reason", "times", "blamed", "causes", "keys", "limited")
     whole = {name: gathered([getattr(part, name) for part in parts]) for name in told}
     scores = [gathered(each) for each in zip(*(part.scores for part in parts), strict=True)]
     for first, size in zip(accumulate(sizes, initial=0), sizes, strict=False):

@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arrays import short
 from ..detector import Detector, Explanation, Scores
 from ..limits import broken_limits, describe_broken
 from ..rows.chunk import Rows
 from .framing import Framed, Framer, fill
-from .results import BAD, OK, OVERFLOW, Results
+from .results import BAD, OK, OVERFLOW, Cause, Results
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .state import StreamState
+
+
+MOST_CAUSES = 5
+"""Columns that an alarm is explained by."""
 
 
 def score_rows(detector: Detector, framer: Framer, rows: Rows, *, explain: bool = False) -> tuple[Results, Framer]:
@@ -53,10 +58,13 @@ def score_framed(detector: Detector, parts: Sequence[tuple[Framed, NDArray[np.fl
     return results
 
 
-def score_stream(detector: Detector, chunks: Iterable[Rows], state: StreamState) -> Iterator[Results]:
+def score_stream(
+    detector: Detector, chunks: Iterable[Rows], state: StreamState, *, causes: bool = False
+) -> Iterator[Results]:
     """Results of a stream chunk by chunk, in order; each is accepted by the state before the next is scored.
 
-    They tell the times, where the detector knows a column of them, and of rows that alarm the column to blame.
+    They tell the times, where the detector knows a column of them, and of rows that alarm the column to blame, or with
+    `causes` the columns that contribute most, with what was expected.
     """
     is_timed = detector.bundle.data.time_column is not None
     for rows in chunks:
@@ -65,7 +73,11 @@ def score_stream(detector: Detector, chunks: Iterable[Rows], state: StreamState)
         results = state.accept(scored, framer)
         times = np.full(len(framed.status), np.nan) if is_timed and rows.times is None else rows.times
         keys = rows.keys or [""] * len(framed.status) if detector.bundle.data.layout.key is not None else None
-        yield results._replace(times=times, keys=keys, blamed=_blame(detector, framed, rows.values, results))
+        if causes:
+            told = _causes(detector, framed, rows.values, results)
+            yield results._replace(times=times, keys=keys, causes=told)
+        else:
+            yield results._replace(times=times, keys=keys, blamed=_blame(detector, framed, rows.values, results))
 
 
 def score_images(detector: Detector, first: int, images: Sequence[NDArray[np.uint8] | str]) -> Results:
@@ -121,8 +133,7 @@ def _blame(detector: Detector, framed: Framed, values: NDArray[np.float32], resu
     blamed = [""] * len(values)
     alarm = results.scores.is_anomaly & results.scores.scored
     if alarm.any():
-        contribution = detector.explain(framed.inputs[alarm[framed.full]]).contribution
-        largest = contribution.reshape(len(contribution), -1, contribution.shape[-1]).sum(axis=1).argmax(axis=1)
+        largest = _summed(detector.explain(framed.inputs[alarm[framed.full]])).contribution.argmax(axis=1)
         for index, place in zip(np.flatnonzero(alarm).tolist(), largest.tolist(), strict=True):
             blamed[index] = detector.bundle.names[place]
     if results.limited is not None:
@@ -133,11 +144,48 @@ def _blame(detector: Detector, framed: Framed, values: NDArray[np.float32], resu
     return blamed
 
 
+def _causes(
+    detector: Detector, framed: Framed, values: NDArray[np.float32], results: Results
+) -> list[tuple[Cause, ...]]:
+    """The columns that contribute most, of every row that alarms, those whose limit it breaks first."""
+    names = detector.bundle.names
+    causes: list[tuple[Cause, ...]] = [()] * len(values)
+    alarm = results.scores.is_anomaly & results.scores.scored
+    if alarm.any():
+        explained = _summed(detector.explain(framed.inputs[alarm[framed.full]]))
+        for index, contribution, expected in zip(np.flatnonzero(alarm).tolist(), *explained, strict=True):
+            largest = np.argsort(-contribution, kind="stable")[:MOST_CAUSES].tolist()
+            told = [(contribution[place], values[index, place], expected[place]) for place in largest]
+            causes[index] = tuple(
+                Cause(names[place], *map(_short, each)) for place, each in zip(largest, told, strict=True)
+            )
+    if results.limited is not None:
+        limits, beyond = detector.bundle.limits, np.flatnonzero(results.limited)
+        broken = broken_limits(values[beyond], limits, names)
+        for index, which in zip(beyond.tolist(), broken, strict=True):
+            columns = {limits[place].column for place in np.flatnonzero(which).tolist()}
+            known = {cause.column: cause for cause in causes[index]}
+            first = [
+                known.pop(name, Cause(name, None, _short(values[index, names.index(name)]), None))
+                for name in sorted(columns)
+            ]
+            causes[index] = (*first, *known.values())
+    return causes
+
+
+def _short(value: np.float32) -> float | None:
+    return short(value) if np.isfinite(value) else None
+
+
+def _summed(explanation: Explanation) -> Explanation:
+    """Of windows the contributions summed, and what was expected at the newest row."""
+    contribution, expected = explanation
+    return Explanation(contribution.sum(axis=1), expected[:, -1]) if contribution.ndim == 3 else explanation
+
+
 def explain_framed(detector: Detector, framed: Framed) -> Explanation:
     """Per row and column: the contribution summed over the window, and the value expected at the newest row."""
-    contribution, expected = detector.explain(framed.inputs)
-    if contribution.ndim == 3:
-        contribution, expected = contribution.sum(axis=1), expected[:, -1]
     n = len(framed.full)
-    filled: list[NDArray[Any]] = [fill(values, framed.full, n) for values in (contribution, expected)]
+    explained = _summed(detector.explain(framed.inputs))
+    filled: list[NDArray[Any]] = [fill(values, framed.full, n) for values in explained]
     return Explanation(*filled)

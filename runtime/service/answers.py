@@ -12,6 +12,7 @@ from time import perf_counter
 import msgspec
 import numpy as np
 
+from ..arrays import short
 from ..detector import Detector
 from ..errors import InputError
 from ..rows.chunk import Rows, joined
@@ -263,8 +264,3 @@ def _tell_contributions(detector: Detector, part: Part, results: Results, told: 
             )
             for place in largest
         ]
-
-
-def short(value: np.float32) -> float:
-    """The fewest digits that are the same float32, for people: 2.77, not 2.7699999809265137."""
-    return float(str(value))

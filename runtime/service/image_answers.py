@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from ..arrays import short
 from ..bundle import Image
 from ..detector import HEAT_WHITE, Detector
 from ..errors import InputError
@@ -18,7 +19,7 @@ from ..rows.chunk import Rows
 from ..scoring.framing import Framed
 from ..scoring.results import OVERFLOW, Results
 from ..scoring.score import score_images
-from .answers import row_results, short
+from .answers import row_results
 from .jobs import Job
 from .models import Served
 from .refusals import RefusedError

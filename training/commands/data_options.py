@@ -8,19 +8,12 @@ import click
 from click.core import ParameterSource
 from msgspec.structs import replace
 
-from ...runtime.commands.options import table_form, table_options
+from ...runtime.commands.options import Whole, table_form, table_options
 from ...runtime.errors import InputError
 from ...runtime.layout import Layout, Long, Resampling
 
 if TYPE_CHECKING:
     from ..data.selection import Selection
-
-
-class Whole(click.types.StringParamType):
-    """A text that may hold blanks, also where it is set in the environment, which click would cut at them."""
-
-    def split_envvar_value(self, rv: str) -> list[str]:
-        return [rv]
 
 
 def column_names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from ...runtime.commands.options import (
-    DataPath,
     OutPath,
     adaptive_option,
     load_detector,
@@ -17,13 +16,15 @@ from ...runtime.commands.options import (
     table_form,
     table_options,
 )
+from ...runtime.commands.prometheus_options import Asked, SourcePath, files_in, prometheus_options, tables_of
 from ...runtime.commands.terminal import needs, say
 from ...runtime.output import keep_inputs
+from ...runtime.prometheus.address import Address
 from .label_options import anomaly_label_option
 
 
 @click.command()
-@click.argument("data", nargs=-1, required=True, type=DataPath())
+@click.argument("data", nargs=-1, required=True, type=SourcePath())
 @model_options
 @click.option(
     "--labels",
@@ -50,8 +51,9 @@ from .label_options import anomaly_label_option
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @table_options
+@prometheus_options
 def evaluate(
-    data: tuple[Path, ...],
+    data: tuple[Path | Address, ...],
     model: Path,
     provider: str,
     threads: int,
@@ -74,23 +76,25 @@ def evaluate(
     vae-detect evaluate faults.csv --labels label --model exported/vae.onnx --report faults.html
     vae-detect evaluate boards --model boards.onnx
     """
-    keep_inputs([report], [*data, Path(labels or ""), *model_files(model)])
+    keep_inputs([report], [*files_in(data), Path(labels or ""), *model_files(model)])
     with needs("train"):
         import msgspec
 
         from ..evaluation.evaluate import evaluate as run
 
-        evaluation = run(
-            load_detector(model, provider, threads),
-            data,
-            labels,
-            table_form(**form),
-            anomalous=anomaly_label,
-            normal=normal,
-            adaptive=adaptive,
-            point_adjusted=point_adjust,
-            report=report,
-            force=force,
-            say=say,
-        )
+        asked, detector = Asked.take(form), load_detector(model, provider, threads)
+        with tables_of(data, asked, table_form(**form), detector.bundle) as (tables, layout):
+            evaluation = run(
+                detector,
+                tables,
+                labels,
+                layout,
+                anomalous=anomaly_label,
+                normal=normal,
+                adaptive=adaptive,
+                point_adjusted=point_adjust,
+                report=report,
+                force=force,
+                say=say,
+            )
     click.echo(msgspec.json.encode(evaluation) if as_json else evaluation.describe())

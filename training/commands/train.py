@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...runtime.commands.options import DataPath, OutPath, model_files
+from ...runtime.commands.options import OutPath, model_files
+from ...runtime.commands.prometheus_options import Asked, SourcePath, files_in, prometheus_options, tables_of
 from ...runtime.commands.terminal import leads, needs, say
 from ...runtime.output import keep_inputs
+from ...runtime.prometheus.address import Address, is_address
 from .data_options import data_options, read_data_options
 from .made import print_made
 
@@ -22,10 +24,12 @@ if TYPE_CHECKING:
     from ..fitting.fit import Epoch
 
 
-def split_words(ctx: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> tuple[list[Path], list[str]]:
-    """What is learnt from, and settings: words with = that are no files."""
-    settings = [word for word in words if "=" in word and not Path(word).exists()]
-    data = [DataPath().convert(word, parameter, ctx) for word in words if word not in settings]
+def split_words(
+    ctx: click.Context, parameter: click.Parameter, words: tuple[str, ...]
+) -> tuple[list[Path | Address], list[str]]:
+    """What is learnt from, and settings: words with = that are no files and no addresses."""
+    settings = [word for word in words if "=" in word and not is_address(word) and not Path(word).exists()]
+    data = [SourcePath().convert(word, parameter, ctx) for word in words if word not in settings]
     if not data:
         raise click.MissingParameter(ctx=ctx, param=parameter)
     return data, settings
@@ -70,6 +74,7 @@ def split_words(ctx: click.Context, parameter: click.Parameter, words: tuple[str
     help="Of images: the name of a folder of normal ones, to learn from it alone; again for more.  [default: all]",
 )
 @data_options
+@prometheus_options
 @click.option(
     "--far",
     help="Promised false-alarm rate: 0.001 or 0.1% of rows, or 1/day.  [default: 0.01, or what the rows support]",
@@ -92,7 +97,7 @@ def split_words(ctx: click.Context, parameter: click.Parameter, words: tuple[str
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
 def train(
-    words: tuple[list[Path], list[str]],
+    words: tuple[list[Path | Address], list[str]],
     assignments: tuple[str, ...],
     config: Path | None,
     rate: str | None,
@@ -101,7 +106,8 @@ def train(
 ) -> None:
     """Learn from DATA, tables of normal operation or a folder of normal images, and export a detector.
 
-    Tables are files, folders of them and patterns like 'logs/*.csv'; each file is a recording of its own.
+    Tables are files, folders of them and patterns like 'logs/*.csv'; each file is a recording of its own. Or DATA is a
+    Prometheus, prometheus+http://HOST:9090/, which is asked a --query for each column.
 
     \b
     vae-detect train normal.csv --out exported/vae.onnx
@@ -109,14 +115,14 @@ def train(
     vae-detect train boards/train/good --recipe conv --size 64 --out boards.onnx
     """
     data, more_assignments = words
-    keep_inputs(model_files(options["out"]), [*data, config])
+    keep_inputs(model_files(options["out"]), [*files_in(data), config])
     from ..settings.config import configure, read_settings
     from ..settings.rates import parse_rate
 
     settings = read_settings(config, (*assignments, *more_assignments))
     flags = {name: options.pop(name) for name in ("kind", "window", "stride", "recipe", "size")}
     settings.update({name: value for name, value in flags.items() if value is not None})
-    if len(data) == 1 and _is_of_images(data[0]):
+    if len(data) == 1 and _is_of_images(files_in(data)):
         settings.setdefault("kind", "images")
     chosen = configure({"kind": "windows", **settings})  # for what is wrong whatever the data
     options["rate_hz"] = parse_rate(rate) if rate else None
@@ -126,18 +132,21 @@ def train(
         selection, layout = read_data_options(options)
         selection = replace(selection, normal=options.pop("normal"))
         out = options.pop("out")
-        with _progress(chosen.epochs) as (talk, report):
-            made = run(data, out, settings, selection=selection, layout=layout, say=talk, report=report, **options)
+        asked = Asked.take(options)
+        if selection.time_column is not None and len(files_in(data)) < len(data):
+            raise click.UsageError("--time-column is for files; a Prometheus tells the time itself")
+        with tables_of(data, asked, layout) as (tables, form), _progress(chosen.epochs) as (talk, report):
+            made = run(tables, out, settings, selection=selection, layout=form, say=talk, report=report, **options)
     if made is not None:
         print_made(made.files, made.bundle, as_json=as_json)
 
 
-def _is_of_images(data: Path) -> bool:
-    if not data.is_dir():
+def _is_of_images(data: Sequence[Path]) -> bool:
+    if not data or not data[0].is_dir():
         return False
     from ..data.inputs import holds_images
 
-    return holds_images(data)
+    return holds_images(data[0])
 
 
 @contextmanager

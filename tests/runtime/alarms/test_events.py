@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vae_detect.runtime.alarms.events import runs, starts
+from vae_detect.runtime.alarms.events import EventCount, runs, starts
 
 
 def flags(text: str) -> NDArray[np.bool_]:
@@ -64,3 +64,20 @@ def test_pieces_count_as_the_whole(pieces: list[list[bool]]) -> None:
     whole = [flag for piece in pieces for flag in piece]
     assert count == len(runs(np.array(whole, np.bool_)))
     assert running == bool(whole and whole[-1])
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), max_size=20), st.integers(0, 20))
+def test_streams_are_counted_apart_and_in_pieces(rows: list[tuple[str, bool]], cut: int) -> None:
+    count = EventCount()
+    for piece in (rows[:cut], rows[cut:]):
+        count.add(np.array([flag for _, flag in piece], np.bool_), [key for key, _ in piece])
+    own = {key: np.array([flag for other, flag in rows if other == key], np.bool_) for key in "ab"}
+    assert count.started == sum(len(runs(each)) for each in own.values())
+
+
+def test_no_event_reaches_into_another_recording() -> None:
+    count = EventCount()
+    count.add(flags(".x"))
+    count.begin()
+    count.add(flags("x."))
+    assert count.started == 2

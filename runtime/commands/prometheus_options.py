@@ -44,6 +44,21 @@ class SourcePath(DataPath):
         return super().convert(value, param, ctx)
 
 
+if TYPE_CHECKING:
+    _OfAddresses = click.ParamType[Address]
+else:  # which takes no type before click 8.4
+    _OfAddresses = click.ParamType
+
+
+class ToAddress(_OfAddresses):
+    """The address of a Prometheus."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        return value if isinstance(value, Address) else Address.parse(value)
+
+
 def prometheus_options(command: Any) -> Any:
     """What is read of DATA that is a Prometheus."""
     for option in reversed(
@@ -100,7 +115,7 @@ class Asked(NamedTuple):
 
     def client(self, address: Address) -> Client:
         """Asks this server as these options say."""
-        return client_of(address, self.token_file, self.ca_file)
+        return client_of(address, self.token_file, self.ca_file, text=os.environ.get(TOKEN))
 
 
 def files_in(data: Sequence[Path | Address]) -> list[Path]:
@@ -181,13 +196,19 @@ def _grid_of(asked: Asked, bundle: Bundle | None) -> Grid:
     return Grid.between(parse_moment(asked.start, now), parse_moment(asked.end, now), step_ms)
 
 
-def client_of(address: Address, token_file: Path | None, ca_file: Path | None) -> Client:
-    """Asks this server, with the token of the file or of the environment."""
+def client_of(
+    address: Address,
+    token_file: Path | None,
+    ca_file: Path | None,
+    *,
+    text: str | None = None,
+    option: str = "--token-file",
+) -> Client:
+    """Asks this server, with the token of the file that `option` names, or with that of the environment, `text`."""
     from ..prometheus.client import Client
 
-    text = os.environ.get(TOKEN)
     if token_file is not None and text is not None:
-        raise InputError(f"the token comes from --token-file or from {TOKEN}, not from both")
+        raise InputError(f"the token comes from {option} or from {TOKEN}, not from both")
     token = None
     if token_file is not None:
         try:
@@ -199,7 +220,7 @@ def client_of(address: Address, token_file: Path | None, ca_file: Path | None) -
         token = _token_in(text, TOKEN)
     if token is not None and not address.is_encrypted and not address.is_local:
         say(f"{address}: the token goes there unencrypted; prometheus+https:// would encrypt it")
-    return Client(address, token=token, ca_file=ca_file)
+    return Client(address, token=token, ca_file=ca_file, option=option)
 
 
 def _token_in(text: str, source: str) -> str:

@@ -35,6 +35,7 @@ from .options import (
     table_options,
 )
 from .prometheus_options import Asked, SourcePath, files_in, prometheus_options, tables_of
+from .sink_options import Sinks, sink_options
 from .terminal import say
 
 
@@ -67,6 +68,7 @@ from .terminal import say
 @adaptive_option
 @table_options
 @prometheus_options
+@sink_options
 def score(
     data: tuple[Path | Address, ...],
     model: Path,
@@ -97,11 +99,12 @@ def score(
     """
     is_stream = Path("-") in data
     _check_usage(data, is_stream=is_stream, out=out, input_format=input_format)
-    keep_inputs([out], [*files_in(data), *model_files(model)])
+    keep_inputs([out, form["metrics_textfile"]], [*files_in(data), *model_files(model)])
     asked, detector = Asked.take(form), load_detector(model, provider, threads)
     if heat_maps is not None and detector.bundle.kind != "images":
         raise click.UsageError("--heat-maps is for models of images")
-    run = _Run(detector, StreamState(detector.bundle, adaptive=adaptive), on_bad_row == "fail", out, force)
+    sinks = Sinks.take(form, asked, detector.bundle, model, is_stream=is_stream)
+    run = _Run(detector, StreamState(detector.bundle, adaptive=adaptive), on_bad_row == "fail", out, force, sinks)
     if is_stream:
         found, refused = _score_lines(run, table_form(**form), input_format)
     else:
@@ -132,6 +135,7 @@ class _Run(NamedTuple):
     stop_on_bad: bool
     out: Path | None
     force: bool
+    sinks: Sinks
 
 
 def _score_stored(run: _Run, data: Sequence[Path], layout: Layout, heat_maps: Path | None) -> tuple[bool, bool]:
@@ -172,12 +176,13 @@ def _score_tables(run: _Run, data: Sequence[Path], layout: Layout) -> Summary:
 
 
 def _write(run: _Run, results: Iterator[Results], columns: Schema, files: Sequence[ImageFile] = ()) -> Summary:
-    gaps = Gaps.of(run.detector.bundle)
+    gaps, results = Gaps.of(run.detector.bundle), run.sinks.seen(results)
     if run.out is None:
         summary = write_scores(results, CsvWriter(sys.stdout, columns), files, gaps=gaps)
     else:
         with text_written_aside(run.out, force=run.force) as file:
             summary = write_scores(results, CsvWriter(file, columns), files, gaps=gaps)
+    run.sinks.finish()
     if gaps is not None and (told := gaps.describe()):
         say(told)
     stamps = run.detector.bundle.data.time_column

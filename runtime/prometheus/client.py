@@ -58,6 +58,7 @@ class Client:
     ----------
     token : shown with every request
     ca_file : who may vouch for an https server, instead of those whom the system trusts
+    option : which names the file of the token, for messages
     pause : how to wait, for tests
     """
 
@@ -67,12 +68,13 @@ class Client:
         *,
         token: str | None = None,
         ca_file: Path | None = None,
+        option: str = "--token-file",
         timeout_s: float = TIMEOUT_S,
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
         self.address = address
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        self._timeout_s, self._pause = timeout_s, pause
+        self._option, self._timeout_s, self._pause = option, timeout_s, pause
         self._opener = build_opener(_NoRedirects, HTTPSHandler(context=_trust(ca_file)))
 
     def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
@@ -133,7 +135,7 @@ class Client:
             target = error.headers.get("Location", "elsewhere")
             return InputError(f"{where}: sends to {first_line(target)}; name that address, if you trust it")
         if status in (401, 403):
-            asked = "refuses the token" if self._headers else "asks for a token: --token-file, or VAE_DETECT_TOKEN"
+            asked = "refuses the token" if self._headers else f"asks for a token: {self._option}"
             return InputError(f"{where}: {asked} (status {status})")
         if status == 404:
             return InputError(

@@ -61,7 +61,7 @@ def test_a_server_that_stays_busy_is_given_up() -> None:
         ),
         (Reply(400, b"out of order sample\nmore"), RequestRefusedError, "^out of order sample$"),
         (Reply(422), RequestRefusedError, "status 422"),
-        (Reply(401), InputError, "asks for a token: --token-file, or VAE_DETECT_TOKEN"),
+        (Reply(401), InputError, "asks for a token: --token-file"),
         (Reply(404, b"404 page not found"), InputError, "no Prometheus answers here"),
         (Reply(301, headers=[("Location", "http://elsewhere/")]), InputError, "sends to http://elsewhere/"),
     ],

@@ -102,7 +102,7 @@ def test_of_several_models_each_is_told_by_its_name() -> None:
         assert running.stderr is not None
         lines = [said[-1], running.stderr.readline()]
         where = f" on http://127.0.0.1:{port}\n"
-        assert lines == [f"serving {name}: 0fc2e898d8035d70 (vae, cpu){where}" for name in ("pump", "fan")]
+        assert lines == [f"serving {name}: 0fc2e898d8035d70 (vae, cpu) with 263 metric series{where}" for name in ("pump", "fan")]
 
 
 def test_a_hangup_loads_the_model_again_and_keeps_it_where_the_new_one_is_none(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_hangup_loads_the_model_again_and_keeps_it_where_the_new_one_is_none(t
     with serving(["serve", "--model", str(model), "--port", "0"]) as (running, said, port):
         assert running.stderr is not None
         running.send_signal(signal.SIGHUP)
-        assert running.stderr.readline() == f"no model has changed, {said[-1].partition(' on ')[0]}\n"
+        assert running.stderr.readline() == f"no model has changed, {said[-1].partition(' with ')[0]}\n"
         Path(model).write_bytes(b"no model")
         running.send_signal(signal.SIGHUP)
         assert running.stderr.readline().startswith("pump is not loaded, 0fc2e898d8035d70 goes on: ")

@@ -32,7 +32,10 @@ def test_help_lists_the_commands_under_two_headings_in_the_order_of_a_day() -> N
     listed = [re.findall(r"^  ([a-z]+) +[A-Z]", part, re.MULTILINE) for part in (workstation, box)]
     assert listed == [
         ["look", "recipes", "train", "evaluate", "finetune"],
-        ["inspect", "score", "serve", "dashboard", "health", "encode", "reconstruct", "sample", "doctor", "simulate"],
+        [
+            *("inspect", "backtest", "score", "serve", "dashboard", "health"),
+            *("encode", "reconstruct", "sample", "doctor", "simulate"),
+        ],
     ]
     for name in itertools.chain(*listed):
         assert run_here(name, "--help").returncode == 0

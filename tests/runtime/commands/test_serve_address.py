@@ -101,8 +101,8 @@ def test_of_several_models_each_is_told_by_its_name() -> None:
     with serving(arguments) as (running, said, port):
         assert running.stderr is not None
         lines = [said[-1], running.stderr.readline()]
-        where = f" on http://127.0.0.1:{port}\n"
-        assert lines == [f"serving {name}: 0fc2e898d8035d70 (vae, cpu) with 263 metric series{where}" for name in ("pump", "fan")]
+        where = f" with 263 metric series on http://127.0.0.1:{port}\n"
+        assert lines == [f"serving {name}: 0fc2e898d8035d70 (vae, cpu){where}" for name in ("pump", "fan")]
 
 
 def test_a_hangup_loads_the_model_again_and_keeps_it_where_the_new_one_is_none(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from vae_detect.runtime.detector import Detector, Scores
 from vae_detect.runtime.metrics.model import ModelMetrics
+from vae_detect.runtime.prometheus import remote_write, textfile
 from vae_detect.runtime.scoring.drift import DriftMonitor
 from vae_detect.runtime.scoring.results import Results
 from vae_detect.runtime.service.metrics import ServiceMetrics
@@ -288,5 +289,8 @@ def test_the_table_of_the_page_is_what_is_told(metrics: ServiceMetrics, model: M
         labels = {name for sample in family.samples for name in sample.labels if name != "le"}
         told.add((family.name + kind, family.type, *sorted(labels)))
     page = (ROOT / "docs" / "metrics.md").read_text()
-    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `vae_detect_")]
+    table, _, of_score = page.partition("\n## Written by score\n")
+    names = re.findall(r"^\| `(\w+)`", of_score, re.MULTILINE)
+    assert names == [*remote_write.METRICS, *(f"vae_detect_run_{name}" for name in textfile.METRICS)]
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| `vae_detect_")]
     assert told == {(row[0].strip("| `"), row[1], *sorted(re.findall(r"`(\w+)`", row[3]))) for row in rows}

@@ -19,6 +19,9 @@ MOST_COLUMNS = 20
 OTHER = "other"
 """What stands for the rest of them."""
 
+_FARTHEST = 100.0
+"""Standard deviations from the mean of training that a reading counts at most: one absurd row would hide all others."""
+
 _UNMEASURED = ("category", "class", "constant")
 """Columns without a mean to be far from."""
 
@@ -65,7 +68,7 @@ class ColumnStatistics:
         values = rows[:, self._places].astype(np.float64)
         for at, column in self._treated:
             values[:, at] = treat(values[:, at], column)
-        values = (values - self._center) / self._scale
+        values = np.clip((values - self._center) / self._scale, -_FARTHEST, _FARTHEST)
         there = np.isfinite(values)
         counts = there.sum(axis=0)
         weight = -np.expm1(-counts / self._memory)

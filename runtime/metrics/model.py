@@ -168,7 +168,8 @@ class ModelMetrics:
             if self.facts is None or self.facts["export_id"] != seen.detector.bundle.export_id:
                 return
             for name, histogram in self.terms.items():
-                histogram.add_all(seen.terms[name].astype(np.float64))
+                values = seen.terms[name].astype(np.float64)
+                histogram.add_all(values[np.isfinite(values)])  # a row that overflows would spoil the sum for good
             if seen.rows.shape[1]:
                 self.columns.add(seen.rows)
             if seen.contribution is not None:

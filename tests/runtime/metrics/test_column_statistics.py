@@ -44,6 +44,15 @@ def test_missing_cells_are_passed_over() -> None:
     assert statistics.shift == {"flow": 0.0, "speed": pytest.approx(2.0)}
 
 
+def test_one_absurd_reading_does_not_hide_the_rest() -> None:
+    statistics = fed(ColumnStatistics([FLOW, SPEED], 100), [3e38, 100.0])
+    assert statistics.shift["flow"] == pytest.approx(100 * -math.expm1(-0.01))
+    assert statistics.shift["speed"] == 0.0
+    fed(statistics, *([10.0, 100.0],) * 1000)
+    assert statistics.shift["flow"] == pytest.approx(0.0, abs=1e-3)
+    assert statistics.spread["flow"] < 0.1
+
+
 def test_a_logarithmic_column_is_measured_as_the_graph_sees_it() -> None:
     column = Column("count", "", math.log(11), 0.5, "log", 1.0)
     statistics = fed(ColumnStatistics([column], 1), *([11 * math.e - 1],) * 100)  # log(1 + x) = log(11) + 1

@@ -64,6 +64,18 @@ def test_terms_are_those_of_the_graph(detector: Detector, normal_rows: Floats) -
             assert bucket[1] == np.sum(values <= float(bucket[0]))
 
 
+def test_a_row_that_overflows_spoils_no_sum(detector: Detector, normal_rows: Floats) -> None:
+    metrics = shown(detector)
+    rows = normal_rows[:5].copy()
+    rows[2, :] = 3e38
+    framed, results = scored(detector, rows)
+    assert results.status[2] == "overflow"
+    metrics.look_at(detector, framed, results, has_alarms=False)
+    wait_for(lambda: metrics.terms["kl"].count > 0)
+    assert metrics.terms["reconstruction_error"].count == 4
+    assert all(np.isfinite(histogram.sum) for histogram in metrics.terms.values())
+
+
 def test_columns_are_those_of_the_newest_rows(windows_detector: Detector, normal_rows: Floats) -> None:
     metrics = shown(windows_detector)
     rows = normal_rows[:40].copy()

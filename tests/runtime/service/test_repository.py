@@ -13,11 +13,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 from versions import copied, version_of
 
+from vae_detect.runtime.commands.serve import serve
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError, ModelError
 from vae_detect.runtime.service.metrics import ServiceMetrics
 from vae_detect.runtime.service.refusals import RefusedError
-from vae_detect.runtime.service.repository import Model, Repository, without_folder
+from vae_detect.runtime.service.repository import MOST_SERIES, Model, Repository, without_folder
 
 A, B, C = (letter * 16 for letter in "abc")
 
@@ -321,6 +322,10 @@ def test_what_clients_are_told_has_no_folder() -> None:
     error = InputError("/etc/models/pump.onnx: the file /etc/models/pump.decoder.onnx is damaged")
     told = without_folder(error, Path("/etc/models/pump.onnx"))
     assert told == "pump.onnx: the file pump.decoder.onnx is damaged"
+
+
+def test_the_command_allows_as_many_series_as_the_service() -> None:
+    assert [each.default for each in serve.params if each.name == "max_series"] == [MOST_SERIES]
 
 
 def test_a_model_with_too_many_series_is_refused_and_the_version_before_goes_on(made: Path, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import pytest
 from conftest import ROOT
 
 ROOMS = [
-    *("runtime", "runtime.rows", "runtime.images", "runtime.scoring", "runtime.batch", "runtime.streams"),
-    *("runtime.alarms", "runtime.prometheus"),
-    *("runtime.hosting", "runtime.protocol", "runtime.metrics"),
+    *("runtime", "runtime.rows", "runtime.images", "runtime.scoring", "runtime.batch"),
+    *("runtime.alarms", "runtime.streams", "runtime.hosting", "runtime.protocol", "runtime.metrics"),
+    "runtime.prometheus",
     *("runtime.service", "runtime.monitoring", "runtime.doctor", "runtime.commands"),
     *("training.settings", "training.data", "training.model", "training.fitting", "training.dependence"),
     "training.calibration",

@@ -1,1 +1,1 @@
-"""Streams of rows: lines from a pipe."""
+"""Streams: samples as they come, and what is remembered of each key."""

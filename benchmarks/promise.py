@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.special import ndtr
 
+from vae_detect.runtime.calibration.calibration import EVENT_ROWS, calibrate
 from vae_detect.runtime.errors import InputError
-from vae_detect.training.calibration import EVENT_ROWS, calibrate
 
 COEFFICIENTS = (0.0, 0.5, 0.9, 0.97, 0.99)
 ROWS = (300, 1140, 5000)

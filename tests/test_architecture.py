@@ -12,12 +12,11 @@ import pytest
 from conftest import ROOT
 
 ROOMS = [
-    *("runtime", "runtime.rows", "runtime.images", "runtime.scoring", "runtime.batch"),
+    *("runtime", "runtime.rows", "runtime.images", "runtime.scoring", "runtime.calibration", "runtime.batch"),
     *("runtime.alarms", "runtime.streams", "runtime.hosting", "runtime.protocol", "runtime.metrics"),
     "runtime.prometheus",
     *("runtime.service", "runtime.monitoring", "runtime.doctor", "runtime.commands"),
-    *("training.settings", "training.data", "training.model", "training.fitting", "training.dependence"),
-    "training.calibration",
+    *("training.settings", "training.data", "training.model", "training.fitting"),
     *("training.export", "training.labels", "training.evaluation", "training", "training.commands"),
     "cli",
 ]

@@ -15,8 +15,8 @@ import pytest
 
 from vae_detect.cli import commands
 from vae_detect.runtime.bundle import Kind, Treatment
+from vae_detect.runtime.calibration.calibration import USUAL_RATE
 from vae_detect.runtime.detector import Detector
-from vae_detect.training.calibration import USUAL_RATE
 from vae_detect.training.model.likelihoods import LIKELIHOODS
 from vae_detect.training.settings.config import TrainConfig, configure
 from vae_detect.training.settings.recipes import RECIPES, SCORES, Corruption, Network, Penalty

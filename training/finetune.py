@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..runtime.batch.inputs import refuse_folder
 from ..runtime.bundle import SCHEMA_VERSION, Bundle, Calibration, Finetuning
+from ..runtime.calibration.calibration import calibrate, dependence_rows, min_calibration_rows, supported_rate
 from ..runtime.describe import describe_calibration
 from ..runtime.detector import Detector
 from ..runtime.errors import InputError
@@ -22,7 +23,6 @@ from ..runtime.opening import digest, read_model_file
 from ..runtime.output import keep_existing
 from ..runtime.rows.table_files import find_tables, name_of
 from ..runtime.scoring.framing import windows_at
-from .calibration import calibrate, dependence_rows, min_calibration_rows, supported_rate
 from .data.loading import load_table
 from .data.selection import Selection
 from .data.split import is_ordered, split

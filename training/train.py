@@ -13,12 +13,19 @@ import msgspec
 import numpy as np
 
 from ..runtime.bundle import Calibration
+from ..runtime.calibration.calibration import (
+    USUAL_RATE,
+    NoRateError,
+    calibrate,
+    dependence_rows,
+    min_calibration_rows,
+    supported_rate,
+)
 from ..runtime.commands.terminal import leads
 from ..runtime.describe import describe_calibration
 from ..runtime.errors import InputError
 from ..runtime.layout import Layout
 from ..runtime.rows.table_files import name_of
-from .calibration import USUAL_RATE, NoRateError, calibrate, dependence_rows, min_calibration_rows, supported_rate
 from .data.inputs import describe_sizes, load, refuse_too_few
 from .data.loading import Table
 from .data.order import describe_unscored, settle_kind

@@ -20,12 +20,12 @@ from conftest import Client, run_here
 from numpy.typing import NDArray
 
 from vae_detect.runtime.bundle import Calibration
+from vae_detect.runtime.calibration.calibration import calibrate, supported_rate
 from vae_detect.runtime.describe import describe, describe_range
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.layout import Layout
 from vae_detect.runtime.simulation import COLUMNS, Fault, csv_lines, simulate
-from vae_detect.training.calibration import calibrate, supported_rate
 from vae_detect.training.data.selection import Selection
 from vae_detect.training.export.files import Exported
 from vae_detect.training.export.parity import PARITY_BATCHES

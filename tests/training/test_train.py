@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from vae_detect.runtime.bundle import METADATA_KEY, Image, Prior
+from vae_detect.runtime.calibration.calibration import min_calibration_rows
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.layout import Layout
 from vae_detect.runtime.metadata import read_part
 from vae_detect.runtime.session import Session
 from vae_detect.runtime.simulation import COLUMNS, Fault, csv_lines, simulate
-from vae_detect.training.calibration import min_calibration_rows
 from vae_detect.training.data.selection import Selection
 from vae_detect.training.export.files import Exported
 from vae_detect.training.fitting.fit import Epoch

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...runtime.calibration.distributions import ranks
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -48,16 +50,6 @@ def lies_on_its_side(values: NDArray[Any]) -> bool:
         return False
     within = np.median(values.std(axis=1, dtype=np.float64))
     return bool(values.mean(axis=1, dtype=np.float64).std() > _FAR_APART * within)
-
-
-def ranks(values: NDArray[Any]) -> NDArray[np.float64]:
-    """From 1, equal values sharing the mean of theirs: `scipy.stats.rankdata`, which takes longer to import than to do.
-
-    None of the values is a nan.
-    """
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    shared: NDArray[np.float64] = np.cumsum(count) - (count - 1) / 2
-    return shared[place]
 
 
 def whole(values: NDArray[Any]) -> NDArray[Any]:

@@ -1,22 +1,10 @@
-"""Ranks, and whether neighbouring rows follow each other, against SciPy."""
+"""Whether neighbouring rows follow each other, against SciPy."""
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import spearmanr
 
 from vae_detect.training.data import neighbours
-
-GENERATOR = np.random.default_rng(0)
-
-
-def test_equal_values_share_the_mean_of_their_ranks() -> None:
-    assert neighbours.ranks(np.array([7.0, 3.0, 7.0, 9.0])).tolist() == [2.5, 1.0, 2.5, 4.0]
-
-
-@pytest.mark.parametrize("values", [GENERATOR.normal(size=100), GENERATOR.integers(0, 5, 100), np.ones(9), np.empty(0)])
-def test_ranks_are_those_of_scipy(values: NDArray[np.float64]) -> None:
-    np.testing.assert_array_equal(neighbours.ranks(values), rankdata(values))
 
 
 @pytest.mark.parametrize("step", [0.5, 0.7, 2.0])

@@ -12,12 +12,12 @@ from scipy.stats import binom
 
 from vae_detect.runtime import graph
 from vae_detect.runtime.bundle import Calibration
+from vae_detect.runtime.calibration.calibration import calibrate
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.layout import Layout
 from vae_detect.runtime.opening import read_model_file
 from vae_detect.runtime.rows.fields import UNKNOWN
 from vae_detect.runtime.session import Session
-from vae_detect.training.calibration import calibrate
 from vae_detect.training.data.selection import Selection
 from vae_detect.training.model.unknown_class import UnknownClass
 from vae_detect.training.settings.config import configure

@@ -10,15 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
 from vae_detect.runtime.bundle import Calibration
-from vae_detect.runtime.describe import describe_calibration
-from vae_detect.runtime.errors import InputError
-from vae_detect.training.calibration import (
+from vae_detect.runtime.calibration.calibration import (
     USUAL_RATE,
     calibrate,
     min_calibration_rows,
     realised_range,
     supported_rate,
 )
+from vae_detect.runtime.describe import describe_calibration
+from vae_detect.runtime.errors import InputError
 
 Floats = NDArray[np.float64]
 

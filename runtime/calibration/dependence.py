@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .data.neighbours import ranks
+from .distributions import normal_quantile, ranks
 
 Floats = NDArray[np.float64]
 
@@ -72,10 +72,8 @@ class Memory:
         (1 - rho) memory / n; this is added again. The standard error of the memory is sqrt(2 (2 M + 1) / n), M lags in
         the sum (Sokal 1997).
         """
-        from scipy.special import ndtri  # takes as long to import as all that a file needs which cannot be used
-
         n, ranked = in_order.size, ranks(in_order)
-        raw = _autocorrelation(ndtri(ranked / (n + 1)))
+        raw = _autocorrelation(normal_quantile(ranked / (n + 1)))
         if raw is None:  # all scores are equal: nothing tells them apart, so each stretch counts once
             return cls(n, np.ones(min(least_lags, n - 1)), 0.0)
         lags, memory = 1, 1.0
@@ -98,9 +96,7 @@ class Memory:
 
     def _memory(self, far: float) -> float:
         """1 + 2 sum r_u(h), rows."""
-        from scipy.special import ndtri
-
-        level = -float(ndtri(far))
+        level = -float(normal_quantile(far))
         angle = np.linspace(0, math.pi / 2, 1001)
         density = np.exp(-(level**2) / (1 + np.sin(angle))) / (2 * math.pi)
         covariance = np.append(0, np.cumsum((density[1:] + density[:-1]) / 2 * angle[1]))

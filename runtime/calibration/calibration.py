@@ -13,13 +13,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..runtime.bundle import Calibration
-from ..runtime.errors import InputError
+from ..bundle import Calibration
+from ..errors import InputError
 from .dependence import Memory, Worth
+from .distributions import beta_quantile, box_cox
 
 Floats = NDArray[np.float64]
-
-# scipy is imported where it is used: it takes as long as all else that a file needs which cannot be used.
 
 USUAL_RATE = 0.01
 """The false-alarm rate of a detector for which nobody asked for one, where its rows support it."""
@@ -134,12 +133,10 @@ def realised_range(share: float, effective_n: float) -> tuple[float, float]:
     which is `share`, and the spread of `effective_n` rows. So many rows show no rate below 1 / (effective_n + 1): for a
     smaller share the upper end stays where it is for that.
     """
-    from scipy.special import betaincinv
-
     a = (effective_n + 1) * share
-    low = float(betaincinv(a, effective_n + 1 - a, 0.05))
+    low = beta_quantile(a, effective_n + 1 - a, 0.05)
     a = max(a, 1.0)
-    return low, float(betaincinv(a, max(effective_n + 1 - a, 1e-9), 0.95))
+    return low, beta_quantile(a, max(effective_n + 1 - a, 1e-9), 0.95)
 
 
 def _memory_of(in_order: Floats, dependence_rows: int) -> Memory:
@@ -265,9 +262,7 @@ class _Tail:
 
     def quantile(self, p: float | Floats) -> Floats:
         """start + scale ((rate/p)^shape - 1) / shape, a Box-Cox transform: at shape 0 it is the logarithm."""
-        from scipy.special import boxcox
-
-        return np.asarray(self.start + self.scale * boxcox(self.rate / p, self.shape), np.float64)
+        return np.asarray(self.start + self.scale * box_cox(self.rate / p, self.shape), np.float64)
 
     def rate_above(self, scores: Floats) -> Floats:
         """P(S > score), 0 beyond the end that a negative shape gives the tail."""
@@ -305,12 +300,10 @@ def _extrapolated(tail: _Tail, far: float, worth: Worth, largest: float) -> tupl
     Beran 1990), never below a score that normal data has shown already. The range knows the noise of the fit, not the
     error of believing in a generalised Pareto tail.
     """
-    from scipy.special import boxcox
-
     generator, rows = np.random.default_rng(0), worth.less(1)
     refits = []
     for count in np.maximum(generator.binomial(round(rows), tail.rate, size=_REFITS), 2):
-        excess = np.sort(tail.scale * boxcox(1 / (1 - generator.random(count)), tail.shape))
+        excess = np.sort(tail.scale * box_cox(1 / (1 - generator.random(count)), tail.shape))
         refits.append((_pareto(excess, tail.start, count / rows), tail.start + float(excess[-1])))
 
     def realised(asked: float) -> Floats:

@@ -7,7 +7,7 @@ from scipy.signal import lfilter
 from scipy.special import ndtri
 from scipy.stats import multivariate_normal
 
-from vae_detect.training.dependence import Memory
+from vae_detect.runtime.calibration.dependence import Memory
 
 
 def ar1(coefficient: float, n: int, seed: int) -> NDArray[np.float64]:

@@ -216,8 +216,8 @@ def _unscored() -> Panel:
     return Panel(
         title="Rows without a score",
         description="As a share of the rows received. warming: the recording is shorter than a window. gap: a bad row "
-        "or a jump in time within the window. bad: a cell is no finite number. overflow: a score beyond float32. "
-        "refused: its whole request was.",
+        "or a jump in time within the window. late, repeated: out of order. bad: a cell is no finite number. overflow: "
+        "a score beyond float32. refused: its whole request was.",
         kind="bars",
         unit="ratio",
         least=0,

@@ -34,16 +34,21 @@ class Rows(NamedTuple):
         """The number in the file of a row of the chunk."""
         return self.first + index if self.numbers is None else int(self.numbers[index])
 
+    def at(self, index: NDArray[np.intp]) -> Rows:
+        """The rows at these places, ascending, as a recording of their own, with the numbers that they have."""
+        bad = {place: self.bad[at] for place, at in enumerate(index.tolist()) if at in self.bad}
+        times = None if self.times is None else self.times[index]
+        keys = None if self.keys is None else [self.keys[at] for at in index.tolist()]
+        numbers = index + self.first if self.numbers is None else self.numbers[index]
+        return Rows(self.first, self.values[index], bad, times, keys, numbers)
+
     def by_key(self) -> dict[str, tuple[NDArray[np.int64], Rows]]:
         """The rows of each key and their indices in the chunk; the key whose newest row is the oldest comes first."""
         keys = np.array(self.keys)
         found = {}
         for key in reversed(dict.fromkeys(reversed(self.keys or []))):
             index = np.flatnonzero(keys == key)
-            bad = {place: self.bad[at] for place, at in enumerate(index.tolist()) if at in self.bad}
-            times = None if self.times is None else self.times[index]
-            numbers = index + self.first if self.numbers is None else self.numbers[index]
-            found[key] = index, Rows(self.first, self.values[index], bad, times, None, numbers)
+            found[key] = index, self.at(index)._replace(keys=None)
         return found
 
 

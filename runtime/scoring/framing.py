@@ -11,6 +11,7 @@ import numpy as np
 from ..bundle import Bundle, Kind
 from ..errors import few
 from ..rows.times import Clock, is_break
+from .lateness import out_of_order
 from .results import BAD, FILLED, GAP, OK, SCORED, WARMING
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Memory(NamedTuple):
     last_time: float = np.nan
     """The last readable time, seconds, and how many rows ago it was."""
     last_time_ago: int = 1
+    late: int = 0
+    """Rows that were late, after the newest that was not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,10 @@ class Framer:
             return Framed(rows.first, inputs, full, status, reason), self
         if rows.keys is not None:
             return self._frame_by_key(rows)
+        astray, late = out_of_order(rows.times, self.memory.last_time, self.memory.late, self.clock)
+        return self._frame_without(rows, astray, late) if astray else self._frame_in_order(rows)
+
+    def _frame_in_order(self, rows: Rows) -> tuple[Framed, Framer]:
         jumps, last_time, last_time_ago = self._jumps(rows.times, len(rows.values))
         status, reason, run, why_broken = self._statuses(rows, jumps)
         full = np.array([one in SCORED for one in status], np.bool_)
@@ -101,6 +108,25 @@ class Framer:
         after = Memory(joined[len(rows.values) :].copy(), run, why_broken, last_time, last_time_ago)
         framed = Framed(rows.first, inputs if full.all() else inputs[full], full, status, reason)
         return framed, replace(self, memory=after)
+
+    def _frame_without(self, rows: Rows, astray: dict[int, tuple[str, str]], late: int) -> tuple[Framed, Framer]:
+        """As `frame`, of rows some of which are out of order: these have the status and reason that is given."""
+        n = len(rows.values)
+        status, reason, full = [""] * n, [""] * n, np.zeros(n, np.bool_)
+        for index, told in astray.items():
+            status[index], reason[index] = told
+        if len(astray) == n:
+            nothing = np.empty((0, self.window, rows.values.shape[1]), np.float32)
+            return Framed(rows.first, nothing, full, status, reason), replace(
+                self, memory=self.memory._replace(late=late)
+            )
+        kept = np.array([index for index in range(n) if index not in astray], np.intp)
+        framed, after = self._frame_in_order(rows.at(kept))
+        for index, one, why in zip(kept.tolist(), framed.status, framed.reason, strict=True):
+            status[index], reason[index] = one, why
+        full[kept] = framed.full
+        memory = after.memory._replace(late=late)
+        return Framed(rows.first, framed.inputs, full, status, reason), replace(after, memory=memory)
 
     def _frame_by_key(self, rows: Rows) -> tuple[Framed, Framer]:
         n = len(rows.values)

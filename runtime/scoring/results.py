@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from ..detector import Explanation, Scores
     from ..rows.writers import Table
 
-OK, FILLED, WARMING, GAP, BAD, OVERFLOW = "ok", "filled", "warming", "gap", "bad", "overflow"
-STATUSES = (OK, FILLED, WARMING, GAP, BAD, OVERFLOW)
+OK, FILLED, WARMING, GAP, LATE, REPEATED = "ok", "filled", "warming", "gap", "late", "repeated"
+BAD, OVERFLOW = "bad", "overflow"
+STATUSES = (OK, FILLED, WARMING, GAP, LATE, REPEATED, BAD, OVERFLOW)
 """ok: scored. filled: scored, with what is expected in cells that are missing. warming: the recording is still shorter
-than a window. gap: the window holds a bad row or a jump in time. bad: a cell of this row is no finite number, or this
-image cannot be read. overflow: the score exceeds float32."""
+than a window. gap: the window holds a bad row or a jump in time. late, repeated: of a time before that of the row
+before, or the same, and in no window. bad: a cell of this row is no finite number, or this image cannot be read.
+overflow: the score exceeds float32."""
 
 SCORED = (OK, FILLED)
 """Those that come with a score."""

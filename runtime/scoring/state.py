@@ -20,6 +20,7 @@ class _SavedMemory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     why: str
     last_time: float
     last_time_ago: int
+    late: int
 
 
 class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,7 +86,7 @@ class StreamState:
     def _restored(self, saved: _SavedMemory) -> Memory:
         """Raises ValueError when its rows have another size."""
         tail = np.frombuffer(saved.tail, np.float32).reshape(self.framer.memory.tail.shape)
-        return Memory(tail, saved.run, saved.why, saved.last_time, saved.last_time_ago)
+        return Memory(tail, saved.run, saved.why, saved.last_time, saved.last_time_ago, saved.late)
 
 
 def _saved(memory: Memory) -> _SavedMemory:

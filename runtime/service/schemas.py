@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-Status = Literal["ok", "filled", "warming", "gap", "bad", "overflow"]
+Status = Literal["ok", "filled", "warming", "gap", "late", "repeated", "bad", "overflow"]
 
 
 class Contribution(msgspec.Struct, frozen=True, gc=False):

@@ -80,11 +80,34 @@ def test_a_jump_in_time_is_a_gap(windows_detector: Detector, normal_rows: Floats
         assert reasons(results)[6] == f"time jumps by {jump:.6g} s before row 6; 3 more rows fill the window"
 
 
-@pytest.mark.parametrize("step", [0.0, -PERIOD_S])
-def test_time_that_stands_or_goes_back_is_a_gap(windows_detector: Detector, normal_rows: Floats, step: float) -> None:
-    times = steps(12)
-    times[6:] += step - PERIOD_S
-    assert statuses(run(windows_detector, chunks(normal_rows[:12], [], times=times)))[6:] == ["gap"] * 3 + ["ok"] * 3
+@pytest.mark.parametrize("sizes", [[], [6], [7], [1] * 12])
+def test_rows_that_come_twice_or_late_break_no_window(
+    windows_detector: Detector, normal_rows: Floats, sizes: list[int]
+) -> None:
+    order = [0, 1, 2, 3, 4, 5, 5, 3, 6, 7]
+    results = run(windows_detector, chunks(normal_rows[order], sizes, times=steps(12)[order]))
+
+    assert statuses(results) == ["warming"] * 3 + ["ok"] * 3 + ["repeated", "late", "ok", "ok"]
+    assert reasons(results)[6:8] == [
+        "a row of the same time came before",
+        f"its time is {2 * PERIOD_S:g} s before that of the newest row",
+    ]
+    in_order = scores(run(windows_detector, chunks(normal_rows[:8], [], times=steps(8))))
+    np.testing.assert_allclose(scores(results)[[3, 4, 5, 8, 9]], in_order[3:], 1e-5)
+
+
+@pytest.mark.parametrize("sizes", [[], [6], [9], [1] * 18])
+def test_a_clock_that_was_set_back_begins_again(
+    windows_detector: Detector, normal_rows: Floats, sizes: list[int]
+) -> None:
+    times = steps(18)
+    times[6:] -= 3600
+    results = run(windows_detector, chunks(normal_rows[:18], sizes, times=times))
+
+    assert statuses(results)[6:] == ["late"] * 5 + ["gap"] * 3 + ["ok"] * 4
+    assert reasons(results)[11] == (
+        f"time jumps by {6 * PERIOD_S - 3600:.6g} s before row 11; 3 more rows fill the window"
+    )
 
 
 @pytest.mark.parametrize("sizes", [[], [6], [7], [8], [1] * 12])

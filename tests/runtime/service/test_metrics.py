@@ -28,7 +28,10 @@ from vae_detect.runtime.service.refusals import CODES, LIMITS
 EXPECTED = {
     "vae_detect_rows_received_total",
     "vae_detect_rows_scored_total",
-    *(f"vae_detect_rows_flagged_total{{{reason}}}" for reason in ("warming", "gap", "bad", "overflow")),
+    *(
+        f"vae_detect_rows_flagged_total{{{reason}}}"
+        for reason in ("warming", "gap", "late", "repeated", "bad", "overflow")
+    ),
     "vae_detect_rows_refused_total",
     "vae_detect_anomalies_total",
     *(f"vae_detect_requests_total{{{code},{route}}}" for code in CODES for route in ("score", "infer")),

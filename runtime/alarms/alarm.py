@@ -1,0 +1,310 @@
+"""From the verdicts on the rows of one key to its events."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import msgspec
+
+from ..arrays import short
+from ..scoring.results import Cause, Results
+from .event import Change, Event, because
+from .rule import AlarmRule
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+State = Literal["normal", "anomaly", "cannot tell"]
+
+MOST_EXPLAINED = 16
+"""How often an event is explained anew as its peak rises."""
+
+HIGHER_SEVERITY, HIGHER_SCORE = 1.1, 1.5
+"""Times what was explained before, from which on a new peak is explained too: a slow rise asks for few of them."""
+
+_HOUR_S = 3600.0
+
+Explain = Callable[[int], tuple[Cause, ...]]
+"""By the place of a row: the columns that contribute most, the largest first, but first those beyond a limit."""
+
+
+class Alarmed(msgspec.Struct):
+    """A row that alarms."""
+
+    time: float
+    number: int
+    """Of the row in its recording."""
+    score: float | None
+    severity: float | None
+    reason: str
+    causes: tuple[Cause, ...] = ()
+    age: int = 0
+    """Rows with a verdict since."""
+
+
+class AlarmMemory(msgspec.Struct):
+    """All that later events of a key depend on."""
+
+    recent: int = 0
+    """The last n verdicts, a bit each, the newest the lowest."""
+    waiting: list[Alarmed] = []
+    """Rows of `recent` that alarm, while nothing runs."""
+    last: float = 0.0
+    """Time of the newest row with a verdict, while something runs or waits."""
+    event: Event | None = None
+    has_lasted: bool = False
+    """Whether the event has lasted long enough to count."""
+    is_beyond: bool = False
+    """Whether it is one too many in its hour, and told to nobody."""
+    explained: int = 0
+    explained_severity: float = 0.0
+    explained_score: float = 0.0
+    hour: float = -math.inf
+    """When the hour began in which events are counted."""
+    in_hour: int = 0
+
+
+class _Place(NamedTuple):
+    """A row with a verdict among results."""
+
+    results: Results
+    at: int
+    time: float
+    number: int
+    is_anomaly: bool
+    explain: Explain
+
+    def read(self) -> Alarmed:
+        """What there is to know of it without its causes."""
+        scores, at = self.results.scores, self.at
+        scored = bool(scores.scored[at])
+        score = short(scores.score[at]) if scored else None
+        severity = short(scores.severity[at]) if scored else None
+        return Alarmed(self.time, self.number, score, severity, self.results.reason[at])
+
+    @property
+    def is_limited(self) -> bool:
+        return self.results.limited is not None and bool(self.results.limited[self.at])
+
+
+class Alarm:
+    """Of one key.
+
+    Rows without a verdict, that have no score and break no limit, neither count nor end what runs, until
+    `AlarmRule.silence_s` have passed without any other.
+
+    Parameters
+    ----------
+    model, source, key : whose events these are
+    """
+
+    __slots__ = ("_mask", "_memory", "_named", "_rule", "_unknown", "started", "untold")
+
+    def __init__(self, rule: AlarmRule, *, model: str = "", source: str = "", key: str = "") -> None:
+        self._rule, self._named = rule, (model, source, key)
+        self._mask = (1 << rule.n) - 1
+        self._memory = AlarmMemory()
+        self._unknown = ""
+        self.started = 0
+        """Events that began and lasted, since this was made."""
+        self.untold = 0
+        """Those of them that nobody was told of, since there were too many in an hour."""
+
+    @property
+    def state(self) -> State:
+        """After the newest row; "anomaly" while an event runs."""
+        if self._unknown:
+            return "cannot tell"
+        return "anomaly" if self._memory.has_lasted else "normal"
+
+    @property
+    def why(self) -> str:
+        """What there is to say of the state, "" where it is normal."""
+        event = self._memory.event
+        if self._unknown or event is None or not self._memory.has_lasted:
+            return self._unknown
+        told = event.reason or because(event)
+        return f"{told}; one of more than {self._rule.most_an_hour} events an hour" if self._memory.is_beyond else told
+
+    @property
+    def event(self) -> Event | None:
+        """What runs, and was told."""
+        memory = self._memory
+        return memory.event if memory.has_lasted and not memory.is_beyond else None
+
+    @property
+    def memory(self) -> AlarmMemory:
+        """What to save. It changes with the next row."""
+        return self._memory
+
+    def recall(self, memory: AlarmMemory) -> None:
+        """Goes on from there, by the rule that holds now."""
+        self._memory = memory
+        memory.recent &= self._mask
+
+    def see(
+        self,
+        results: Results,
+        times: NDArray[np.float64],
+        explain: Explain,
+        *,
+        numbers: NDArray[np.int64] | None = None,
+    ) -> list[Change]:
+        """Takes the next rows; what is to be told.
+
+        Parameters
+        ----------
+        results : accepted ones, of this key alone, in the order of its time
+        times : (rows,) seconds, none NaN
+        explain : asked for rows that alarm while nothing runs, and for the peaks of what runs as they rise
+        numbers : of the rows in their recording (rows,), where results do not follow each other in it
+        """
+        # Nearly always this is one normal row. numpy's any() would take longer than all of it.
+        alarms, scored = results.scores.is_anomaly.tobytes(), results.scores.scored.tobytes()
+        changes: list[Change] = []
+        if 1 in alarms or self._memory.recent or self._memory.event is not None:
+            self._walk(results, times, explain, numbers, changes)
+        if 0 in scored[-1:] and not alarms[-1]:
+            self._unknown = ": ".join(filter(None, (results.status[-1], results.reason[-1])))
+        elif scored:
+            self._unknown = ""
+        return changes
+
+    def end(self) -> list[Change]:
+        """Closes what runs: another model or another recording follows, or the key is forgotten."""
+        changes: list[Change] = []
+        self._close(changes)
+        self._unknown = ""
+        return changes
+
+    def _walk(
+        self,
+        results: Results,
+        times: NDArray[np.float64],
+        explain: Explain,
+        numbers: NDArray[np.int64] | None,
+        changes: list[Change],
+    ) -> None:
+        memory = self._memory
+        alarms, scored = results.scores.is_anomaly.tobytes(), results.scores.scored.tobytes()
+        index = -1
+        while (index := index + 1) < len(alarms):
+            idle = memory.event is None and not memory.recent
+            if idle and (index := alarms.find(1, index)) < 0:  # what is normal until then changes nothing
+                return
+            time = float(times[index])
+            if not idle and abs(time - memory.last) > self._rule.silence_s:
+                self._close(changes)
+            if alarms[index] or scored[index]:
+                memory.last = time
+                number = results.first + index if numbers is None else int(numbers[index])
+                place = _Place(results, index, time, number, bool(alarms[index]), explain)
+                if memory.event is None:
+                    self._wait(memory, place, changes)
+                else:
+                    self._go_on(memory, memory.event, place, changes)
+
+    def _wait(self, memory: AlarmMemory, place: _Place, changes: list[Change]) -> None:
+        """A row while nothing runs."""
+        rule = self._rule
+        counts = False
+        for row in memory.waiting:
+            row.age += 1
+        if place.is_anomaly:
+            row = place.read()
+            row.causes = place.explain(place.at)
+            if counts := place.is_limited or rule.passes(row.causes):
+                memory.waiting.append(row)
+        memory.recent = (memory.recent << 1 | counts) & self._mask
+        memory.waiting = [row for row in memory.waiting if row.age < rule.n]
+        if len(memory.waiting) >= rule.k:
+            memory.event = self._begun(memory)
+            self._tell(memory, memory.event, changes)
+
+    def _begun(self, memory: AlarmMemory) -> Event:
+        """The event of the rows that wait."""
+        rows, memory.waiting = memory.waiting, []
+        worst = max(rows, key=lambda row: -math.inf if row.score is None else row.score)
+        event = Event(0, *self._named, rows[0].time, max(row.time for row in rows), rows=len(rows))
+        event.first_row, event.last_row = rows[0].number, rows[-1].number
+        _raise(event, worst)
+        _explain(memory, event, worst)
+        return event
+
+    def _go_on(self, memory: AlarmMemory, event: Event, place: _Place, changes: list[Change]) -> None:
+        """A row while an event runs."""
+        memory.recent = (memory.recent << 1 | place.is_anomaly) & self._mask
+        row = place.read()
+        if place.is_anomaly or (self._rule.clear < 1 and (row.severity or 0) >= self._rule.clear):
+            event.end, event.last_row = max(event.end, row.time), row.number
+            event.rows += place.is_anomaly
+            if _raise(event, row) and _is_worth(memory, row):
+                row.causes = place.explain(place.at)
+                _explain(memory, event, row)
+                if memory.has_lasted:
+                    self._change(memory, event, "changed", changes)
+            self._tell(memory, event, changes)
+        elif memory.recent.bit_count() < self._rule.k:
+            self._close(changes)
+
+    def _tell(self, memory: AlarmMemory, event: Event, changes: list[Change]) -> None:
+        """Counts an event as soon as it has lasted."""
+        if memory.has_lasted or event.end - event.start < self._rule.min_duration_s:
+            return
+        memory.has_lasted = True
+        if not 0 <= event.start - memory.hour < _HOUR_S:
+            memory.hour, memory.in_hour = event.start, 0
+        memory.in_hour += 1
+        memory.is_beyond = memory.in_hour > self._rule.most_an_hour
+        self.started += 1
+        self.untold += memory.is_beyond
+        self._change(memory, event, "started", changes)
+
+    def _change(
+        self,
+        memory: AlarmMemory,
+        event: Event,
+        what: Literal["started", "changed", "ended"],
+        changes: list[Change],
+    ) -> None:
+        is_told = what == "changed" and changes and changes[-1].event is event  # what is told anyway says the newest
+        if not memory.is_beyond and not is_told:
+            changes.append(Change(event, what))
+
+    def _close(self, changes: list[Change]) -> None:
+        memory, event = self._memory, self._memory.event
+        memory.recent, memory.waiting = 0, []
+        if event is None:
+            return
+        event.state = "ended"
+        if memory.has_lasted:
+            self._change(memory, event, "ended", changes)
+        memory.event, memory.has_lasted, memory.is_beyond, memory.explained = None, False, False, 0
+
+
+def _raise(event: Event, row: Alarmed) -> bool:
+    """Takes the row for the peak, where it is; whether it was."""
+    if row.score is None:
+        return False
+    if event.peak_score is not None and row.score <= event.peak_score:
+        return False
+    event.peak_score, event.peak_severity = row.score, row.severity
+    return True
+
+
+def _is_worth(memory: AlarmMemory, row: Alarmed) -> bool:
+    """Whether a new peak is enough above what was explained."""
+    if memory.explained >= MOST_EXPLAINED or row.score is None or row.severity is None:
+        return False
+    # p-values, and so severities, have a floor: far out only scores tell rows apart.
+    far = memory.explained_score > 0 and row.score >= HIGHER_SCORE * memory.explained_score
+    return far or row.severity >= HIGHER_SEVERITY * memory.explained_severity
+
+
+def _explain(memory: AlarmMemory, event: Event, row: Alarmed) -> None:
+    event.columns, event.reason = row.causes, row.reason
+    memory.explained += 1
+    memory.explained_severity, memory.explained_score = row.severity or 0.0, row.score or 0.0

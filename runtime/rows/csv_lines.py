@@ -9,10 +9,11 @@ from itertools import islice
 import numpy as np
 
 from ..bundle import Column
+from ..errors import InputError
 from ..layout import Layout, TableFormat
 from .cells import BadCell, bad_reason
 from .chunk import Rows
-from .csv_text import MAX_LINE_BYTES, as_spaced
+from .csv_text import MAX_LINE_BYTES, as_spaced, read_header
 from .fields import Field
 from .tables import ColumnReader
 
@@ -40,10 +41,14 @@ class CsvLines:
     def without_units(self, lines: Iterator[bytes]) -> Iterator[bytes]:
         """The lines below the header but for those without a number, of as many as the recording had there."""
         for line in islice(lines, self._form.below):
-            (cells,) = cells_of([line], self._form)
-            if isinstance(cells, BadCell) or not cells or not all(map(self._is_no_number, cells)):
+            if not self.is_units(line):
                 yield line
         yield from lines
+
+    def is_units(self, line: bytes) -> bool:
+        """Whether a line holds no number."""
+        (cells,) = cells_of([line], self._form)
+        return not isinstance(cells, BadCell) and bool(cells) and all(map(self._is_no_number, cells))
 
     def _is_no_number(self, cell: str) -> bool:
         return bad_reason(self._form.with_point(cell)) != ""
@@ -60,6 +65,14 @@ class CsvLines:
                 rows = self._reader.parse(first, cells)
         rows.bad.update((index, line) for index, line in enumerate(found) if isinstance(line, BadCell))
         return rows
+
+
+def csv_below(header: bytes, columns: Sequence[Column | Field], layout: Layout, source: str) -> CsvLines:
+    """A reader for the lines below a header. Raises InputError when it is none of these columns."""
+    (cells,) = cells_of([header], layout.format)
+    if isinstance(cells, BadCell):
+        raise InputError(f"{source}: the header {cells.reason}")
+    return CsvLines(read_header(iter([cells]), source, layout.format), columns, layout, source)
 
 
 def cells_of(lines: Sequence[bytes], form: TableFormat) -> Sequence[list[str] | BadCell]:

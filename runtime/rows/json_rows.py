@@ -91,13 +91,20 @@ class RowReader:
 
     def read_lines(self, lines: Sequence[bytes], labels: Labels | None = None, *, first: int = 0) -> Rows:
         """A row for each line, a bad one where it holds none or several."""
+        rows, cells = self.read_cells(lines, first=first)
+        return rows if labels is None else labels.put(rows, cells)
+
+    def read_cells(self, lines: Sequence[bytes], *, first: int = 0) -> tuple[Rows, list[Any]]:
+        """The rows of lines without times and keys, and what each line holds: a list or a dictionary, or a BadCell
+        where that is no row at all."""
         try:
             cells = [_only(self._cells(line)) for line in lines]
             values = self._values(cells, b"\n".join(lines))
         except _DOUBTS:
             found = [_slow_line(line) for line in lines]
-            return self._one_by_one([row for row, _ in found], [unsound for _, unsound in found], labels, first)
-        return self._labelled(Rows(first, values, {}, None), cells, labels)
+            cells = [dict(row) if isinstance(row, Pairs) else row for row, _ in found]
+            return self._one_by_one([row for row, _ in found], [unsound for _, unsound in found], None, first), cells
+        return self._labelled(Rows(first, values, {}, None), cells, None), cells
 
     def read_objects(self, cells: list[Any], labels: Labels | None = None, *, first: int = 0) -> Rows:
         """A row for each dictionary by column name; what is a BadCell instead is a bad one."""

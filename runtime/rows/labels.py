@@ -32,21 +32,28 @@ class Labels:
         self._is_settled = layout.declares_time_format
         self._column, self._key = layout.key, key
 
-    def put(self, rows: Rows, cells: Sequence[Any]) -> Rows:
-        """The rows with times and keys; `cells` are the same ones as lists and objects."""
+    def put(self, rows: Rows, cells: Sequence[Any], others: Sequence[str] | None = None) -> Rows:
+        """The rows with times and keys; `cells` are the same ones as lists and objects.
+
+        Parameters
+        ----------
+        others : in place of `key`, for each of these rows; "" for none
+        """
         times = self._times(cells) if self._time_columns else None
         if times is not None:
             rows = rows._replace(times=times)
-        keys = self._keys(rows, cells)
+        if others is None and self._key is not None:
+            others = [self._key] * len(cells)
+        keys = self._keys(rows, cells, others)
         return rows if keys is None else rows._replace(keys=keys)
 
-    def _keys(self, rows: Rows, cells: Sequence[Any]) -> list[str] | None:
-        """Whose row each is, "" of those that do not say it, which become bad ones."""
+    def _keys(self, rows: Rows, cells: Sequence[Any], others: Sequence[str] | None) -> list[str] | None:
+        """Whose row each is, "" of those that do not say it, which become bad ones where the model knows a key."""
         if self._column is None:
-            return None if self._key is None else [self._key] * len(cells)
+            return None if others is None else [*others]
         keys = [_written(row.get(self._column)) if isinstance(row, dict) else "" for row in cells]
-        if self._key is not None:
-            return [key or self._key for key in keys]
+        if others is not None:
+            keys = [key or other for key, other in zip(keys, others, strict=True)]
         for index, found in enumerate(keys):
             if not found and index not in rows.bad:
                 rows.values[index] = np.nan

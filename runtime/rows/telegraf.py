@@ -35,6 +35,8 @@ _BODY = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _METRICS = msgspec.json.Decoder(list[msgspec.Raw])
 _NO_JSON = msgspec.MsgspecError, UnicodeDecodeError, RecursionError
 """What reading raises for what is no such JSON."""
+_MOST_KNOWN = 10_000
+"""Names of fields that are remembered."""
 _HEAD, _METRIC = msgspec.json.Decoder(_Head), msgspec.json.Decoder(_Metric)
 
 
@@ -72,17 +74,17 @@ class MetricRows:
             raise InputError("the body holds no metrics")
         check_rows(len(metrics))
         self._metrics = metrics
-        self._columns = frozenset(column.name for column in columns) | ({key} if key is not None else frozenset())
+        self._names = MetricNames(columns, key)
         self._tagged = {column.name for column in columns if column.texts} | ({key} if key is not None else set())
-        self._known: dict[tuple[str, str], str] = {}
-        self._groups = _grouped(metrics)
-        sizes = [sum(len(memoryview(metrics[at])) for at in group) for group in self._groups]
+        self.groups = _grouped(metrics)
+        """The places of the metrics of each row."""
+        sizes = [sum(len(memoryview(metrics[at])) for at in group) for group in self.groups]
         check_values(sum(bytes(memoryview(metric)).count(b",") for metric in metrics) + len(metrics))
-        self.spans = spans(sizes, len(columns), len(self._groups), piece=PIECE // 4)
+        self.spans = spans(sizes, len(columns), len(self.groups), piece=PIECE // 4)
 
     def read(self, reader: RowReader, labels: Labels, first: int, end: int) -> Rows:
         """The rows of a piece; a timestamp is their time."""
-        found = [self._row(group) for group in self._groups[first:end]]
+        found = [self._row(group) for group in self.groups[first:end]]
         rows = reader.read_objects([row for row, _ in found], labels, first=first)
         times = np.array([time for _, time in found])
         return rows._replace(times=times) if np.isfinite(times).any() else rows
@@ -101,7 +103,7 @@ class MetricRows:
                 return BadCell("", f"is no metric: {error}"[:200]), np.nan
             time = np.nan if metric.timestamp is None else parse_time(str(metric.timestamp))
             for name, cell in metric.fields.items():
-                column = self._column(metric.name, name)
+                column = self._names.column(metric.name, name)
                 if column in row:
                     return BadCell(column, "stands in the metrics more than once"), time
                 if column:
@@ -109,12 +111,22 @@ class MetricRows:
             tags = {name: cell for name, cell in (metric.tags or {}).items() if name in self._tagged}
         return tags | row, time
 
-    def _column(self, name: str, field: str) -> str:
+
+class MetricNames:
+    """What these columns, and that of the key, are called in metrics."""
+
+    def __init__(self, columns: Sequence[Field], key: str | None) -> None:
+        self._columns = frozenset(column.name for column in columns) | ({key} if key is not None else frozenset())
+        self._known: dict[tuple[str, str], str] = {}
+
+    def column(self, name: str, field: str) -> str:
         """What the model calls a field of a metric, "" where it knows neither."""
         column = self._known.get((name, field))
         if column is None:
             names = (f"{name}_{field}", f"{name}.{field}", field)
-            column = self._known[name, field] = next((called for called in names if called in self._columns), "")
+            column = next((called for called in names if called in self._columns), "")
+            if len(self._known) < _MOST_KNOWN:
+                self._known[name, field] = column
         return column
 
 

@@ -11,10 +11,9 @@ from msgspec.structs import replace
 from ..detector import Detector
 from ..errors import InputError
 from ..layout import Layout
-from ..rows.cells import BadCell
 from ..rows.chunk import Rows, bad_row
-from ..rows.csv_lines import TOO_LONG, CsvLines, cells_of
-from ..rows.csv_text import MAX_LINE_BYTES, read_header
+from ..rows.csv_lines import TOO_LONG, CsvLines, csv_below
+from ..rows.csv_text import MAX_LINE_BYTES
 from ..rows.grid import are_numbers, resampled
 from ..rows.json_rows import RowReader
 from ..rows.labels import Labels
@@ -91,7 +90,7 @@ def _find_header(
     seen = [first]
     while True:
         try:
-            return _below(seen[-1], detector, layout), []
+            return csv_below(seen[-1], detector.bundle.columns, layout, "standard input"), []
         except InputError as error:
             problem = error
         if len(seen) > layout.format.skip or (line := next(source, None)) is None:
@@ -128,15 +127,6 @@ def _lines(stream: IO[bytes], blanks: bytes) -> Iterator[bytes]:
             line, is_first = line.removeprefix(b"\xef\xbb\xbf"), False
         if line.strip(blanks):
             yield line.strip(blanks) if len(line) <= MAX_LINE_BYTES else line
-
-
-def _below(header: bytes, detector: Detector, layout: Layout) -> CsvLines:
-    """A reader for the lines below a header. Raises InputError when it is none of this model."""
-    (cells,) = cells_of([header], layout.format)
-    if isinstance(cells, BadCell):
-        raise InputError(f"standard input: the header {cells.reason}")
-    names = read_header(iter([cells]), "standard input", layout.format)
-    return CsvLines(names, detector.bundle.columns, layout, "standard input")
 
 
 class _JsonLines:

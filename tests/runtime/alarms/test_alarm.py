@@ -42,6 +42,8 @@ def events(text: str, **rule: Any) -> list[tuple[float, float, int, str]]:
         # three of five by row 5; with row 8 the last five hold 2 alarms and row 8 is none
         (".2..22...", {"k": 3, "n": 5}, [(1, 5, 3, "ended")]),
         ("2....22.2..", {"k": 3, "n": 5}, [(5, 8, 3, "ended")]),  # the first is too long ago to be part of it
+        ("2....2", {"k": 2, "n": 5}, []),  # the first is a row too old
+        (".222.2.2....", {"k": 3, "n": 5}, [(1, 7, 5, "ended")]),  # it goes on while three of five alarm
         ("2-2-2", {"k": 3, "n": 3}, [(0, 4, 3, "running")]),
         (".2oo2o.", {"clear": 0.5}, [(1, 5, 2, "ended")]),
         (".2oo2o.", {}, [(1, 1, 1, "ended"), (4, 4, 1, "ended")]),
@@ -79,6 +81,22 @@ def test_an_event_keeps_what_its_peak_was_about() -> None:
         cause(1),
         "beyond its limit",
     )
+
+
+def test_every_event_is_explained_anew() -> None:
+    changes = see(Alarm(AlarmRule()), ".2." * MOST_EXPLAINED + ".25.")
+    assert changes[-1].event.columns == cause(3 * MOST_EXPLAINED + 2)
+
+
+def test_a_row_that_comes_late_makes_no_event_shorter() -> None:
+    (change,) = Alarm(AlarmRule()).see(drawn("222"), np.array([0.0, 2.0, 1.0]), cause)
+    assert (change.event.start, change.event.end, change.event.rows) == (0, 2, 3)
+
+
+def test_normal_rows_are_forgotten() -> None:
+    alarm = Alarm(AlarmRule(k=2, n=3))
+    see(alarm, "2...")
+    assert alarm.memory == AlarmMemory(last=3.0)
 
 
 def test_a_slow_rise_is_explained_a_bounded_number_of_times() -> None:
@@ -131,6 +149,8 @@ def test_what_is_beyond_the_cap_is_counted_and_not_told() -> None:
     assert (alarm.started, alarm.untold, alarm.event) == (4, 2, None)
     assert (alarm.state, alarm.why) == ("anomaly", "column 7 11 (expected 10); one of more than 2 events an hour")
     assert spans(see(alarm, ".2", at=3602)) == [("started", 3603, 3603, 1)]  # an hour after the first, at 1 s
+    back = see(alarm, ".2.2.2", at=0)  # a clock that was set back begins an hour of its own
+    assert [change.what for change in back] == ["ended", "started", "ended", "started", "ended"]
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,10 @@ from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.service.app import App
 from vae_detect.runtime.service.endpoints import Service
 from vae_detect.runtime.service.metrics import ServiceMetrics
+from vae_detect.runtime.service.models import Keeping
 from vae_detect.runtime.service.repository import Repository
 from vae_detect.runtime.simulation import Fault, csv_lines, simulate
+from vae_detect.runtime.streams.machines import Watching
 
 if TYPE_CHECKING:
     from watched import History
@@ -195,7 +197,7 @@ class Client:
 
     def __init__(self, detector: Detector | None, *, adaptive: bool = False) -> None:
         metrics = ServiceMetrics(CollectorRegistry())
-        self.repository = Repository(metrics, Detector.load, adaptive=adaptive)
+        self.repository = Repository(metrics, Detector.load, Keeping(Watching(adaptive=adaptive)))
         self.model = self.repository.add("pump", MODEL)
         self.service = Service(metrics, self.repository)
         self.app = App(self.service)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..streams.machines import Watching
 from .options import NamedPath, adaptive_option, load_detector, provider_options
 from .service_options import access_of, service_options, where_of
 from .terminal import needs
@@ -64,6 +65,7 @@ def serve(
         signal.signal(signal.SIGHUP, lambda *_: None)  # until the service runs: its models are as new as can be
     with needs("serve"):
         from ..hosting.logs import log_to_standard_error
+        from ..service.models import Keeping
         from ..service.reloading import Plan, Sources
         from ..service.server import serve as run
     plan = Plan(
@@ -71,7 +73,7 @@ def serve(
         lambda path: load_detector(path, provider, threads),
         shadows=_by_name(shadow),
         watch=watch,
-        adaptive=adaptive,
+        keeping=Keeping(Watching(adaptive=adaptive)),
         max_series=max_series,
     )
     with log_to_standard_error(json=log_format == "json", alarms=log_alarms) as log:

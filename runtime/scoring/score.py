@@ -74,8 +74,7 @@ def score_stream(
         times = np.full(len(framed.status), np.nan) if is_timed and rows.times is None else rows.times
         keys = rows.keys or [""] * len(framed.status) if detector.bundle.data.layout.key is not None else None
         if causes:
-            told = _causes(detector, framed, rows.values, results)
-            yield results._replace(times=times, keys=keys, causes=told)
+            yield results._replace(times=times, keys=keys, causes=_of_alarms(detector, framed, rows.values, results))
         else:
             yield results._replace(times=times, keys=keys, blamed=_blame(detector, framed, rows.values, results))
 
@@ -144,29 +143,47 @@ def _blame(detector: Detector, framed: Framed, values: NDArray[np.float32], resu
     return blamed
 
 
-def _causes(
+def _of_alarms(
     detector: Detector, framed: Framed, values: NDArray[np.float32], results: Results
 ) -> list[tuple[Cause, ...]]:
-    """The columns that contribute most, of every row that alarms, those whose limit it breaks first."""
-    names = detector.bundle.names
+    """The causes of every row that alarms, none of others."""
     causes: list[tuple[Cause, ...]] = [()] * len(values)
-    alarm = results.scores.is_anomaly & results.scores.scored
-    if alarm.any():
-        explained = _summed(detector.explain(framed.inputs[alarm[framed.full]]))
-        for index, contribution, expected in zip(np.flatnonzero(alarm).tolist(), *explained, strict=True):
+    alarms = np.flatnonzero(results.scores.is_anomaly)
+    for index, told in zip(alarms.tolist(), causes_of(detector, framed, values, results, alarms), strict=True):
+        causes[index] = told
+    return causes
+
+
+def causes_of(
+    detector: Detector, framed: Framed, values: NDArray[np.float32], results: Results, rows: NDArray[np.intp]
+) -> list[tuple[Cause, ...]]:
+    """The columns that contribute most to these rows, by their places, the largest first; before them those whose limit
+    a row breaks. Of a row without a score these alone, of images none.
+
+    Parameters
+    ----------
+    values : the rows (rows, features) that `framed` and `results` are of
+    """
+    names = detector.bundle.names
+    causes: list[tuple[Cause, ...]] = [()] * len(rows)
+    scored = results.scores.scored[rows]
+    if scored.any() and detector.bundle.image is None:
+        places = np.cumsum(framed.full)[rows[scored]] - 1
+        explained = _summed(detector.explain(framed.inputs[places]))
+        for index, contribution, expected in zip(np.flatnonzero(scored).tolist(), *explained, strict=True):
             largest = np.argsort(-contribution, kind="stable")[:MOST_CAUSES].tolist()
-            told = [(contribution[place], values[index, place], expected[place]) for place in largest]
+            told = [(contribution[place], values[rows[index], place], expected[place]) for place in largest]
             causes[index] = tuple(
                 Cause(names[place], *map(_short, each)) for place, each in zip(largest, told, strict=True)
             )
     if results.limited is not None:
-        limits, beyond = detector.bundle.limits, np.flatnonzero(results.limited)
-        broken = broken_limits(values[beyond], limits, names)
+        limits, beyond = detector.bundle.limits, np.flatnonzero(results.limited[rows])
+        broken = broken_limits(values[rows[beyond]], limits, names)
         for index, which in zip(beyond.tolist(), broken, strict=True):
             columns = {limits[place].column for place in np.flatnonzero(which).tolist()}
             known = {cause.column: cause for cause in causes[index]}
             first = [
-                known.pop(name, Cause(name, None, _short(values[index, names.index(name)]), None))
+                known.pop(name, Cause(name, None, _short(values[rows[index], names.index(name)]), None))
                 for name in sorted(columns)
             ]
             causes[index] = (*first, *known.values())

@@ -16,8 +16,6 @@ class WatchMemory(msgspec.Struct, frozen=True):
     drift: DriftMemory
     alpha: float | None
     """Of the threshold that follows; None without one."""
-    in_event: bool = False
-    """Whether the last row was an anomaly."""
 
 
 class Watch:
@@ -30,8 +28,6 @@ class Watch:
         self._shipped = bundle.calibration.threshold
         self.monitor = DriftMonitor(bundle.calibration, bundle.data.period_s)
         self._threshold = AdaptiveThreshold(bundle.calibration.far) if adaptive else None
-        self.in_event = False
-        """Whether the last of the results that were accepted was an anomaly; kept for whoever counts events."""
 
     def accept(self, results: Results) -> Results:
         """The next results, their verdicts by the threshold that follows the stream, where there is one."""
@@ -54,10 +50,10 @@ class Watch:
     @property
     def memory(self) -> WatchMemory:
         """All that the verdicts on later results depend on."""
-        return WatchMemory(self.monitor.memory, self._threshold.alpha if self._threshold else None, self.in_event)
+        return WatchMemory(self.monitor.memory, self._threshold.alpha if self._threshold else None)
 
     def recall(self, memory: WatchMemory) -> None:
         """Goes on from there. A threshold that follows starts anew where none was kept."""
-        self.monitor.memory, self.in_event = memory.drift, memory.in_event
+        self.monitor.memory = memory.drift
         if self._threshold is not None and memory.alpha is not None:
             self._threshold.alpha = memory.alpha

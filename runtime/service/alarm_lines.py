@@ -9,8 +9,8 @@ import numpy as np
 
 from ..hosting.logs import MOST_A_SECOND, Log
 from ..scoring.results import Results
+from ..streams.parts import Part
 from .models import Served
-from .turns import Part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -19,13 +19,13 @@ from ..rows.chunk import Rows, joined
 from ..scoring.framing import Framer
 from ..scoring.results import COLUMNS, OVERFLOW, Results
 from ..scoring.score import explain_framed, score_framed
+from ..streams.parts import Part, parts_by_key
 from .jobs import Job
 from .models import Served, Stream
 from .queries import Query
 from .refusals import RefusedError
 from .request_reader import reads_at_once
 from .schemas import Contribution, RowResult
-from .turns import Part
 
 MAX_EXPLAINED = 10_000
 """Rows of a request that asks for explanations: one takes as long as ten plain answers."""
@@ -126,7 +126,7 @@ def _piece(rows: Rows, first: int, end: int) -> Rows:
 
 def _all_framed(plain: Framer, rows: Rows, query: Query, streams: dict[str, Stream], step: int) -> list[list[Part]]:
     """The parts of the rows, so many rows at a time."""
-    framers = {key: stream.state.framer for key, stream in streams.items()}
+    framers = dict[str, Framer]()
     pieces = (_piece(rows, first, first + step) for first in range(0, len(rows.values), step))
     return [_framed(plain, piece, query, streams, framers) for piece in pieces]
 
@@ -137,15 +137,9 @@ def _framed(
     """What is asked of the graph for these rows, by key; `framers` go on to those of the next rows."""
     if not streams:
         return [unkeyed(plain, rows)]
-    n = len(rows.values)
-    by_key = rows.by_key() if query.key is None else {query.key: (np.arange(n), rows._replace(keys=None))}
-    parts = []
-    for key, (index, own) in by_key.items():
-        framed, framers[key] = framers[key].frame(own)
-        numbers = (index + rows.first).tolist()
-        told = own._replace(keys=[key] * len(index))
-        parts.append(Part(framed, told, numbers, streams[key].state, framers[key]))
-    return parts
+    if query.key is not None:
+        rows = rows._replace(keys=[query.key] * len(rows.values))
+    return parts_by_key(rows, lambda key: streams[key].machine, framers)
 
 
 def unkeyed(framer: Framer, rows: Rows) -> Part:

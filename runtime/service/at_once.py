@@ -13,6 +13,7 @@ from starlette.types import Scope
 
 from ..protocol.inference_protocol import HEADER
 from ..scoring.results import Results
+from ..streams.parts import Part
 from .answers import encoded, refuse_overflow, unkeyed
 from .endpoints import JSON, MAX_REQUESTS, Service
 from .inference import SmallQuestion
@@ -20,7 +21,6 @@ from .models import Served
 from .request_reader import reads_at_once
 from .requests import Headers, Pending
 from .routes import INFER, INFER_PATH, SCORE
-from .turns import Part
 
 Encode = Callable[[Sequence[Results]], tuple[Headers, list[bytes]]]
 

@@ -19,12 +19,12 @@ from ..rows.chunk import Rows
 from ..scoring.framing import Framed
 from ..scoring.results import OVERFLOW, Results
 from ..scoring.score import score_images
+from ..streams.parts import Part
 from .answers import row_results
 from .jobs import Job
 from .models import Served
 from .refusals import RefusedError
 from .schemas import LargestError, ScoreAnswer
-from .turns import Part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

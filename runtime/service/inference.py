@@ -23,13 +23,13 @@ from ..rows.chunk import Rows
 from ..scoring.framing import Framed
 from ..scoring.results import OK, Results
 from ..session import Session
+from ..streams.parts import Part
 from .answers import score_parts
 from .jobs import Job
 from .models import Served
 from .queries import PLAIN
 from .refusals import RefusedError
 from .schemas import ModelConfig, ModelMetadata, TensorConfig, TensorMetadata
-from .turns import Part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 from ..metrics.model import ModelMetrics
 from ..scoring.results import Results
+from ..streams.parts import Part
 from .bodies import Share
 from .models import Served
 from .refusals import RefusedError
-from .turns import Part
 
 _T = TypeVar("_T")
 

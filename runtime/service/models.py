@@ -5,39 +5,55 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import time
 import weakref
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from ..alarms.events import starts
+from ..alarms.event import Change
 from ..detector import Detector, Scores
 from ..metrics.model import ModelMetrics
 from ..protocol.tensor_inputs import Inputs
-from ..scoring.framing import Framer
+from ..scoring.framing import MOST_KEYS, Framer
 from ..scoring.results import Results, joined, parted
-from ..scoring.state import StreamState
 from ..scoring.watch import Watch
 from ..session import Session
 from ..streams.keys import Keyed
+from ..streams.machines import Machine, Watching
+from ..streams.parts import Part
 from .request_reader import RequestReader
 from .shadow import Shadow
-from .turns import Part, Turns
+from .turns import Turns
 
 ROWS_AT_ONCE, VALUES_AT_ONCE = 1024, 1 << 14
 """Rows, and numbers in them, that are scored within about 5 ms: longer than that nothing may hold the event loop."""
 
 
-class Stream:
-    """What is remembered of one key; one request of it at a time."""
+HTTP = "http"
+"""The source of what comes by requests."""
 
-    def __init__(self, detector: Detector, *, adaptive: bool) -> None:
-        self.state = StreamState(detector.bundle, adaptive=adaptive)
+
+class Stream:
+    """One key; one request of it at a time."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
         self.turn = asyncio.Lock()
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What is remembered of streams, whatever the model."""
+
+    watching: Watching = field(default_factory=Watching)
+    most_keys: int = MOST_KEYS
+    tell: Callable[[Sequence[Change]], object] = len
+    """Takes what is to be told of events."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +68,9 @@ class Served:
     """Of a recording that begins, as every request without a key does."""
     facts: bytes
     """What GET /model tells, as JSON."""
-    watch: Watch
-    """Of all that this version scores, in the order of arrival."""
+    unkeyed: Machine
+    """What is remembered of all that comes without a key; its watch sees all that this version scores, in the order of
+    arrival."""
     keys: Keyed[Stream]
     """What is remembered of each key that requests name."""
     metrics: ModelMetrics
@@ -62,26 +79,34 @@ class Served:
     """Reads the tensors of a request."""
     parts: Mapping[str, Session]
     """Its encoder and its decoder, where their files are there."""
+    keeping: Keeping
     shadow: Shadow | None = None
     """What scores beside it."""
 
     @classmethod
-    def of(cls, name: str, detector: Detector, metrics: ModelMetrics, *, adaptive: bool = False) -> Served:
+    def of(cls, name: str, detector: Detector, metrics: ModelMetrics, keeping: Keeping) -> Served:
         """A verified detector, ready to serve."""
-        watch = Watch(detector.bundle, adaptive=adaptive)
-        facts = msgspec.json.encode(model_facts(detector))
-        keys = Keyed(lambda: Stream(detector, adaptive=adaptive))
+        bundle, watching = detector.bundle, keeping.watching.of(detector.bundle)
+
+        def stream(key: str) -> Stream:
+            return Stream(Machine(bundle, watching, model=name, source=HTTP, key=key))
+
+        def forget(stream: Stream) -> None:
+            metrics.keys_forgotten += 1
+            keeping.tell(stream.machine.alarm.end())
+
         return cls(
             name,
             detector,
-            RequestReader(detector.bundle),
-            Framer.of(detector.bundle),
-            facts,
-            watch,
-            keys,
+            RequestReader(bundle),
+            Framer.of(bundle),
+            msgspec.json.encode(model_facts(detector)),
+            Machine(bundle, watching, model=name, source=HTTP),
+            Keyed(stream, keeping.most_keys, forget=forget),
             metrics,
-            Inputs(detector.bundle),
+            Inputs(bundle),
             detector.parts(),
+            keeping,
         )
 
     @property
@@ -113,33 +138,45 @@ class Served:
 
         return Turns(self.detector, accept, self.at_once)
 
+    @property
+    def watch(self) -> Watch:
+        """Of all that this version scores."""
+        return self.unkeyed.state.watch
+
     def stream(self, key: str) -> Stream:
         """What is remembered of this key."""
-        before = self.keys.forgotten
-        found = self.keys.of(key)
-        self.metrics.keys_forgotten += self.keys.forgotten - before
-        return found
+        return self.keys.of(key)
+
+    def end(self) -> None:
+        """No row comes to this version any more: what runs has ended."""
+        machines = [self.unkeyed, *(stream.machine for _, stream in self.keys.items())]
+        self.keeping.tell([change for machine in machines for change in machine.alarm.end()])
 
     def accept(self, scored: Sequence[tuple[Part, Results]], seconds: float) -> list[Results]:
         """Remembers results that clients will get; the results with their verdicts.
 
         Those of a key get the verdicts of its own stream. Every score counts in the watch of the model.
         """
-        without = [results for part, results in scored if part.stream is None]
+        without = [results for part, results in scored if part.machine is None]
         if without:
             whole = joined(without)
             judged = self.watch.accept(whole)
             without = without if judged is whole else parted(judged, without)
-        own, verdicts, events = iter(without), list[Results](), 0
+        own, verdicts, changes, events = iter(without), list[Results](), list[Change](), 0
+        now = time.time()
         for part, results in scored:
-            if part.stream is None:
+            machine = part.machine or self.unkeyed
+            before = machine.alarm.started
+            if part.machine is None:
                 verdicts.append(next(own))
-                events += _events(self.watch, verdicts[-1])
             else:
                 assert part.after is not None
-                verdicts.append(part.stream.accept(results, part.after))
-                events += _events(part.stream.watch, verdicts[-1])
+                verdicts.append(machine.state.accept(results, part.after))
                 self.watch.see(results)
+            changes += machine.see(self.detector, part.framed, part.rows, verdicts[-1], now)
+            events += machine.alarm.started - before
+        if changes:
+            self.keeping.tell(changes)
         threshold = self.detector.bundle.calibration.threshold
         alarms = self.metrics.observe(joined(verdicts), seconds, threshold, events=events)
         for (part, _), accepted in zip(scored, verdicts, strict=True):
@@ -154,12 +191,6 @@ class Served:
         inputs = np.concatenate([part.framed.inputs for part, _ in scored])
         joint = Scores(*map(np.concatenate, zip(*scores, strict=True)))
         shadow.compare(inputs, joint, self.detector.bundle.calibration.threshold)
-
-
-def _events(watch: Watch, accepted: Results) -> int:
-    """How many events begin in the next results of a stream."""
-    begun, watch.in_event = starts(accepted.scores.is_anomaly, running=watch.in_event)
-    return begun
 
 
 def model_facts(detector: Detector) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import InputError, UnavailableError, VaeDetectError, of_system
 from ..verification import PARTS
+from .models import Keeping
 from .repository import MOST_SERIES, Load, Model, Repository, Signature, aside, signature
 
 WATCH_S = 1.0
@@ -95,8 +96,8 @@ class Plan:
     """By name of the model, what scores beside it."""
     watch: bool = False
     """Whether files that change are loaded without being asked."""
-    adaptive: bool = False
-    """Whether thresholds follow their streams, see `adaptive.AdaptiveThreshold`."""
+    keeping: Keeping = field(default_factory=Keeping)
+    """What is remembered of streams."""
     max_series: int = MOST_SERIES
     """Of /metrics."""
 

@@ -18,12 +18,14 @@ from ..metrics.model import ModelMetrics
 from ..verification import PARTS, part_file
 from .inference import Asked
 from .metrics import ServiceMetrics
-from .models import Served
+from .models import Keeping, Served
 from .refusals import RefusedError
 from .schemas import State
 from .shadow import Shadow
 
 _T = TypeVar("_T")
+
+_PLAIN = Keeping()
 
 Load = Callable[[Path], Detector]
 """Makes a verified detector of a file; raises VaeDetectError when it is none."""
@@ -78,14 +80,14 @@ class Repository:
     Parameters
     ----------
     load : runs in a thread of its own, since a TensorRT engine takes minutes to build
-    adaptive : whether thresholds follow their streams
+    keeping : what is remembered of streams
     max_series : of /metrics, beyond which a model is refused
     """
 
     def __init__(
-        self, metrics: ServiceMetrics, load: Load, *, adaptive: bool = False, max_series: int = MOST_SERIES
+        self, metrics: ServiceMetrics, load: Load, keeping: Keeping = _PLAIN, *, max_series: int = MOST_SERIES
     ) -> None:
-        self._metrics, self._load, self._adaptive, self._max_series = metrics, load, adaptive, max_series
+        self._metrics, self._load, self._keeping, self._max_series = metrics, load, keeping, max_series
         self.models: dict[str, Model] = {}
         self._asked: dict[str, Asked] = {}
         """By name; of the versions that answer now, so that others leave the memory."""
@@ -166,6 +168,7 @@ class Repository:
         model = self.find(name)
         async with model.turn:
             if model.served is not None:
+                model.served.end()
                 model.before, model.served = replace(model.served, shadow=None), None
             model.state, model.reason = "UNAVAILABLE", "unloaded"
             model.metrics.hide()
@@ -234,13 +237,14 @@ class Repository:
     def _served(self, model: Model, detector: Detector) -> Served:
         if detector.bundle.image is not None:
             import_pillow()  # now, rather than at the first request
-        return Served.of(model.name, detector, model.metrics, adaptive=self._adaptive)
+        return Served.of(model.name, detector, model.metrics, self._keeping)
 
     def _use(self, model: Model, served: Served) -> None:
         now = model.served
         if now is not None and now.detector.bundle == served.detector.bundle:  # no other version: its streams go on
-            served = replace(served, watch=now.watch, keys=now.keys)
+            served = replace(served, unkeyed=now.unkeyed, keys=now.keys)
         elif now is not None:
+            now.end()
             model.before = replace(now, shadow=None)
         if model.shadow is not None and model.shadow.problem_beside(served.detector):
             self._end_shadow(model)

@@ -95,7 +95,7 @@ class _Run:
         self.failure: BaseException | None = None
         self._listeners, self._access, self._log, self._watch = listeners, access, log, plan.watch
         metrics = ServiceMetrics(CollectorRegistry())
-        self._repository = Repository(metrics, plan.load, adaptive=plan.adaptive, max_series=plan.max_series)
+        self._repository = Repository(metrics, plan.load, plan.keeping, max_series=plan.max_series)
         self._reloader = Reloader(self._repository, plan, self._tell)
         self._service = Service(metrics, self._repository, log)
         self._service.asks_token = access.tokens is not None

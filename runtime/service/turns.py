@@ -9,27 +9,10 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from ..detector import Detector
-from ..rows.chunk import Rows
-from ..scoring.framing import Framed, Framer
 from ..scoring.results import Results
 from ..scoring.score import score_framed
-from ..scoring.state import StreamState
+from ..streams.parts import Part
 from .refusals import RefusedError
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Rows of one recording in a request, on their way to the graph."""
-
-    framed: Framed
-    rows: Rows
-    numbers: Sequence[int]
-    """Of the rows in the request."""
-    stream: StreamState | None = None
-    """What is remembered of the key that the rows are of; None where they are of none."""
-    after: Framer | None = None
-    """The windows of that stream after these rows."""
-
 
 Settle = Callable[["list[Results] | Exception"], None]
 """Takes the accepted results of the parts of one request, or why there are none."""

@@ -38,7 +38,7 @@ class CsvPayloads:
     """Reads lines of CSV; the header that came before them is remembered, for each key."""
 
     def __init__(self, columns: Sequence[Field], layout: Layout) -> None:
-        self._tables = Keyed(lambda: _Table(columns, layout))
+        self._tables = Keyed(lambda _: _Table(columns, layout))
         self._blanks = b" \t\r\n".replace(layout.format.delimiter.encode(), b"")
 
     def read(self, payload: bytes, key: str, *, first: int) -> Found:

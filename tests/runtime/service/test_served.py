@@ -111,7 +111,7 @@ def test_every_score_counts_in_the_watch_of_the_model(detector: Detector, row: l
             client.results(body, f"?key={number}")
             plain.results(body)
     assert served(client).watch.memory.drift == served(plain).watch.memory.drift
-    own = served(client).stream("1").state.watch.memory.drift
+    own = served(client).stream("1").machine.state.watch.memory.drift
     assert own != served(client).watch.memory.drift
     series, without = client.series(), plain.series()
     assert series["vae_detect_anomalies_total[]"] == without["vae_detect_anomalies_total[]"] == 9
@@ -128,7 +128,8 @@ def test_events_are_runs_of_anomalies_in_a_key_and_in_what_has_none(detector: De
         ([broken], "?key=b", 4),
         ([broken, row, broken], "?key=a", 5),
         ([broken], "", 6),
-        ([broken, None, broken], "?key=b&on_bad_row=flag", 7),  # goes on, and a row without a score ends it
+        ([broken, None, broken], "?key=b&on_bad_row=flag", 6),  # goes on, and so over a row without a score
+        ([row, broken], "?key=b", 7),
     ):
         sent = [each if each is not None else [None] * 8 for each in body]
         client.results(sent, query)

@@ -15,7 +15,8 @@ from vae_detect.runtime.rows.chunk import Rows
 from vae_detect.runtime.scoring.framing import Framer
 from vae_detect.runtime.scoring.results import Results
 from vae_detect.runtime.service.refusals import RefusedError
-from vae_detect.runtime.service.turns import Part, Turns
+from vae_detect.runtime.service.turns import Turns
+from vae_detect.runtime.streams.parts import Part
 
 Floats = NDArray[np.float32]
 

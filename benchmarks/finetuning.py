@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from vae_detect.runtime.calibration.calibration import event_rows
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.layout import Layout, TableFormat
 from vae_detect.training.data.selection import Selection
-from vae_detect.training.finetune import event_rows
 from vae_detect.training.labels.feedback import Fit
 from vae_detect.training.labels.origin import read_labels
 from vae_detect.training.labels.reviews import ScoredRows, score_recording

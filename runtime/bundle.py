@@ -6,7 +6,7 @@ It is stored as JSON under one key of the model's ``metadata_props``.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -196,6 +196,20 @@ class DataFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if declared is not None and declared.time_zone is not None:
             stamps = msgspec.structs.replace(stamps, zone=declared.time_zone)
         return msgspec.structs.replace(layout, stamps=stamps)
+
+
+class Recording(Protocol):
+    """What says whether its rows have an order: what is kept of one, or a table that is being read."""
+
+    @property
+    def time_column(self) -> str | None: ...
+    @property
+    def ordered(self) -> bool: ...
+
+
+def is_ordered(kind: Kind, data: Recording) -> bool:
+    """Whether the inputs follow each other in time."""
+    return kind == "windows" or data.time_column is not None or data.ordered
 
 
 class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.batch.inputs import refuse_folder
-from ..runtime.bundle import SCHEMA_VERSION, Bundle, Calibration, Finetuning
-from ..runtime.calibration.calibration import calibrate, dependence_rows, min_calibration_rows, supported_rate
+from ..runtime.bundle import SCHEMA_VERSION, Bundle, Calibration, Finetuning, is_ordered
+from ..runtime.calibration.calibration import calibrate, event_rows, min_calibration_rows, supported_rate
 from ..runtime.describe import describe_calibration
 from ..runtime.detector import Detector
 from ..runtime.errors import InputError
@@ -25,7 +25,7 @@ from ..runtime.rows.table_files import find_tables, name_of
 from ..runtime.scoring.framing import windows_at
 from .data.loading import load_table
 from .data.selection import Selection
-from .data.split import is_ordered, split
+from .data.split import split
 from .export.files import Exported, Files, export_id, finish_parts, write_detector
 from .labels.origin import read_labels
 from .labels.reviews import ScoredRows, choose_labels, in_parts, joined, score_recording
@@ -312,8 +312,3 @@ def _facts(old: Bundle, fit: Fit, labels: Path, source: Sequence[Path]) -> Finet
         labels_sha256=digest(labels),
         calibration_sha256=digest(*source),
     )
-
-
-def event_rows(bundle: Bundle) -> int:
-    """Rows at most so many apart are one event; 0 for rows without an order."""
-    return dependence_rows(bundle.window, ordered=is_ordered(bundle.kind, bundle.data))

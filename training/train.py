@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from ..runtime.bundle import Calibration
+from ..runtime.bundle import Calibration, is_ordered
 from ..runtime.calibration.calibration import (
     USUAL_RATE,
     NoRateError,
@@ -30,7 +30,7 @@ from .data.inputs import describe_sizes, load, refuse_too_few
 from .data.loading import Table
 from .data.order import describe_unscored, settle_kind
 from .data.selection import Selection
-from .data.split import Split, is_ordered, split
+from .data.split import Split, split
 from .export.files import Exported, Files, claimed
 from .settings.config import TrainConfig, configure
 from .settings.rates import parse_far

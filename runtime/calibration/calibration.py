@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..bundle import Calibration
+from ..bundle import Bundle, Calibration, is_ordered
 from ..errors import InputError
 from .dependence import Memory, Worth
 from .distributions import beta_quantile, box_cox
@@ -55,6 +55,11 @@ _SMALLEST_GAP = 2 * float(np.finfo(np.float32).tiny)  # a subnormal gap would be
 def dependence_rows(window: int, *, ordered: bool) -> int:
     """For `calibrate`: over how many rows at least high scores may be one event; 0 for rows without an order."""
     return max(window, EVENT_ROWS) if ordered else 0
+
+
+def event_rows(bundle: Bundle) -> int:
+    """`dependence_rows` of the inputs of a detector."""
+    return dependence_rows(bundle.window, ordered=is_ordered(bundle.kind, bundle.data))
 
 
 def min_calibration_rows(far: float) -> int:
@@ -106,6 +111,12 @@ def calibrate(scores: ArrayLike, *, far: float, dependence_rows: int = 0) -> Cal
     knots, log10_p = (tuple(values.tolist()) for values in _knots(ascending, far, threshold, tail, worth.rows))
     resolution = 1 / (worth.rows + 1)
     return Calibration(far, threshold, n, float(worth.rows), low, high, method, resolution, knots, log10_p)
+
+
+def supports(scores: ArrayLike, *, far: float, dependence_rows: int = 0) -> bool:
+    """Whether so many scores, worth what they are, support the rate; `calibrate` says what they support instead."""
+    memory = _memory_of(_checked(scores), dependence_rows)
+    return memory.n >= min_calibration_rows(far) and _supports(memory, far)
 
 
 class NoRateError(InputError):

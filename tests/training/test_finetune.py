@@ -20,7 +20,7 @@ from conftest import Client, run_here
 from numpy.typing import NDArray
 
 from vae_detect.runtime.bundle import Calibration
-from vae_detect.runtime.calibration.calibration import calibrate, supported_rate
+from vae_detect.runtime.calibration.calibration import calibrate, event_rows, supported_rate
 from vae_detect.runtime.describe import describe, describe_range
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
@@ -29,7 +29,7 @@ from vae_detect.runtime.simulation import COLUMNS, Fault, csv_lines, simulate
 from vae_detect.training.data.selection import Selection
 from vae_detect.training.export.files import Exported
 from vae_detect.training.export.parity import PARITY_BATCHES
-from vae_detect.training.finetune import Normal, _calibrate, _held_out, event_rows, finetune
+from vae_detect.training.finetune import Normal, _calibrate, _held_out, finetune
 from vae_detect.training.labels.feedback import NARROW, WIDE, Yardstick
 from vae_detect.training.settings.config import TrainConfig, configure
 from vae_detect.training.train import train

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from ...runtime.bundle import Column
+from ...runtime.bundle import Column, is_ordered
 from ...runtime.errors import InputError, few
 from ...runtime.layout import NUMBERS_OF, Layout
 from ...runtime.rows.recognise import describe_format
@@ -26,7 +26,7 @@ from .order import describe_unscored, settle_kind
 from .profile import Profile, profile_table
 from .selection import Selection
 from .sources import Read
-from .split import is_ordered, split
+from .split import split
 from .stamps import longest
 
 if TYPE_CHECKING:

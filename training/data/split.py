@@ -10,7 +10,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-from ...runtime.bundle import DataFacts, Kind
 from .loading import Table
 from .order import memory_rows, within
 
@@ -102,8 +101,3 @@ def covered_rows(starts: NDArray[np.int64], window: int) -> NDArray[np.int64]:
     for offset in range(window):
         touched[starts + offset] = True
     return np.flatnonzero(touched)
-
-
-def is_ordered(kind: Kind, data: Table | DataFacts) -> bool:
-    """Whether the inputs follow each other in time."""
-    return kind == "windows" or data.time_column is not None or data.ordered

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from ...runtime.bundle import Bundle
+from ...runtime.bundle import Bundle, is_ordered
 from ...runtime.detector import Detector
 from ...runtime.errors import InputError, few
 from ...runtime.layout import Layout
 from ...runtime.output import check_suffix, text_written_aside
 from ...runtime.rows.table_files import name_of
 from ...runtime.rows.times import clock_of
-from ..data.split import is_ordered
 from .event_figures import Events, PointAdjusted, count_events, point_adjust
 from .figures import CURVE_POINTS, AtThreshold, Curve, Curves, Evaluation, Ranking
 from .labelled import Labelled, score_labelled

@@ -11,12 +11,11 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from ...runtime.alarms.events import runs
-from ...runtime.bundle import Bundle, Column
+from ...runtime.bundle import Bundle, Column, is_ordered
 from ...runtime.calibration.calibration import realised_range
 from ...runtime.detector import HEAT_WHITE, Detector
 from ...runtime.images.pictures import png, to_pixels
 from ...runtime.scoring.framing import windows_at
-from ..data.split import is_ordered
 from . import plots
 from .labelled import Labelled
 from .regions import read_masks

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from vae_detect.runtime.bundle import is_ordered
 from vae_detect.runtime.scoring.framing import windows_at
 from vae_detect.training.data.columns import plan_columns
 from vae_detect.training.data.loading import Table
-from vae_detect.training.data.split import SHARES, Split, covered_rows, is_ordered, split
+from vae_detect.training.data.split import SHARES, Split, covered_rows, split
 
 
 def table(values: NDArray[np.float32], segment: NDArray[np.int64] | None = None) -> Table:

@@ -1,0 +1,236 @@
+"""A threshold of a machine's own, learnt from its own quiet first part; until then it is judged by the model's.
+
+One model of many machines promises its rate for all of them together: one alarms all the time, another never. The
+scores of a machine's own first day are calibrated as those of a recording are. What must not be learnt is a fault that
+is there in this time: see `OwnCalibration._learn`.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+import msgspec
+import numpy as np
+
+from ..bundle import Bundle, Calibration
+from ..describe import describe_range
+from ..detector import Scores
+from ..errors import InputError
+from .calibration import calibrate, event_rows, supports
+from .sample import MOST, Sample, SampleMemory
+from .stretch import moved, without_bursts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..scoring.results import Results
+
+SIZES = (256, 512, 1024, MOST)
+"""Scores at which learning is tried, less up to a share of `EARLIER`: a thousand machines that begin together must not
+all learn in the same second."""
+
+EARLIER = 0.25
+_LEAST_SCORES = int(SIZES[0] * (1 - EARLIER))
+
+_LEARNING_S = 86_400.0
+"""Where the time between rows is known learning goes on for a day, as its nights are quieter than its mornings, and for
+`SIZES[-1]` rows at least, though the first threshold comes sooner."""
+
+_MOST_STRIDE = 1024
+"""Of a sample that has grown so thin, two million rows, nothing more is hoped for."""
+
+
+class OwnMemory(msgspec.Struct, frozen=True):
+    """What is known of one machine."""
+
+    sample: SampleMemory | None = SampleMemory(b"")
+    """None when it has done learning."""
+    stagger: float | None = None
+    """0 to 1: how much earlier than others it tries to learn; told by its first score."""
+    due: int = 1
+    """Scores in the sample with which it tries again."""
+    calibration: Calibration | None = None
+    why: str = ""
+
+
+class OwnCalibration:
+    """Of one machine: `judge` gives verdicts by its own threshold, as soon as its scores support the model's rate.
+
+    Costs about 2 us a row, and a few ms at some of the first ones, when it tries to learn; holds 8 KB while it learns.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._promised = bundle.calibration
+        self._log10_far = math.log10(bundle.calibration.far)
+        self._dependence_rows = event_rows(bundle)
+        period_s = bundle.data.period_s
+        self._least_rows = max(SIZES[-1] * (1 - EARLIER), _LEARNING_S / period_s if period_s else 0.0)
+        self._sample: Sample | None = Sample()
+        self._stagger: float | None = None
+        self._due = 1
+        self._own: Calibration | None = None
+        self._why = ""
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Its own; None while the model's is in force."""
+        return self._own
+
+    @property
+    def is_learning(self) -> bool:
+        """Whether it still learns what is normal."""
+        return self._sample is not None
+
+    def describe(self) -> str:
+        """One line for people: whose threshold is in force, and why."""
+        own, sample = self._own, self._sample
+        learning = (
+            f"learning from {len(sample) * sample.stride} rows so far" if sample is not None else "no longer learning"
+        )
+        if own is None:
+            return f"the model's threshold; {learning}" + (f": {self._why}" if self._why else "")
+        told = (
+            f"own threshold {own.threshold:.6g} from {own.n} scores: promised false-alarm rate {own.far:.3g}, "
+            f"{describe_range(own.far_low, own.far_high)}"
+        )
+        return told if sample is None else f"{told}; {learning}"
+
+    def judge(self, results: Results) -> Results:
+        """The next results that were accepted, with verdicts by its own threshold, from which it then learns.
+
+        How rows are cut into calls changes nothing. What breaks a limit stays an anomaly, and is not learnt.
+        """
+        scores, limited, own = results.scores, results.limited, self._own
+        if self._sample is None:
+            return results if own is None else _with(results, self._judged(own, scores, limited))
+        if len(scores.score) != 1:
+            return _with(results, self._judged_in_pieces(scores, limited))
+        if scores.scored[0] and (limited is None or not limited[0]):
+            self._take(scores.score.tolist())
+        return results if own is None else _with(results, self._judged(own, scores, limited))
+
+    def _judged_in_pieces(self, scores: Scores, limited: NDArray[np.bool_] | None) -> Scores:
+        """Cut behind the rows with which it learnt."""
+        usable = np.flatnonzero(scores.scored if limited is None else scores.scored & ~limited)
+        values, taken, begin, pieces = scores.score[usable].tolist(), 0, 0, list[Scores]()
+        while begin < len(scores.score):
+            own = self._own
+            taken += self._take(values[taken:])
+            is_rest = taken == len(values) and self._own is own
+            cut = slice(begin, begin := len(scores.score) if is_rest else int(usable[taken - 1]) + 1)
+            piece = Scores._make(each[cut] for each in scores)
+            if own is not None:
+                piece = self._judged(own, piece, None if limited is None else limited[cut])
+            pieces.append(piece)
+        return Scores._make(map(np.concatenate, zip(*pieces, strict=True))) if pieces else scores
+
+    def _judged(self, own: Calibration, scores: Scores, limited: NDArray[np.bool_] | None) -> Scores:
+        score, _, _, _, scored = scores
+        if len(score) == 1:  # a stream: 2 us, with numpy 15
+            one = score.item()
+            log10_p = _log10_p(own, one)
+            both = np.array((log10_p / self._log10_far, 10.0**log10_p), np.float32)
+            is_anomaly = one > own.threshold or (limited is not None and bool(limited[0]))
+            return Scores(score, both[:1], both[1:], np.array((is_anomaly,)), scored)
+        many = np.interp(score, own.knot_scores, own.knot_log10_p)
+        severity, p_value = (many / self._log10_far).astype(np.float32), (10.0**many).astype(np.float32)
+        anomalies = score > own.threshold
+        return Scores(score, severity, p_value, anomalies if limited is None else anomalies | limited, scored)
+
+    def _take(self, values: list[float]) -> int:
+        """How many of these scores it has seen: with the last one it learnt, or they are all."""
+        sample = self._sample
+        if sample is None:
+            return len(values)
+        if self._stagger is None and values:
+            self._stagger = crc32(np.float32(values[0]).tobytes()) / 2**32
+            self._due = self._next(0)
+        seen = sample.take(values, self._due)
+        if len(sample) >= self._due:
+            self._learn(sample)
+        return seen
+
+    def _sizes(self) -> list[int]:
+        """`SIZES`, as early as its turn is."""
+        return [math.ceil(size * (1 - EARLIER * (self._stagger or 0.0))) for size in SIZES]
+
+    def _next(self, size: int) -> int:
+        """Scores with which to try next, after so many."""
+        *sizes, most = self._sizes()
+        return next((due for due in sizes if due > size * (1 + EARLIER)), most)
+
+    def _learn(self, sample: Sample) -> None:
+        """Tries to calibrate by what is quiet of the sample.
+
+        Where the level has moved, the higher part is left out if it alarms by the threshold in force: a fault, before
+        or after the part that is quiet. A machine that alarms by the model's threshold from its first row on, and goes
+        on as it began, is as normal as it ever is. Moves within what the model calls normal are the machine's life;
+        their scores are then worth few independent ones, so that more of them are taken.
+        """
+        near = math.ceil(self._dependence_rows / sample.stride)
+        scores, far = sample.scores, self._promised.far
+        move = moved(scores, near)
+        if move is not None:
+            parts = scores[: move.place], scores[move.place :]
+            quiet, higher = parts if move.upwards else parts[::-1]
+            if self._alarms(higher):
+                scores = quiet
+                sample.keep(scores)
+        scores = without_bursts(scores, far, near)
+        try:
+            if len(scores) >= _LEAST_SCORES and supports(scores, far=far, dependence_rows=near):
+                self._own, self._why = calibrate(scores, far=far, dependence_rows=near), ""
+            else:
+                self._why = f"{len(scores)} quiet scores do not yet support a false-alarm rate of {far:.3g}"
+        except InputError as error:
+            self._why = str(error)
+        self._go_on(sample)
+
+    def _alarms(self, scores: NDArray[np.float64]) -> bool:
+        """Whether more of them alarm than was promised, by the model's threshold and by its own."""
+        threshold = max(each.threshold for each in (self._promised, self._own) if each is not None)
+        return float(np.mean(scores > threshold)) > max(self._promised.far_high, self._promised.far)
+
+    def _go_on(self, sample: Sample) -> None:
+        learnt = self._own is not None and len(sample) * sample.stride >= self._least_rows
+        is_full = len(sample) >= self._sizes()[-1]
+        if learnt or (is_full and sample.stride >= _MOST_STRIDE):
+            self._sample = None
+            return
+        if is_full:
+            sample.thin()
+        self._due = self._next(len(sample))
+
+    @property
+    def memory(self) -> OwnMemory:
+        """All that the verdicts on later results depend on."""
+        sample = None if self._sample is None else self._sample.memory
+        return OwnMemory(sample, self._stagger, self._due, self._own, self._why)
+
+    def recall(self, memory: OwnMemory) -> None:
+        """Goes on from there. Raises ValueError when the sample has another size."""
+        sample = None
+        if memory.sample is not None:
+            sample = Sample()
+            sample.recall(memory.sample)
+        self._sample, self._stagger, self._due = sample, memory.stagger, memory.due
+        self._own, self._why = memory.calibration, memory.why
+
+
+def _with(results: Results, scores: Scores) -> Results:
+    return type(results)(results.first, scores, *results[2:])  # half the time of _replace
+
+
+def _log10_p(own: Calibration, score: float) -> float:
+    """Between the knots as the graph has it, linear; held at both ends."""
+    knots, log10_p = own.knot_scores, own.knot_log10_p
+    after = bisect_right(knots, score)
+    if 0 < after < len(knots):
+        low, high = knots[after - 1], knots[after]
+        return log10_p[after - 1] + (log10_p[after] - log10_p[after - 1]) * ((score - low) / (high - low))
+    if score != score:  # noqa: PLR0124  # NaN: not scored
+        return score
+    return log10_p[0] if after == 0 else log10_p[-1]

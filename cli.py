@@ -49,6 +49,7 @@ HEADINGS: dict[str, dict[str, str]] = {
         "backtest": "Say which alarms a detector would have given over a recording, day by day.",
         "score": "Score a CSV or a folder of images to a CSV, or standard input line by line.",
         "serve": "Serve a detector over HTTP, with metrics for Prometheus.",
+        "events": "Show the events that a service keeps, and say what they were.",
         "dashboard": "Write dashboards for Grafana or Perses, of what a service tells Prometheus.",
         "health": "Exit with 0 when a running service is ready, for container health checks.",
         "encode": "Write the code of every row or image.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from ..layout import Layout
 from ..rows.times import LEAST_EPOCH_S, write_time
 from ..scoring.results import Cause, Results
 from ..scoring.state import StreamState
+from ..text_table import text_table
 from .events import by_key, runs
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Backtest(msgspec.Struct, frozen=True):
             f"  alarm rate   {rate}   promised {self.promised_false_alarm_rate:.3g}, really {low_high}",
             f"  promise      {self.promise}",
             "",
-            *_table(
+            *text_table(
                 ["day (UTC)", "rows", "scored", "alarms", "events", "rate"],
                 [
                     [
@@ -111,7 +112,7 @@ class Backtest(msgspec.Struct, frozen=True):
         ]
         if self.events:
             header = ["event", "last row", "rows", "peak", "because of"]
-            lines += ["", *_table(header, map(_told, self.events[:_TOLD]), texts=[0, 1, 4])]
+            lines += ["", *text_table(header, map(_told, self.events[:_TOLD]), texts=[0, 1, 4])]
         if (more := len(self.events) - _TOLD) > 0:
             lines.append(f"and {more} more; --json has all")
         return "\n".join(lines)
@@ -253,17 +254,4 @@ def _told(event: Event) -> list[str]:
         str(event.rows),
         "" if event.peak_severity is None else f"{event.peak_severity:.2f}",
         ", ".join(what),
-    ]
-
-
-def _table(header: list[str], rows: Iterable[list[str]], *, texts: Sequence[int]) -> list[str]:
-    """Lines of columns, those at the places `texts` to the left and numbers to the right."""
-    table = [header, *rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if place in texts else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
     ]

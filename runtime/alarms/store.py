@@ -91,6 +91,10 @@ class EventStore:
         """The event with this number."""
         return next((event_of(row) for row in self._read(f"{READ} WHERE id = ?", number)), None)
 
+    def labelled(self) -> Events:
+        """Those of which somebody said what they were, the oldest first."""
+        return [event_of(row) for row in self._read(f"{READ} WHERE label <> '' ORDER BY start, id")]
+
     def last_change(self) -> int:
         """The number of the last change of all."""
         return int(self._read("SELECT change FROM counter")[0][0])

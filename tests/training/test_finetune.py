@@ -19,6 +19,8 @@ import pytest
 from conftest import Client, run_here
 from numpy.typing import NDArray
 
+from vae_detect.runtime.alarms.event import Change, Event
+from vae_detect.runtime.alarms.store import EventStore
 from vae_detect.runtime.bundle import Calibration
 from vae_detect.runtime.calibration.calibration import calibrate, event_rows, supported_rate
 from vae_detect.runtime.describe import describe, describe_range
@@ -453,6 +455,30 @@ def test_words_and_a_maintenance_log_are_labels_too(
     made = Detector.load(out, provider="cpu")
     assert made.bundle.finetuning is not None
     assert (made.bundle.finetuning.faults, made.bundle.finetuning.false_alarms) == (12, 0)
+
+
+def test_labelled_events_of_a_service_are_labels(model: Path, faulty: Day, two_weeks_csv: Path, tmp_path: Path) -> None:
+    state, recording = tmp_path / "state", tmp_path / "recording.csv"
+    recording.write_text("".join(faulty.lines))
+    store = EventStore(state / "events.sqlite")
+    begin = 1_767_571_200.0  # 2026-01-05 00:00; a row every two minutes, the fault from 5 h on
+    spans = [(5.5, 5 + 2 / 3), (1.0, 1.1), (2.0, 2.1)]
+    for start, end in spans:
+        event = Event(model="pump", start=begin + start * 3600, end=begin + end * 3600, state="ended")
+        store.apply([Change(event, "started")])
+    store.close()
+    asked = ("--label", "1", "fault", "--label", "2", "false-alarm")
+    labelled = run_here("events", "--state", state, *asked)
+    assert (labelled.returncode, labelled.stdout) == (0, "")
+    command = labelled.stderr.partition("vae-detect ")[2].split()
+    places = {"MODEL": str(model), "RECORDING.csv": str(recording)}
+    words = [places.get(word, word) for word in command]
+    tuned = run_here(*words, "--data", two_weeks_csv, "--out", tmp_path / "a.onnx")
+    assert tuned.returncode == 0, tuned.stderr
+    made = Detector.load(tmp_path / "a.onnx", provider="cpu")
+    assert made.bundle.finetuning is not None
+    # 10 min and 6 min, a row every 2 min, both ends included; nobody said what the third was
+    assert (made.bundle.finetuning.faults, made.bundle.finetuning.false_alarms) == (6, 4)
 
 
 def test_wrong_columns_are_named(model: Path, labels_csv: Path, two_weeks_csv: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from .made import print_made
     show_default=True,
     metavar="NAME",
     help="The column with the labels; or a CSV file with one such column, or with ranges of time in columns start and "
-    "end, which are confirmed faults.",
+    "end, which are confirmed faults unless a column label says otherwise, like the labels.csv of `events`.",
 )
 @anomaly_label_option
 @click.option(

@@ -15,11 +15,14 @@ from ...runtime.rows.cells import shown
 from ...runtime.rows.table_files import name_of
 from ...runtime.rows.tables import read_column, read_sample
 from ..data.suspects import is_label
-from .ranges import find_ends, read_ranges
+from .ranges import Ranges, find_ends, labels_of, read_ranges
 from .words import NORMAL, UNREVIEWED, Column, read_words
 
 Labels: TypeAlias = Callable[[int, NDArray[np.float64] | None], NDArray[np.int64]]
 """From the number of rows and their times, seconds (rows,), None without any, to `FAULT`, `NORMAL` or `UNREVIEWED`."""
+
+_LABEL, _KEY = "label", "key"
+"""Headers of a file of ranges that say what each is, and whose: those of the events that a service kept."""
 
 ALL_NORMAL = "none"
 """What is typed for labels where nothing is anomalous."""
@@ -64,8 +67,27 @@ def read_labels(
         return _of_column([path], _label_column(path, header), form, anomalous, partly, say)
     begins, finishes = (read_column(path, name, form) for name in ends)
     ranges = read_ranges(begins, finishes, str(path), layout.stamps)
+    if _LABEL in header:
+        ranges = ranges._replace(labels=labels_of(read_column(path, _LABEL, form), anomalous))
+    keys = None
+    if _KEY in header:
+        ranges = ranges._replace(keys=[cell.strip() for cell in read_column(path, _KEY, form)])
+        keys = _keys_of(files, layout, ranges)
     outside = UNREVIEWED if partly else NORMAL
-    return lambda rows, times: ranges.at(times, outside=outside, say=say)
+    return lambda rows, times: ranges.at(times, outside=outside, say=say, keys=keys)
+
+
+def _keys_of(files: Sequence[Path], layout: Layout, ranges: Ranges) -> NDArray[np.str_] | None:
+    """Whose rows those of a recording are, (rows,); None where it does not say so."""
+    if layout.key is not None:
+        return np.array([cell.strip() for path in files for cell in read_column(path, layout.key, layout)])
+    known = sorted(set(ranges.keys or ()))
+    if len(known) > 1:
+        raise InputError(
+            f"{ranges.source}: is about {len(known)} keys, {few(map(shown, known))}, and the recording has no column "
+            "of keys that the model knows; keep the lines of the one that it is of"
+        )
+    return None
 
 
 def _label_column(path: Path, header: Sequence[str]) -> str:

@@ -16,8 +16,8 @@ from ...runtime.layout import Stamps
 from ...runtime.rows.cells import shown
 from ...runtime.rows.forms import StampColumn
 from ...runtime.rows.times import parse_time, write_time
-from ..data.wording import number_of, word_of
-from .words import FAULT
+from ..data.wording import NORMAL_WORDS, number_of, word_of
+from .words import FAULT, NORMAL
 
 _BEGIN = frozenset({"start", "starts", "started", "begin", "begins", "began", "from", "onset"})
 _END = frozenset({"end", "ends", "ended", "stop", "stops", "stopped", "to", "until", "till", "finish", "finished"})
@@ -32,10 +32,22 @@ class Ranges(NamedTuple):
     begins: NDArray[np.float64]
     ends: NDArray[np.float64]
     source: str
+    labels: NDArray[np.int64] | None = None
+    """What each says of its rows, (ranges,); None for `FAULT`."""
+    keys: Sequence[str] | None = None
+    """Whose rows each is about; None for all."""
 
-    def at(self, times: NDArray[np.float64] | None, *, outside: int, say: Callable[[str], None]) -> NDArray[np.int64]:
-        """`FAULT` for the rows (rows,) whose time lies in a range, `outside` for the others.
+    def at(
+        self,
+        times: NDArray[np.float64] | None,
+        *,
+        outside: int,
+        say: Callable[[str], None],
+        keys: NDArray[np.str_] | None = None,
+    ) -> NDArray[np.int64]:
+        """What the ranges say of the rows (rows,) whose time lies in one, `outside` for the others.
 
+        Of a row in several, one of which says `FAULT`, it is that. `keys` are whose rows they are, where that is known.
         Raises InputError when the rows have no times, or no range holds any of them.
         """
         if times is None:
@@ -43,12 +55,14 @@ class Ranges(NamedTuple):
                 f"{self.source}: ranges of time label rows with time stamps, and the recording has none that the model "
                 "knows; train again with --time-column, or give a label for each row"
             )
-        inside = np.zeros(len(times), np.bool_)
-        met = 0
-        for begin, end in zip(self.begins, self.ends, strict=True):
+        found, met = np.full(len(times), -1), 0
+        for place, (begin, end) in enumerate(zip(self.begins, self.ends, strict=True)):
             here = (times >= begin) & (times <= end)
+            if self.keys is not None and keys is not None:
+                here &= keys == self.keys[place]
             met += bool(here.any())
-            inside |= here
+            found[here] = np.maximum(found[here], FAULT if self.labels is None else self.labels[place])
+        inside = found >= 0
         known = times[np.isfinite(times)]
         spanned = f"from {write_time(known.min())} to {write_time(known.max())}" if len(known) else "without any time"
         if not met:
@@ -56,7 +70,7 @@ class Ranges(NamedTuple):
         lost = len(self.begins) - met
         text = f"labels in {self.source}: {inside.sum()} of {len(times)} rows lie in {met} ranges of time"
         say(text + (f"; {lost} hold none of the rows, which go {spanned}" if lost else ""))
-        return np.where(inside, FAULT, outside)
+        return np.where(inside, found, outside)
 
 
 def find_ends(header: Sequence[str]) -> tuple[str, str] | None:
@@ -90,6 +104,15 @@ def read_ranges(begins: Sequence[str], ends: Sequence[str], source: str, stamps:
         raise InputError(f"{source}: no rows after the header")
     both = np.array(found)
     return Ranges(both[:, 0], both[:, 1], source)
+
+
+def labels_of(cells: Sequence[str], anomalous: Sequence[str] = ()) -> NDArray[np.int64]:
+    """What ranges say by a word each, (ranges,): those that mean normal, like false alarm or 0, `NORMAL`, all others
+    `FAULT`; with `anomalous` only these."""
+    told = {word_of(value) for value in anomalous}
+    words = [word_of(cell.replace("-", " ")) for cell in cells]
+    faults = [word in told if told else word not in NORMAL_WORDS and number_of(word) != 0 for word in words]
+    return np.where(faults, FAULT, NORMAL)
 
 
 def _times(cells: Sequence[str], stamps: Stamps) -> dict[str, float]:

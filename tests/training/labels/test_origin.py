@@ -58,6 +58,17 @@ def test_ranges_of_time(tmp_path: Path) -> None:
     assert read_labels(data, str(log), CSV, partly=True)(4, times).tolist() == [-1, 1, 1, -1]
 
 
+def test_ranges_with_words_and_keys(tmp_path: Path) -> None:
+    data = write(tmp_path / "a.csv", "v,machine\n1,p\n2,q\n3, p \n")
+    events = write(tmp_path / "labels.csv", "start,end,label,key\n5,10,fault,p\n5,10,false alarm,q\n")
+    times, keyed = np.array([5.0, 6.0, 11.0]), Layout(key="machine")
+    assert read_labels(data, str(events), keyed, partly=True)(3, times).tolist() == [1, 0, -1]
+    with pytest.raises(InputError, match=r"labels.csv: is about 2 keys, 'p', 'q', and the recording has no column"):
+        read_labels(data, str(events), CSV)
+    write(events, "start,end,label,key\n5,10,false alarm,p\n")
+    assert read_labels(data, str(events), CSV, partly=True)(3, times).tolist() == [0, 0, -1]
+
+
 def test_labels_that_are_missing_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "v,label\n1,0\n")
     with pytest.raises(InputError, match="column 'truth' is missing; the header has 'v', 'label'"):

@@ -8,7 +8,7 @@ import pytest
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.layout import Stamps
 from vae_detect.runtime.rows.times import parse_time
-from vae_detect.training.labels.ranges import find_ends, read_ranges
+from vae_detect.training.labels.ranges import find_ends, labels_of, read_ranges
 from vae_detect.training.labels.words import NORMAL, UNREVIEWED
 
 TIMES = np.array([parse_time(f"2026-01-05 10:0{minute}") for minute in range(6)])
@@ -95,3 +95,23 @@ def test_ranges_that_cannot_be_used_are_refused() -> None:
         read_ranges([], [], "r.csv")
     with pytest.raises(InputError, match="the recording has none that the model knows"):
         read_ranges(["2026-01-05"], [""], "r.csv").at(None, outside=NORMAL, say=print)
+
+
+@pytest.mark.parametrize(
+    ("cells", "anomalous", "expected"),
+    [
+        (["fault", "false alarm", "False-Alarm", "", "leak", "0", "1", "normal"], [], [1, 0, 0, 1, 1, 0, 1, 0]),
+        (["leak", "fault"], ["Leak"], [1, 0]),
+    ],
+)
+def test_a_word_says_what_a_range_is(cells: list[str], anomalous: list[str], expected: list[int]) -> None:
+    assert labels_of(cells, anomalous).tolist() == expected
+
+
+def test_a_fault_within_a_false_alarm_is_a_fault_and_a_key_has_its_own() -> None:
+    begins, ends = ["2026-01-05 10:00", "2026-01-05 10:02"], ["2026-01-05 10:04", "2026-01-05 10:03"]
+    ranges = read_ranges(begins, ends, "r.csv")._replace(labels=labels_of(["false alarm", "fault"]))
+    assert ranges.at(TIMES, outside=UNREVIEWED, say=print).tolist() == [0, 0, 1, 1, 0, -1]
+    keyed, keys = ranges._replace(keys=["a", "b"]), np.array(list("ababab"))
+    assert keyed.at(TIMES, outside=UNREVIEWED, say=print, keys=keys).tolist() == [0, -1, 0, 1, 0, -1]
+    assert keyed.at(TIMES, outside=UNREVIEWED, say=print).tolist() == [0, 0, 1, 1, 0, -1]

@@ -43,6 +43,7 @@ _SAVE = (
     f"DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _OWN)} "
     "WHERE model = excluded.model AND key = excluded.key AND start = excluded.start"
 )
+_KNOWN = "SELECT max(id) FROM events WHERE key = ? AND model = ? AND start = ?"
 READ = f"SELECT id, {', '.join(_OWN[1:])}, acknowledged, label, change FROM events"
 """What `event_of` reads."""
 
@@ -115,6 +116,8 @@ def save(db: sqlite3.Connection, event: Event, most: int) -> int:
     columns = msgspec.json.encode(event.columns)
     own = [columns if name == "columns" else getattr(event, name) for name in _OWN[1:]]
     change = next_change(db)
+    if not event.id:  # after an accident the same samples may come again
+        event.id = db.execute(_KNOWN, (event.key, event.model, event.start)).fetchone()[0] or 0
     saved = db.execute(_SAVE, (event.id or None, change, *own))
     if event.id and not saved.rowcount:  # the number is that of another event, in a file that was made anew
         saved = db.execute(_SAVE, (None, change, *own))

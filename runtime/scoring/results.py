@@ -71,6 +71,17 @@ class Results(NamedTuple):
         """Whether every row has a score."""
         return bool(self.scores.scored.all())
 
+    def cut(self, first: int, end: int) -> Results:
+        """Those of so many rows, counted from `first` of them on."""
+        cut = slice(first, end)
+        cuts = {
+            name: values[cut]
+            for name, values in self._asdict().items()
+            if name not in ("first", "scores", "explanation", "file") and values is not None
+        }
+        scores: list[Any] = [each[cut] for each in self.scores]
+        return self._replace(first=first, scores=type(self.scores)(*scores), **cuts)
+
     def table(self, label: str, names: Sequence[int | str] | None = None) -> Table:
         """`file`, `label` with the number or name of each row, `time`, `key`, `COLUMNS`, `column`: see `schema`.
 
@@ -122,10 +133,9 @@ def parted(whole: Results, parts: Sequence[Results]) -> list[Results]:
     ]
 
 
-def in_file_order(parts: Sequence[Results], numbers: NDArray[np.int64]) -> Iterator[Results]:
-    """The same results, one for each part, in the order of the file; `numbers` are the rows that they came for."""
-    place = np.argsort(numbers)
-    sizes = [len(part.status) for part in parts]
+def in_order(parts: Sequence[Results], numbers: NDArray[np.int64]) -> Results:
+    """The results of all parts as one, in the order of `numbers`, which are those of their rows."""
+    place = np.argsort(numbers, kind="stable")
 
     def gathered(values: Sequence[Any]) -> Any:
         if any(each is None for each in values):
@@ -136,12 +146,18 @@ def in_file_order(parts: Sequence[Results], numbers: NDArray[np.int64]) -> Itera
         return np.concatenate(values)[place]
 
     told = ("status", "reason", "times", "blamed", "causes", "keys", "limited")
-    whole = {name: gathered([getattr(part, name) for part in parts]) for name in told}
-    scores = [gathered(each) for each in zip(*(part.scores for part in parts), strict=True)]
+    scores = type(parts[0].scores)(*map(gathered, zip(*(part.scores for part in parts), strict=True)))
+    return parts[0]._replace(
+        scores=scores, **{name: gathered([getattr(part, name) for part in parts]) for name in told}
+    )
+
+
+def in_file_order(parts: Sequence[Results], numbers: NDArray[np.int64]) -> Iterator[Results]:
+    """The same results, one for each part, in the order of the file; `numbers` are the rows that they came for."""
+    whole = in_order(parts, numbers)
+    sizes = [len(part.status) for part in parts]
     for first, size in zip(accumulate(sizes, initial=0), sizes, strict=False):
-        cut = slice(first, first + size)
-        own: dict[str, Any] = {name: None if values is None else values[cut] for name, values in whole.items()}
-        yield parts[0]._replace(first=first, scores=type(parts[0].scores)(*(each[cut] for each in scores)), **own)
+        yield whole.cut(first, first + size)
 
 
 def schema(

@@ -76,7 +76,7 @@ def score_stream(
         if causes:
             yield results._replace(times=times, keys=keys, causes=_of_alarms(detector, framed, rows.values, results))
         else:
-            yield results._replace(times=times, keys=keys, blamed=_blame(detector, framed, rows.values, results))
+            yield results._replace(times=times, keys=keys, blamed=blamed_of(detector, framed, rows.values, results))
 
 
 def score_images(detector: Detector, first: int, images: Sequence[NDArray[np.uint8] | str]) -> Results:
@@ -127,7 +127,7 @@ def _within_limits(detector: Detector, values: NDArray[np.float32], results: Res
     return results._replace(scores=scores, limited=limited)
 
 
-def _blame(detector: Detector, framed: Framed, values: NDArray[np.float32], results: Results) -> list[str]:
+def blamed_of(detector: Detector, framed: Framed, values: NDArray[np.float32], results: Results) -> list[str]:
     """The column that contributes most, of every row that alarms, or whose limit it breaks; "" of others."""
     blamed = [""] * len(values)
     alarm = results.scores.is_anomaly & results.scores.scored

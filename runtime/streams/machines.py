@@ -81,12 +81,14 @@ class Machine:
         self.newest_time = np.nan
         """Of the newest row, seconds since 1970."""
 
-    def see(self, detector: Detector, framed: Framed, rows: Rows, accepted: Results, arrived: float) -> list[Change]:
+    def see(
+        self, detector: Detector, framed: Framed, rows: Rows, accepted: Results, arrived: float | NDArray[np.float64]
+    ) -> list[Change]:
         """Takes rows whose verdicts are settled; what is to be told of its events.
 
         Parameters
         ----------
-        arrived : seconds since 1970, the time of rows that do not tell theirs
+        arrived : seconds since 1970, of all or of each, (rows,): the time of rows that do not tell theirs
         """
         n = len(accepted.status)
         if n == 0:
@@ -126,7 +128,7 @@ class Machine:
         self.newest_time = recent[-1][0] if recent else np.nan
 
 
-def _times(times: NDArray[np.float64] | None, n: int, arrived: float) -> NDArray[np.float64]:
+def _times(times: NDArray[np.float64] | None, n: int, arrived: float | NDArray[np.float64]) -> NDArray[np.float64]:
     """Times of rows, those that are not known being when they arrived."""
     if times is None:
         return np.full(n, arrived)

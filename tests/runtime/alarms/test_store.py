@@ -109,6 +109,15 @@ def test_a_number_of_a_file_that_was_lost_is_not_anothers() -> None:
     assert [event.start for event in store.list()] == [1e9, 5.0]
 
 
+def test_an_event_that_is_told_again_after_an_accident_is_the_same(tmp_path: Path) -> None:
+    store = EventStore(tmp_path / "events.sqlite")
+    started(store, an_event(), an_event(2e9))
+    again = an_event(rows=7)
+    again.state = "ended"
+    assert started(store, again) == [1]
+    assert [(event.id, event.rows, event.state) for event in store.list()] == [(2, 0, "running"), (1, 7, "ended")]
+
+
 def test_the_oldest_that_have_ended_are_forgotten() -> None:
     store = EventStore(None, most=3)
     running = an_event(0)
@@ -142,9 +151,16 @@ def test_a_thread_is_woken_by_the_next_change() -> None:
 def test_threads_and_processes_write_at_once(tmp_path: Path) -> None:
     path = tmp_path / "events.sqlite"
     command = [sys.executable, "-c", _WRITER, str(path), "30", "1"]
-    others = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in "ab"]
+    others = [subprocess.Popen([*command, key], stdout=subprocess.DEVNULL) for key in "ab"]
     store = EventStore(path)
-    threads = [threading.Thread(target=lambda: [started(store, an_event()) for _ in range(30)]) for _ in "ab"]
+
+    def write(key: str) -> None:
+        for start in range(30):
+            event = an_event(start)
+            event.key = key
+            started(store, event)
+
+    threads = [threading.Thread(target=write, args=("x" * size,)) for size in (1, 2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -162,14 +178,15 @@ from vae_detect.runtime.alarms.store import EventStore
 path, rounds, at_once = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 store = EventStore(path)
 for number in range(rounds):
-    store.apply([Change(Event(start=float(number), reason="x" * 3000), "started") for _ in range(at_once)])
+    events = [Event(start=number + at / 10, key=sys.argv[4], reason="x" * 3000) for at in range(at_once)]
+    store.apply([Change(event, "started") for event in events])
     print(number, flush=True)
 """
 
 
-def killed_after(seconds: float, path: Path) -> int:
+def killed_after(seconds: float, path: Path, key: str) -> int:
     """Batches that a writer said are written before it was killed."""
-    with subprocess.Popen([sys.executable, "-c", _WRITER, path, "100000", "3"], stdout=subprocess.PIPE) as writer:
+    with subprocess.Popen([sys.executable, "-c", _WRITER, path, "100000", "3", key], stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
         done = [writer.stdout.readline()]
         time.sleep(seconds)
@@ -180,8 +197,8 @@ def killed_after(seconds: float, path: Path) -> int:
 def test_killed_in_the_middle_of_writing_nothing_is_torn(tmp_path: Path) -> None:
     path, chance = tmp_path / "events.sqlite", random.Random(1)
     total = 0
-    for _ in range(6):
-        done = killed_after(0.3 * chance.random(), path)
+    for number in range(6):
+        done = killed_after(0.3 * chance.random(), path, str(number))
         store = EventStore(path)
         total += done
         found = len(store.list(limit=1_000_000))
@@ -234,7 +251,7 @@ def test_a_file_that_is_damaged_while_it_is_used(tmp_path: Path) -> None:
     store.apply([Change(running, "changed")])
     assert len(told) == 1
     assert "is damaged, or no file of events" in told[0]
-    assert started(store, an_event()) == [102]  # a number that nobody has seen
+    assert started(store, an_event(2e9)) == [102]  # a number that nobody has seen
     assert [(event.id, event.rows) for event in store.list()] == [(102, 0), (1, 7)]
     assert store.last_change() > 101
 
@@ -247,7 +264,9 @@ from pathlib import Path
 """
     script = script.replace("store = ", "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\nstore = ")
     path = tmp_path / "events.sqlite"
-    run = subprocess.run([sys.executable, "-c", script, path, "200", "1"], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", script, path, "200", "1", "a"], capture_output=True, text=True, check=False
+    )
     assert (run.returncode, run.stdout.splitlines()[-1]) == (0, "199")
     (line,) = run.stderr.splitlines()
     assert line.startswith(f"{path}: events cannot be kept there: ")

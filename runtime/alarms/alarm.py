@@ -126,7 +126,7 @@ class Alarm:
         event = self._memory.event
         if self._unknown or event is None or not self._memory.has_lasted:
             return self._unknown
-        told = event.reason or because(event)
+        told = event.reason or because(event.columns)
         return f"{told}; one of more than {self._rule.most_an_hour} events an hour" if self._memory.is_beyond else told
 
     @property
@@ -254,7 +254,7 @@ class Alarm:
         """Counts an event as soon as it has lasted."""
         if memory.has_lasted or event.end - event.start < self._rule.min_duration_s:
             return
-        memory.has_lasted = True
+        memory.has_lasted, event.told_row = True, event.last_row
         if not 0 <= event.start - memory.hour < _HOUR_S:
             memory.hour, memory.in_hour = event.start, 0
         memory.in_hour += 1
@@ -305,6 +305,6 @@ def _is_worth(memory: AlarmMemory, row: Alarmed) -> bool:
 
 
 def _explain(memory: AlarmMemory, event: Event, row: Alarmed) -> None:
-    event.columns, event.reason = row.causes, row.reason
+    event.columns, event.reason = row.causes or event.columns, row.reason  # not everything that is asked is answered
     memory.explained += 1
     memory.explained_severity, memory.explained_score = row.severity or 0.0, row.score or 0.0

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from ..arrays import short
 from ..batch.scores import score_tables
 from ..bundle import Bundle
 from ..describe import describe_range
 from ..detector import Detector
 from ..errors import InputError
 from ..layout import Layout
-from ..rows.times import LEAST_EPOCH_S, write_time
-from ..scoring.results import Cause, Results
+from ..rows.times import LEAST_EPOCH_S
+from ..scoring.results import Results
 from ..scoring.state import StreamState
 from ..text_table import text_table
-from .events import by_key, runs
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from .event import because
+from .recorded import RecordedAlarms
+from .rule import AlarmRule
 
 _DAY_S = 86400
 _TOLD = 50
@@ -51,26 +49,6 @@ class Day(msgspec.Struct):
         return self.over / self.scored if self.scored else None
 
 
-class Event(msgspec.Struct):
-    """An unbroken run of anomalous rows of one stream."""
-
-    start: str | None
-    end: str | None
-    """The times of its first and last row, None where they have none."""
-    row: int
-    """The number of its first row."""
-    rows: int
-    peak_score: float | None
-    """The largest; None where no row has a score."""
-    peak_severity: float | None
-    columns: tuple[Cause, ...]
-    """What contributes most to the row of the largest score."""
-    reason: str | None
-    """What is to be said of that row: the limit that it breaks, or the cells that were filled."""
-    key: str | None = None
-    file: str | None = None
-
-
 class Backtest(msgspec.Struct, frozen=True):
     """All of it."""
 
@@ -84,7 +62,10 @@ class Backtest(msgspec.Struct, frozen=True):
     promised_false_alarm_rate: float
     promised_range: tuple[float, float]
     days: list[Day]
-    events: list[Event]
+    events: list[dict[str, Any]]
+    """As `Recorded.told` has them."""
+    untold: int
+    """Events beyond those that an hour may have."""
     promise: str
     """Whether it holds, in words."""
 
@@ -115,18 +96,27 @@ class Backtest(msgspec.Struct, frozen=True):
             lines += ["", *text_table(header, map(_told, self.events[:_TOLD]), texts=[0, 1, 4])]
         if (more := len(self.events) - _TOLD) > 0:
             lines.append(f"and {more} more; --json has all")
+        if self.untold:
+            lines.append(f"{self.untold} events beyond those, more than --most-events in an hour, are told to nobody")
         return "\n".join(lines)
 
 
 def backtest(
-    detector: Detector, name: str, tables: Sequence[Path], layout: Layout, *, adaptive: bool = False
+    detector: Detector,
+    name: str,
+    tables: Sequence[Path],
+    layout: Layout,
+    *,
+    adaptive: bool = False,
+    rule: AlarmRule | None = None,
 ) -> Backtest:
     """What the detector, called `name`, says of tables, each a recording of its own, as `batch.scores.score_tables`
-    scores them. Raises InputError when there is no row, or what the detector scores is no table."""
+    scores them, and by `rule`, else by the defaults, an event. Raises InputError when there is no row, or what the
+    detector scores is no table."""
     if detector.bundle.kind == "images":
         raise InputError("backtest is for recordings, and this model scores images")
     state = StreamState(detector.bundle, adaptive=adaptive)
-    watched = Watched(detector.bundle)
+    watched = Watched(detector.bundle, rule, model=name)
     for results in score_tables(detector, tables, layout, state, causes=True):
         watched.add(results)
     if not watched.days:
@@ -146,7 +136,8 @@ def backtest(
         promised_false_alarm_rate=calibration.far,
         promised_range=(calibration.far_low, calibration.far_high),
         days=days,
-        events=watched.events,
+        events=[each.told() for each in watched.alarms.events],
+        untold=watched.alarms.untold,
         promise=state.watch.monitor.describe(),
     )
 
@@ -154,36 +145,25 @@ def backtest(
 class Watched:
     """Days and events of results as they come."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, rule: AlarmRule | None = None, *, model: str = "") -> None:
         self._threshold = bundle.calibration.threshold
         self.days: dict[int | None, Day] = {}
-        self.events: list[Event] = []
-        """In the order of their first rows."""
-        self._running: dict[str, Event] = {}
+        self.alarms = RecordedAlarms(bundle, rule or AlarmRule(), model=model)
 
     def add(self, results: Results) -> None:
         """The next rows."""
-        if not results.first:  # of another recording
-            self._running.clear()
-        days = self._count(results)
-        for key, index in by_key(results.keys, len(results.status)):
-            is_anomaly = results.scores.is_anomaly[index]
-            for start, end in runs(is_anomaly):
-                event = self._running.get(key) if start == 0 else None
-                if event is None:
-                    event = self._begin(results, int(index[start]), key)
-                    self.days[days[int(index[start])]].events += 1
-                _extend(event, results, index[start:end])
-            if not is_anomaly[-1]:
-                self._running.pop(key, None)
+        self._count(results)
+        for each in self.alarms.add(results):
+            day = int(each.event.start // _DAY_S) if each.is_timed else None
+            self._day(day).events += 1
 
     def days_in_order(self) -> list[Day]:
         """The days, and at the end what has no time."""
         known = sorted(day for day in self.days if day is not None)
         return [*(self.days[day] for day in known), *([self.days[None]] if None in self.days else [])]
 
-    def _count(self, results: Results) -> list[int | None]:
-        """Counts the rows by day; the number of the day of each row, None without a time."""
+    def _count(self, results: Results) -> None:
+        """Counts the rows by day; those without a time are a day of their own."""
         scores = results.scores
         over = scores.is_anomaly & scores.scored
         if results.limited is not None:  # these alarm whatever their score, and were promised nothing
@@ -192,66 +172,31 @@ class Watched:
         day = np.floor(times / _DAY_S)
         for number in np.unique(day).tolist():  # NaN once
             mine = np.isnan(day) if np.isnan(number) else day == number
-            told = self.days.setdefault(_known(number), Day(_written(number)))
+            told = self._day(int(number) if np.isfinite(number) else None)
             told.rows += int(mine.sum())
             told.scored += int(scores.scored[mine].sum())
             told.alarms += int(scores.is_anomaly[mine].sum())
             told.over += int(over[mine].sum())
-        return list(map(_known, day.tolist()))
 
-    def _begin(self, results: Results, first: int, key: str) -> Event:
-        time = _time(results, first)
-        named = None if results.keys is None else key
-        event = Event(time, time, results.first + first, 0, None, None, (), None, named, results.file)
-        self.events.append(event)
-        self._running[key] = event
-        return event
+    def _day(self, number: int | None) -> Day:
+        return self.days.setdefault(number, Day(_written(number)))
 
 
-def _extend(event: Event, results: Results, index: NDArray[np.int64]) -> None:
-    """Makes these rows part of the event."""
-    event.rows += len(index)
-    event.end = _time(results, int(index[-1]))
-    score = np.nan_to_num(results.scores.score[index], nan=-np.inf)
-    worst = int(index[score.argmax()])
-    is_scored = bool(results.scores.scored[worst])
-    if is_scored and (event.peak_score is None or score.max() > event.peak_score):
-        event.peak_score = short(results.scores.score[worst])
-        event.peak_severity = short(results.scores.severity[worst])
-    elif event.columns:
-        return
-    event.columns = results.causes[worst] if results.causes is not None else ()
-    event.reason = results.reason[worst] or None
-
-
-def _time(results: Results, index: int) -> str | None:
-    return None if results.times is None else write_time(float(results.times[index]))
-
-
-def _known(day: float) -> int | None:
-    return int(day) if np.isfinite(day) else None
-
-
-def _written(day: float) -> str | None:
+def _written(day: int | None) -> str | None:
     """As a date; what counts from its own beginning has none, but a number."""
-    number = _known(day)
-    if number is None:
+    if day is None:
         return None
-    return f"day {number}" if abs(number) * _DAY_S < LEAST_EPOCH_S else str(np.datetime64(number, "D"))
+    return f"day {day}" if abs(day) * _DAY_S < LEAST_EPOCH_S else str(np.datetime64(day, "D"))
 
 
-def _told(event: Event) -> list[str]:
-    what = [
-        f"{cause.column} {'missing' if cause.actual is None else f'{cause.actual:.5g}'}"
-        + ("" if cause.expected is None else f" (expected {cause.expected:.5g})")
-        for cause in event.columns[:_COLUMNS_TOLD]
-    ]
-    place = f"row {event.row}" if event.file is None else f"{Path(event.file).name}, row {event.row}"
-    start = event.start or place
+def _told(event: Mapping[str, Any]) -> list[str]:
+    place = f"row {event['row']}" if event["file"] is None else f"{Path(event['file']).name}, row {event['row']}"
+    start = event["start"] or place
+    severity = event["peak_severity"]
     return [
-        start if event.key is None else f"{start} {event.key}",
-        event.end or "",
-        str(event.rows),
-        "" if event.peak_severity is None else f"{event.peak_severity:.2f}",
-        ", ".join(what),
+        f"{start} {event['key']}".rstrip(),
+        event["end"] or "",
+        str(event["rows"]),
+        "" if severity is None else f"{severity:.2f}",
+        because(event["columns"], _COLUMNS_TOLD),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -39,7 +40,9 @@ class Event(msgspec.Struct):
     label: Label = ""
     first_row: int = 0
     last_row: int = 0
-    """Numbers of the rows of `start` and `end`; of recordings, and told of nothing else."""
+    told_row: int = 0
+    """Numbers of the rows of `start` and `end`, and of the one with which it had lasted long enough to be told; of
+    recordings, and told of nothing else."""
 
 
 class Change(NamedTuple):
@@ -52,7 +55,7 @@ class Change(NamedTuple):
 def told(event: Event) -> dict[str, Any]:
     """The event for JSON: times in ISO 8601, UTC."""
     fields = msgspec.structs.asdict(event)
-    del fields["first_row"], fields["last_row"]
+    del fields["first_row"], fields["last_row"], fields["told_row"]
     return fields | {"start": write_time(event.start), "end": write_time(event.end)}
 
 
@@ -61,10 +64,10 @@ def as_json(event: Event) -> bytes:
     return msgspec.json.encode(told(event))
 
 
-def because(event: Event, most: int = 2) -> str:
-    """The columns that contribute most, with what they read and what was expected, for people."""
+def because(columns: Sequence[Cause], most: int = 2) -> str:
+    """Columns that contribute most, with what they read and what was expected, for people."""
     return ", ".join(
         f"{cause.column} {'missing' if cause.actual is None else f'{cause.actual:.5g}'}"
         + ("" if cause.expected is None else f" (expected {cause.expected:.5g})")
-        for cause in event.columns[:most]
+        for cause in columns[:most]
     )

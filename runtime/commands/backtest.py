@@ -10,6 +10,7 @@ import msgspec
 
 from ..alarms.backtest import backtest as run
 from ..prometheus.address import Address
+from .alarm_options import alarm_options, take_rule
 from .options import adaptive_option, load_detector, model_options, table_form, table_options
 from .prometheus_options import Asked, SourcePath, prometheus_options, tables_of
 
@@ -18,6 +19,7 @@ from .prometheus_options import Asked, SourcePath, prometheus_options, tables_of
 @click.argument("data", nargs=-1, required=True, type=SourcePath())
 @model_options
 @adaptive_option
+@alarm_options
 @click.option("--json", "as_json", is_flag=True, help="Print days and events as JSON.")
 @table_options
 @prometheus_options
@@ -32,14 +34,14 @@ def backtest(
 ) -> None:
     """Say which alarms a detector would have given over DATA, tables or a Prometheus, on which day and why.
 
-    An event is an unbroken run of rows that alarm. Each comes with the columns that contribute most at its peak, what
-    they read and what was expected. Days are those of UTC.
+    An event is an unbroken run of rows that alarm, unless --alarm and the like say otherwise. Each comes with the
+    columns that contribute most at its peak, what they read and what was expected. Days are those of UTC.
 
     \b
     vae-detect backtest january.csv --model pump.onnx
     vae-detect backtest prometheus+http://127.0.0.1:9090/ --start -30d --model pump.onnx
     """
-    asked, detector = Asked.take(form), load_detector(model, provider, threads)
+    asked, rule, detector = Asked.take(form), take_rule(form), load_detector(model, provider, threads)
     with tables_of(data, asked, table_form(**form), detector.bundle) as (tables, layout):
-        found = run(detector, model.stem, tables, layout, adaptive=adaptive)
+        found = run(detector, model.stem, tables, layout, adaptive=adaptive, rule=rule)
     click.echo(msgspec.json.encode(found) if as_json else found.describe())

@@ -127,7 +127,7 @@ def _cells(event: Event) -> list[str]:
         str(event.rows),
         "" if event.peak_severity is None else f"{event.peak_severity:.2f}",
         ", ".join(filter(None, (event.state, *said))),
-        event.reason or because(event),
+        event.reason or because(event.columns),
     ]
 
 

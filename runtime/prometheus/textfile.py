@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from ..alarms.events import EventCount
+from ..alarms.recorded import RecordedAlarms
+from ..alarms.rule import AlarmRule
 from ..bundle import Bundle
 from ..output import check_suffix, written_aside
 from ..scoring.results import SCORED, STATUSES, Results
@@ -32,15 +33,13 @@ class RunCounts:
         self._far, self._model = bundle.calibration.far, model
         self._statuses: Counter[str] = Counter()
         self._anomalies, self._newest = 0, -np.inf
-        self._events = EventCount()
+        self._alarms = RecordedAlarms(bundle, AlarmRule())
 
     def add(self, results: Results) -> None:
         """The next rows."""
-        if not results.first:
-            self._events.begin()
         self._statuses.update(results.status)
         self._anomalies += int(results.scores.is_anomaly.sum())
-        self._events.add(results.scores.is_anomaly, results.keys)
+        self._alarms.add(results)
         if results.times is not None and np.isfinite(results.times).any():
             self._newest = max(self._newest, float(np.nanmax(results.times)))
 
@@ -51,7 +50,7 @@ class RunCounts:
             "rows": self._statuses.total(),
             "rows_scored": sum(self._statuses[status] for status in SCORED),
             "anomalies": self._anomalies,
-            "events": self._events.started,
+            "events": self._alarms.started,
             "last_row_timestamp_seconds": self._newest if np.isfinite(self._newest) else None,
             "expected_false_alarm_ratio": self._far,
         }.items():

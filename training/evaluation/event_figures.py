@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from ...runtime.alarms.events import runs
+from ...runtime.alarms.runs import runs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

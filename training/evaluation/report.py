@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
-from ...runtime.alarms.events import runs
+from ...runtime.alarms.runs import runs
 from ...runtime.bundle import Bundle, Column, is_ordered
 from ...runtime.calibration.calibration import realised_range
 from ...runtime.detector import HEAT_WHITE, Detector

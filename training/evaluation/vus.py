@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ...runtime.alarms.events import runs
+from ...runtime.alarms.runs import runs
 from ...runtime.errors import InputError
 
 if TYPE_CHECKING:

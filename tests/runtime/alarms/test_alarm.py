@@ -75,12 +75,20 @@ def test_an_event_keeps_what_its_peak_was_about() -> None:
     (change, _) = see(Alarm(AlarmRule()), ".2582.")
     assert (change.event.peak_severity, change.event.columns) == (8, cause(3))
     assert (change.event.first_row, change.event.last_row) == (1, 4)
+    (change,) = see(Alarm(AlarmRule(k=2, n=3, min_duration_s=3)), ".2.52.")
+    assert (change.event.first_row, change.event.told_row) == (1, 4)
     (change, *_) = see(Alarm(AlarmRule()), ".!.")
     assert (change.event.peak_severity, change.event.columns, change.event.reason) == (
         None,
         cause(1),
         "beyond its limit",
     )
+
+
+def test_what_nobody_explains_keeps_what_was_explained() -> None:
+    told = iter([cause(0), ()])
+    (change,) = Alarm(AlarmRule()).see(drawn("29"), np.arange(2.0), lambda row: next(told))
+    assert (change.event.peak_severity, change.event.columns) == (9, cause(0))
 
 
 def test_every_event_is_explained_anew() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vae_detect.runtime.alarms.backtest import Watched, backtest
+from vae_detect.runtime.alarms.rule import AlarmRule
 from vae_detect.runtime.detector import Detector, Scores
 from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.layout import Declared, Layout
@@ -34,27 +35,28 @@ def results(first: int, text: str, hours: list[float], keys: list[str] | None = 
 
 
 def test_days_and_events_by_hand(detector: Detector) -> None:
-    watched = Watched(detector.bundle)
-    watched.add(results(0, "..3-!.", [0, 1, 2, 3, 4, 5]))
-    watched.add(results(6, ".45", [22, 23, 23.5]))
+    watched = Watched(detector.bundle, AlarmRule(), model="pump")
+    watched.add(results(0, "..3-!.", [0, 1, 2, 2.02, 2.04, 5]))
+    watched.add(results(6, ".45", [22, 23.95, 23.99]))
     watched.add(results(9, "6.", [24, 25]))
     days = [(day.day, day.rows, day.scored, day.alarms, day.events) for day in watched.days_in_order()]
-    # 6 + 3 rows on the first day, of which - and ! have no score; events 3, ! and 4 5 6, which goes on over midnight
-    assert days == [("2026-01-05", 9, 7, 4, 3), ("2026-01-06", 2, 2, 1, 0)]
+    # 6 + 3 rows on the first day, of which - and ! have no score; events 3-! and 4 5 6, which goes on over midnight
+    assert days == [("2026-01-05", 9, 7, 4, 2), ("2026-01-06", 2, 2, 1, 0)]
+    first, second = (each.event for each in watched.alarms.events)
     found = [
-        (each.row, each.rows, each.peak_score, each.peak_severity, each.columns[0].actual) for each in watched.events
+        (each.first_row, each.rows, each.peak_score, each.peak_severity, each.columns[0].actual)
+        for each in (first, second)
     ]
-    assert found == [(2, 1, 3.0, 1.5, 2.0), (4, 1, None, None, 4.0), (7, 3, 6.0, 3.0, 9.0)]
-    assert (watched.events[2].start, watched.events[2].end) == ("2026-01-05T23:00:00Z", "2026-01-06T00:00:00Z")
+    assert found == [(2, 2, 3.0, 1.5, 2.0), (7, 3, 6.0, 3.0, 9.0)]
+    assert second.model == "pump"
 
 
-def test_events_are_those_of_a_key_and_of_a_recording(detector: Detector) -> None:
-    watched = Watched(detector.bundle)
-    watched.add(results(0, "3.4.", [0, 0, 1, 1], keys=["a", "b", "a", "b"]))
-    watched.add(results(4, ".5", [2, 2], keys=["b", "a"]))
-    assert [(each.key, each.row, each.rows) for each in watched.events] == [("a", 0, 3)]
-    watched.add(results(0, "7", [9], keys=["a"]))  # another recording
-    assert [(each.key, each.row, each.rows) for each in watched.events] == [("a", 0, 3), ("a", 0, 1)]
+def test_a_rule_makes_fewer_events(detector: Detector) -> None:
+    watched = Watched(detector.bundle, AlarmRule(k=2, n=2))
+    watched.add(results(0, ".3.45.", [0, 1, 2, 3, 24, 25]))
+    assert [day.events for day in watched.days_in_order()] == [0, 0]  # the gap of a day is between 4 and 5
+    watched.add(results(0, ".3.45.", [0, 1, 2, 3, 3.05, 4]))
+    assert [day.events for day in watched.days_in_order()] == [1, 0]
 
 
 def test_rows_without_a_time_are_a_day_of_their_own(detector: Detector) -> None:
@@ -66,23 +68,22 @@ def test_rows_without_a_time_are_a_day_of_their_own(detector: Detector) -> None:
 def test_a_fault_is_an_event_with_its_reason(detector: Detector, rows_csv: Path) -> None:
     found = backtest(detector, "vae", [rows_csv], Layout(declared=Declared()))
     assert (found.model, found.rows, found.scored) == ("vae", 240, 240)
-    assert found.alarms == sum(event.rows for event in found.events) == sum(day.alarms for day in found.days)
-    worst = max(found.events, key=lambda event: event.rows)
-    assert worst.start is not None
-    assert worst.start >= "2026-01-05T01:00:00Z"  # cavitation begins after an hour
-    assert worst.columns[0].column in ("vibration_mm_s", "suction_pressure_bar")
-    assert worst.columns[0].contribution is not None
+    assert found.alarms == sum(event["rows"] for event in found.events) == sum(day.alarms for day in found.days)
+    worst = max(found.events, key=lambda event: int(event["rows"]))
+    assert worst["start"] >= "2026-01-05T01:00:00Z"  # cavitation begins after an hour
+    assert worst["columns"][0].column in ("vibration_mm_s", "suction_pressure_bar")
+    assert worst["columns"][0].contribution is not None
     text = found.describe()
     assert "promised 0.001" in text
-    assert f"{worst.start}" in text
+    assert worst["start"] in text
 
 
 def test_beyond_a_limit_is_an_alarm_and_no_broken_promise(limited_detector: Detector, normal_csv: Path) -> None:
     found = backtest(limited_detector, "limited", [normal_csv], Layout(declared=Declared()))
-    event = next(each for each in found.events if each.reason)
-    assert event.columns[0].column == "power_kw"
-    assert event.columns[0].actual is not None
-    assert event.columns[0].actual >= 17
+    event = next(each for each in found.events if each["reason"])
+    assert event["columns"][0].column == "power_kw"
+    assert event["columns"][0].actual is not None
+    assert event["columns"][0].actual >= 17
     assert found.false_alarm_rate is not None
     assert found.false_alarm_rate * found.scored < found.alarms
 

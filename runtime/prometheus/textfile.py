@@ -19,7 +19,7 @@ METRICS = {
     "rows_scored": "Rows that have a score.",
     "rows_flagged": "Rows without a score, by reason.",
     "anomalies": "Rows over the threshold, or beyond a limit.",
-    "events": "Unbroken runs of anomalous rows.",
+    "events": "Unbroken runs of anomalous rows, those without a score passed over.",
     "last_row_timestamp_seconds": "Time of the newest row.",
     "expected_false_alarm_ratio": "Share of normal rows over the threshold that the model promises.",
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ...runtime.commands.alarm_options import alarm_options, take_rule
 from ...runtime.commands.options import (
     OutPath,
     adaptive_option,
@@ -39,6 +40,7 @@ from .label_options import anomaly_label_option
     help="Of images: the name of a folder of normal ones; again for more.  [default: good]",
 )
 @adaptive_option
+@alarm_options
 @click.option(
     "--report",
     type=OutPath(),
@@ -82,7 +84,7 @@ def evaluate(
 
         from ..evaluation.evaluate import evaluate as run
 
-        asked, detector = Asked.take(form), load_detector(model, provider, threads)
+        asked, rule, detector = Asked.take(form), take_rule(form), load_detector(model, provider, threads)
         with tables_of(data, asked, table_form(**form), detector.bundle) as (tables, layout):
             evaluation = run(
                 detector,
@@ -92,6 +94,7 @@ def evaluate(
                 anomalous=anomaly_label,
                 normal=normal,
                 adaptive=adaptive,
+                rule=rule,
                 point_adjusted=point_adjust,
                 report=report,
                 force=force,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
+from ...runtime.alarms.rule import AlarmRule
 from ...runtime.bundle import Bundle, is_ordered
 from ...runtime.detector import Detector
 from ...runtime.errors import InputError, few
@@ -18,7 +19,7 @@ from ...runtime.rows.table_files import name_of
 from ...runtime.rows.times import clock_of
 from .event_figures import Events, PointAdjusted, count_events, point_adjust
 from .figures import CURVE_POINTS, AtThreshold, Curve, Curves, Evaluation, Ranking
-from .labelled import Labelled, score_labelled
+from .labelled import AlarmEvent, Labelled, score_labelled
 from .promise import NormalOnly, check_promise, judge_normal
 from .regions import judge_pixels
 from .vus import default_buffer, volumes
@@ -42,6 +43,7 @@ def evaluate(
     anomalous: Sequence[str] = (),
     normal: Sequence[str] = (),
     adaptive: bool = False,
+    rule: AlarmRule | None = None,
     point_adjusted: bool = False,
     report: Path | None = None,
     force: bool = False,
@@ -53,29 +55,28 @@ def evaluate(
 
     Parameters
     ----------
-    data : tables, as `find_tables` finds them, each a recording of its own; or for a detector of images a folder in
-        which the images of the folder "good" are normal: of one laid out like MVTec its folder "test" is taken, and the
-        masks in "ground_truth"
+    data : tables, as `find_tables` finds them, each a recording of its own; or of images a folder in which those of the
+        folder "good" are normal; of one like MVTec's its folder "test" is taken, and the masks in "ground_truth"
     labels : which rows are anomalous, as `labels.origin.read_labels` takes it; of images None, or "none" for none
     anomalous : labels that are anomalies, all others being normal; empty to go by what they mean
     normal : names of the folders of normal images; empty for `labelled.NORMAL_FOLDER`
     adaptive : measure the verdicts of a threshold that follows the data, not those of the one that was shipped
+    rule : when alarms are an event; by default each unbroken run of them
     point_adjusted : also the flattering figures that papers compare, for ordered data
     report : an HTML page to write, NAME.html, replaced only with `force`
 
     Raises
     ------
     InputError
-        when the labels are missing, cannot be understood, of another length, or all anomalous; when `point_adjusted` is
-        asked of data without an order, it or the report of data that is all normal, or the report cannot be written
+        when the labels cannot be used, or all are anomalous; `point_adjusted` is asked of data without an order, it or
+        the report of data that is all normal; or the report cannot be written
     """
-    if point_adjusted:
-        _refuse_unordered(detector.bundle)
+    _refuse_unordered(detector.bundle, asked=point_adjusted)
     if report is not None:
         check_suffix(report, ".html")
     with nullcontext() if report is None else text_written_aside(report, force=force) as page:
         how = {"anomalous": anomalous, "normal": normal}
-        labelled = score_labelled(detector, data, labels, layout, adaptive=adaptive, say=say, **how)
+        labelled = score_labelled(detector, data, labels, layout, adaptive=adaptive, rule=rule, say=say, **how)
         if not labelled.truth[labelled.scored].any():
             _refuse_normal(data, asked=page is not None or point_adjusted)
             return judge_normal(detector.bundle, labelled, _events(detector, labelled), adaptive=adaptive)
@@ -100,8 +101,8 @@ def _refuse_normal(data: Path | Sequence[Path], *, asked: bool) -> None:
         raise InputError(f"{name_of(data)}: all of it is normal; --report and --point-adjust need anomalies")
 
 
-def _refuse_unordered(bundle: Bundle) -> None:
-    if not is_ordered(bundle.kind, bundle.data):
+def _refuse_unordered(bundle: Bundle, *, asked: bool) -> None:
+    if asked and not is_ordered(bundle.kind, bundle.data):
         raise InputError(
             f"point-adjusted figures are for events of ordered data, and this model scores {bundle.kind} without an "
             "order: windows, or rows trained with time stamps, have one"
@@ -200,9 +201,11 @@ def _events(detector: Detector, labelled: Labelled) -> Events | None:
     if not is_ordered(detector.bundle.kind, detector.bundle.data):
         return None
     # A row of nothing between two recordings: no event reaches from one into the next.
+    begins = np.array(labelled.begins, np.int64)
+    told = [AlarmEvent(*(row + int(np.searchsorted(begins, row, "right")) for row in each)) for each in labelled.events]
     truth, alarm = (np.insert(flags, labelled.begins, False) for flags in (labelled.truth, labelled.alarm))
     times = None if labelled.times is None else np.insert(labelled.times, labelled.begins, np.nan)
-    return count_events(truth, alarm, times, normal_days=_normal_days(labelled))
+    return count_events(truth, alarm, told, times, normal_days=_normal_days(labelled))
 
 
 def _normal_days(labelled: Labelled) -> float | None:

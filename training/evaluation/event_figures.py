@@ -1,16 +1,18 @@
 """Events of ordered data, and how alarms find them.
 
-An event is an unbroken run of anomalous rows, an alarm event an unbroken run of alarms.
+An event is an unbroken run of anomalous rows. Alarm events are those that a service would have told.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from ...runtime.alarms.runs import runs
+from .labelled import AlarmEvent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,6 +62,7 @@ class PointAdjusted(msgspec.Struct, frozen=True):
 def count_events(
     truth: NDArray[np.bool_],
     alarm: NDArray[np.bool_],
+    told: Sequence[AlarmEvent],
     times: NDArray[np.float64] | None = None,
     *,
     normal_days: float | None = None,
@@ -69,18 +72,19 @@ def count_events(
     Parameters
     ----------
     truth, alarm : (rows,)
+    told : alarm events; before the row with which one is told it finds nothing
     times : (rows,) seconds, NaN where one cannot be read
     normal_days : how long normal operation was watched
     """
-    delays = []
+    delays, heard = [], heard_alarms(alarm, told)
     for start, end in runs(truth):
-        fired = np.flatnonzero(alarm[start:end])
+        fired = np.flatnonzero(heard[start:end])
         if len(fired):
             delays.append((start, start + int(fired[0])))
     rows = [first - start for start, first in delays]
     seconds = [] if times is None else [times[first] - times[start] for start, first in delays]
     events, found = len(runs(truth)), len(delays)
-    false = sum(not truth[start:end].any() for start, end in runs(alarm))
+    false = sum(not truth[each.first : each.last + 1].any() for each in told)
     return Events(
         events=events,
         found=found,
@@ -93,6 +97,14 @@ def count_events(
         f1=2 * found / (found + false + events) if false + events else None,
         false_events_per_day=false / normal_days if normal_days else None,
     )
+
+
+def heard_alarms(alarm: NDArray[np.bool_], told: Sequence[AlarmEvent]) -> NDArray[np.bool_]:
+    """The alarms (rows,) of events that were told by then."""
+    heard = np.zeros_like(alarm)
+    for each in told:
+        heard[each.told : each.last + 1] = alarm[each.told : each.last + 1]
+    return heard
 
 
 def point_adjust(truth: NDArray[np.bool_], alarm: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ...runtime.alarms.recorded import Recorded, RecordedAlarms
+from ...runtime.alarms.rule import AlarmRule
 from ...runtime.batch.inputs import one_of_images, refuse_several_keys
 from ...runtime.bundle import Bundle
 from ...runtime.detector import Detector, Scores
@@ -16,11 +18,12 @@ from ...runtime.errors import InputError
 from ...runtime.images.folders import find_images, read_file
 from ...runtime.layout import Layout
 from ...runtime.observation import rounding_of, treat
+from ...runtime.rows.chunk import Rows
 from ...runtime.rows.table_files import find_tables, name_of
 from ...runtime.rows.tables import read_rows
 from ...runtime.rows.time_order import in_time_order
 from ...runtime.scoring.results import Results
-from ...runtime.scoring.score import score_images, score_rows
+from ...runtime.scoring.score import score_images, score_rows, score_stream
 from ...runtime.scoring.state import StreamState
 from ..labels.origin import ALL_NORMAL, read_labels
 from ..labels.words import FAULT
@@ -33,6 +36,15 @@ NORMAL_FOLDER = "good"
 
 _BEYOND = 1e30
 """Standard deviations of 0, as many as float32 and the ranking can bear."""
+
+
+class AlarmEvent(NamedTuple):
+    """The rows of an event that was told."""
+
+    first: int
+    last: int
+    told: int
+    """With which it had lasted long enough."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,8 @@ class Labelled:
     """Folder with a mask for each anomalous image, where there is one."""
     begins: tuple[int, ...] = ()
     """The first rows of the second recording and of those after it."""
+    events: tuple[AlarmEvent, ...] = ()
+    """Of alarms, in the order of their rows."""
 
     def by_score(self, threshold: float) -> NDArray[np.bool_]:
         """What alarms by its score: no limit was promised anything. Rows that break one go by this threshold."""
@@ -74,6 +88,7 @@ def score_labelled(
     anomalous: Sequence[str] = (),
     normal: Sequence[str] = (),
     adaptive: bool = False,
+    rule: AlarmRule | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Labelled:
     """Labels and scores of tables, each a recording of its own, or of a folder of images.
@@ -103,7 +118,7 @@ def score_labelled(
             refuse_several_keys(detector, path, layout)
         form = detector.bundle.data.complete(layout)
         truth = read_labels(files, labels, form, anomalous=anomalous, say=say)
-        found, numbers = _score_tables(detector, files, form, state)
+        found, numbers = _score_tables(detector, files, form, state, rule or AlarmRule())
         times = None if found.times is None else found.times[np.argsort(numbers)]
         found = replace(found, truth=(truth(len(found.score), times) == FAULT)[numbers])
     if found.truth[found.scored].all():
@@ -159,19 +174,24 @@ class _Parts:
 
 
 def _score_tables(
-    detector: Detector, files: Sequence[Path], layout: Layout, state: StreamState
+    detector: Detector, files: Sequence[Path], layout: Layout, state: StreamState, rule: AlarmRule
 ) -> tuple[Labelled, NDArray[np.int64]]:
     """The rows of tables one after the other, none of them anomalous yet, in order of time; and their numbers."""
     bundle = detector.bundle
-    parts, begins = _Parts(bundle), [0]
+    parts, begins, alarms = _Parts(bundle), [0], RecordedAlarms(bundle, rule)
+    events: list[tuple[int, Recorded]] = []
     times: list[NDArray[np.float64]] = []
     numbers: list[NDArray[np.int64]] = []
     for path in files:
         state.begin()
         ordered = in_time_order(read_rows(path, bundle.columns, layout=layout))
         for rows in ordered.chunks:
-            results, framer = score_rows(detector, state.framer, rows)
-            parts.add(rows.values, state.accept(results, framer))
+            # Explained where a gate asks: it costs as much as a score.
+            (results,) = (
+                score_stream(detector, [rows], state, causes=True) if rule.gates else _accepted(detector, rows, state)
+            )
+            parts.add(rows.values, results)
+            events += [(begins[-1], event) for event in alarms.add(results)]
             times.append(np.full(len(rows.values), np.nan) if rows.times is None else rows.times)
         end = sum(map(len, times))
         if end == begins[-1]:
@@ -179,9 +199,18 @@ def _score_tables(
         own = np.arange(end - begins[-1]) if ordered.numbers is None else ordered.numbers
         numbers.append(begins[-1] + own)
         begins.append(end)
+    told = tuple(
+        AlarmEvent(*(begin + row for row in (each.event.first_row, each.event.last_row, each.event.told_row)))
+        for begin, each in events
+    )
     joined = np.concatenate(times)
     known = joined if np.isfinite(joined).any() else None
-    return replace(parts.joined(), times=known, begins=tuple(begins[1:-1])), np.concatenate(numbers)
+    return replace(parts.joined(), times=known, begins=tuple(begins[1:-1]), events=told), np.concatenate(numbers)
+
+
+def _accepted(detector: Detector, rows: Rows, state: StreamState) -> tuple[Results]:
+    results, framer = score_rows(detector, state.framer, rows)
+    return (state.accept(results, framer)._replace(times=rows.times),)
 
 
 def _score_folder(detector: Detector, folder: Path, state: StreamState, normal: Sequence[str]) -> Labelled:

@@ -17,6 +17,7 @@ from ...runtime.detector import HEAT_WHITE, Detector
 from ...runtime.images.pictures import png, to_pixels
 from ...runtime.scoring.framing import windows_at
 from . import plots
+from .event_figures import heard_alarms
 from .labelled import Labelled
 from .regions import read_masks
 
@@ -144,13 +145,11 @@ def _figures(detector: Detector, labelled: Labelled, evaluation: Evaluation) -> 
     what = "images" if bundle.kind == "images" else "rows"
     figures = [_curves(evaluation)]
     if _is_ordered(bundle):
-        events = runs(labelled.truth)
+        events, alarms = runs(labelled.truth), [(each.first, each.last + 1) for each in labelled.events]
         figures.append(
             _figure(
                 "Score over time",
-                plots.series(
-                    labelled.score.astype(np.float64), events, runs(labelled.alarm), threshold, labelled.times
-                ),
+                plots.series(labelled.score.astype(np.float64), events, alarms, threshold, labelled.times),
                 f"The score of {len(labelled.score)} rows, {len(events)} events shaded, alarms marked along the top.",
                 "The scale is logarithmic but near 0. Of rows in one place the lowest and the highest score are drawn.",
             )
@@ -231,7 +230,7 @@ def _is_ordered(bundle: Bundle) -> bool:
 
 def _offenders(detector: Detector, labelled: Labelled) -> list[Offenders]:
     if _is_ordered(detector.bundle):
-        kinds = ("Runs of alarms that touch no event", "Events without an alarm", "Events with an alarm")
+        kinds = ("Alarm events that touch no event", "Events without an alarm", "Events with an alarm")
         each = "; of each the row with the highest score"
     else:
         what = "images" if detector.bundle.kind == "images" else "rows"
@@ -253,8 +252,10 @@ def _places(labelled: Labelled, bundle: Bundle, kind: Mistake) -> NDArray[np.int
     """Rows or images of one kind, the worst first."""
     truth, alarm = labelled.truth, labelled.alarm
     if _is_ordered(bundle):
+        alarm = heard_alarms(alarm, labelled.events)
+        told = [slice(each.first, each.last + 1) for each in labelled.events]
         groups = {
-            "false": [slice(*run) for run in runs(alarm) if not truth[slice(*run)].any()],
+            "false": [rows for rows in told if not truth[rows].any()],
             "missed": [slice(*run) for run in runs(truth) if not alarm[slice(*run)].any()],
             "found": [slice(*run) for run in runs(truth) if alarm[slice(*run)].any()],
         }[kind]

@@ -6,7 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vae_detect.training.evaluation.event_figures import count_events, point_adjust
+from vae_detect.runtime.alarms.runs import runs
+from vae_detect.training.evaluation.event_figures import Events, count_events, point_adjust
+from vae_detect.training.evaluation.labelled import AlarmEvent
+
+
+def counted(
+    truth: NDArray[np.bool_],
+    alarm: NDArray[np.bool_],
+    times: NDArray[np.float64] | None = None,
+    normal_days: float | None = None,
+) -> Events:
+    """With an event for each run of alarms, told at once."""
+    told = [AlarmEvent(start, end - 1, start) for start, end in runs(alarm)]
+    return count_events(truth, alarm, told, times, normal_days=normal_days)
 
 
 def flags(text: str) -> NDArray[np.bool_]:
@@ -36,14 +49,31 @@ def flags(text: str) -> NDArray[np.bool_]:
     ],
 )
 def test_events_by_hand(truth: str, alarm: str, expected: tuple[object, ...]) -> None:
-    found = count_events(flags(truth), flags(alarm))
+    found = counted(flags(truth), flags(alarm))
     assert (found.events, found.found, found.median_delay_rows, found.max_delay_rows, found.false_events) == expected
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ([], (0, None, 0)),
+        ([AlarmEvent(1, 3, 2)], (1, 1.0, 0)),  # it begins with the event, and is told a row later
+        ([AlarmEvent(1, 6, 6)], (0, None, 0)),  # told when the event is over
+        ([AlarmEvent(1, 3, 2), AlarmEvent(5, 6, 6)], (1, 1.0, 1)),
+        ([AlarmEvent(1, 6, 1)], (1, 0.0, 0)),
+    ],
+)
+def test_an_event_finds_nothing_before_it_is_told(
+    told: list[AlarmEvent], expected: tuple[int, float | None, int]
+) -> None:
+    found = count_events(flags(".xxx..."), flags(".xxx.xx"), told)
+    assert (found.found, found.median_delay_rows, found.false_events) == expected
 
 
 def test_delays_in_seconds_follow_the_time_stamps() -> None:
     times = np.array([0.0, 10.0, 20.0, 50.0, 60.0, 70.0])
     # rows 1-3, found at row 3: 40 s later; row 5, found at once
-    found = count_events(flags(".xxx.x"), flags("...x.x"), times)
+    found = counted(flags(".xxx.x"), flags("...x.x"), times)
     assert (found.median_delay_rows, found.median_delay_s) == (1.0, 20.0)
 
 
@@ -62,14 +92,14 @@ def test_delays_in_seconds_follow_the_time_stamps() -> None:
 def test_figures_of_events_by_hand(
     truth: str, alarm: str, precision: float | None, recall: float | None, f1: float | None
 ) -> None:
-    found = count_events(flags(truth), flags(alarm))
+    found = counted(flags(truth), flags(alarm))
     assert (found.precision, found.recall, found.f1) == (precision, recall, f1)
 
 
 def test_false_events_a_day() -> None:
     truth, alarm = flags("..xx...."), flags("x...xx.x")  # the run after the event touches none
-    assert count_events(truth, alarm).false_events_per_day is None
-    assert count_events(truth, alarm, normal_days=0.5).false_events_per_day == 6.0
+    assert counted(truth, alarm).false_events_per_day is None
+    assert counted(truth, alarm, normal_days=0.5).false_events_per_day == 6.0
 
 
 @pytest.mark.parametrize(
@@ -91,5 +121,5 @@ def test_point_adjustment_never_harms(rows: list[tuple[bool, bool]]) -> None:
     adjusted = point_adjust(truth, alarm)
     assert (adjusted >= alarm).all()
     np.testing.assert_array_equal(adjusted[~truth], alarm[~truth])
-    before, after = count_events(truth, alarm), count_events(truth, adjusted)
+    before, after = counted(truth, alarm), counted(truth, adjusted)
     assert (before.events, before.found) == (after.events, after.found)

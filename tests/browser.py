@@ -10,6 +10,32 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 
+AXE = Path(__file__).parent.parent / ".axe" / "node_modules" / "axe-core" / "axe.min.js"
+"""What finds that people cannot use a page; `make axe` installs it."""
+
+RUN_AXE = """
+const done = arguments[0];
+axe.run(document, {resultTypes: ["violations"]}).then(({violations}) => done(violations.map(
+    ({id, help, nodes}) => `${id}: ${help}: ${nodes.map(({html}) => html.slice(0, 120)).join(" ")}`)));
+"""
+
+
+def barriers(browser: webdriver.Chrome) -> list[str]:
+    """What axe-core finds on the page that is shown."""
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed: make axe")
+    browser.execute_script(AXE.read_text())
+    found: list[str] = browser.execute_async_script(RUN_AXE)
+    return found
+
+
+def show_as(browser: webdriver.Chrome, width: int, height: int, *, dark: bool = False) -> None:
+    """From now on pages are shown so large, in CSS pixels, and in that scheme."""
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
 
 @contextlib.contextmanager
 def chromium(profile: Path) -> Iterator[webdriver.Chrome]:

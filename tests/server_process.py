@@ -21,14 +21,15 @@ import json, sys
 from pathlib import Path
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import VaeDetectError
-from vae_detect.runtime.service import connection, server
+from vae_detect.runtime.service import connection, server, viewers
 from vae_detect.runtime.service.access import Access
 from vae_detect.runtime.hosting.certificate import Certificate
 from vae_detect.runtime.hosting.listening import Where
 from vae_detect.runtime.hosting.logs import Log
 from vae_detect.runtime.service.reloading import Plan, Sources
 limits, tls = json.loads(sys.argv[4])
-for module in (connection, server):
+exec(sys.argv[5])
+for module in (connection, server, viewers):
     vars(module).update({name: value for name, value in limits.items() if name in vars(module)})
 try:
     server.serve(
@@ -47,11 +48,13 @@ def process(
     host: str = "127.0.0.1",
     port: int = 0,
     tls: tuple[Path, Path] | None = None,
+    before: str = "",
     **limits: float,
 ) -> Iterator[subprocess.Popen[str]]:
-    """It serves, with these limits of `connection` and `server` in place of theirs, until the block ends."""
-    command = [sys.executable, "-c", SERVE, str(model), host, str(port), json.dumps([limits, tls], default=str)]
-    env = {"PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"}
+    """It serves, with these limits of `connection`, `server` and `viewers` in place of theirs, until the block ends;
+    `before` is done first in its process."""
+    command = [sys.executable, "-c", SERVE, str(model), host, str(port), json.dumps([limits, tls], default=str), before]
+    env = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path]), "PYTHONWARNINGS": "error"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as running:
         try:
             yield running

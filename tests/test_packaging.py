@@ -293,6 +293,7 @@ def test_the_wheel_has_the_code_and_only_the_code(wheel: Path) -> None:
     modules = [path for half in ("runtime", "training") for path in (ROOT / half).rglob("*.py")]
     expected = {"__init__.py", "__main__.py", "cli.py", "py.typed", "training/evaluation/report.html"}
     expected |= {str(path.relative_to(ROOT)) for path in modules}
+    expected |= {str(path.relative_to(ROOT)) for path in (ROOT / "runtime" / "service" / "page").iterdir()}
 
     with zipfile.ZipFile(wheel) as archive:
         files = [name for name in archive.namelist() if ".dist-info/" not in name]

@@ -16,6 +16,7 @@ import msgspec
 from ..errors import InputError, of_system
 from ..hosting.certificate import Certificate
 from ..hosting.logs import Log
+from .page_files import is_page
 from .requests import Application, Exchange, Pending
 from .routes import route_of
 from .schemas import Refusal
@@ -122,13 +123,14 @@ OPEN = Access()
 
 
 class Guarded:
-    """An application that answers 401 to who has no token, but for its health."""
+    """An application that answers 401 to who has no token, but for health and for the page, which asks for it."""
 
     def __init__(self, app: Application, tokens: Tokens, log: Log, count: Callable[[str, int], object]) -> None:
         self._app, self._tokens, self._log, self._count = app, tokens, log, count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] in HEALTH or scope["method"] == "OPTIONS" or self._tokens.admit(scope["headers"]):
+        is_open = scope["path"] in HEALTH or scope["method"] == "OPTIONS" or is_page(scope)
+        if is_open or self._tokens.admit(scope["headers"]):
             await self._app(scope, receive, send)
             return
         message, exchange = "a token is needed: Authorization: Bearer TOKEN", Exchange(scope, receive, send)

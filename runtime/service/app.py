@@ -20,6 +20,7 @@ from .at_once import AtOnce
 from .catalogue import ENDPOINTS
 from .endpoints import Reply, Service
 from .jobs import Job
+from .live_page import LivePage
 from .operations import Operations
 from .refusals import RefusedError
 from .requests import Exchange
@@ -63,11 +64,11 @@ class App:
             Route("/readyz", service.readyz),
             Route("/metrics", service.scrape),
             Route("/model", service.model),
-            Route("/", service.index),
             Route("/openapi.json", service.openapi),
             Route("/v2/models/{rest:path}/infer", self._infer, methods=["POST"]),
             Route("/v2/models/{rest:path}/infer", service.only_post),
             *Operations(service).routes(),
+            *LivePage(service).routes(),
         ]
         for route in routes:
             if route.path not in _OPEN_TO_QUERIES:

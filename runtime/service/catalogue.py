@@ -9,23 +9,28 @@ from typing import Any, Literal
 from ..bundle import Bundle
 from .schemas import (
     Alive,
+    EventChange,
+    Frame,
     Index,
     IndexEntry,
     InferAnswer,
+    Kept,
     Live,
     ModelConfig,
     ModelMetadata,
     ModelReady,
     ModelVersion,
+    NormalTime,
     Readiness,
     Ready,
     ScoreAnswer,
     ServerMetadata,
     Statistics,
+    ToldEvent,
 )
 
-Body = Literal["rows", "tensors", "parameters"]
-"""What is sent."""
+Body = Literal["rows", "tensors", "parameters"] | type[EventChange] | type[NormalTime]
+"""What is sent; a type where it is JSON of that and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +39,9 @@ class Endpoint:
 
     Parameters
     ----------
-    answer : what comes with status 200, a type that is told as JSON; or "metrics" for Prometheus' text, "document" for
-        an OpenAPI document
+    answer : what comes with status 200, a type that is told as JSON; or "document" for an OpenAPI document; or one of
+        `openapi.MEDIA_TYPES_OF`
+    page : whether a browser gets HTML
     refusals : the statuses of its other answers, beside 400 and 500, which any may have
     queries : what may stand behind the question mark
     """
@@ -47,6 +53,7 @@ class Endpoint:
     refusals: tuple[int, ...] = ()
     queries: tuple[str, ...] = ()
     body: Body | None = None
+    page: bool = False
 
     @property
     def called(self) -> str:
@@ -89,6 +96,27 @@ def _of_repository() -> Iterator[Endpoint]:
             yield Endpoint("POST", path, summary, ModelVersion, (404, 503))
 
 
+def _of_the_page() -> Iterator[Endpoint]:
+    """What the page at / is made of, and asks for."""
+    live = "what changes, as server-sent events: all machines, and with model and key that one in full"
+    yield Endpoint("GET", "/page/{file}", "what the page is made of", "files", (404,))
+    yield Endpoint("GET", "/live", live, "stream", (503,), queries=("model", "key"))
+    yield Endpoint(
+        *("GET", "/events", "events, the newest first", list[ToldEvent], (503,)), queries=("since", "key", "limit")
+    )
+    yield Endpoint(
+        *("POST", "/events/{id}", "acknowledge an event, or say what it was", ToldEvent, (404, *_BODY_REFUSALS)),
+        body=EventChange,
+    )
+    yield Endpoint(
+        *("POST", "/normal", "keep the last minutes of a machine as normal data", Kept, (404, *_BODY_REFUSALS)),
+        body=NormalTime,
+    )
+    yield Endpoint("GET", "/frames", "the last images: the newest, and the newest anomalies", list[Frame])
+    yield Endpoint("GET", "/frames/{number}.png", "one of them", "picture", (404,))
+    yield Endpoint("GET", "/frames/{number}.heat.png", "its heat map", "picture", (404,))
+
+
 _SCORE = "score one row or many, or one image; ?explain=1 adds the largest contributions, or a heat map"
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -101,7 +129,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", "/healthz", "200 when the process answers", Alive),
     Endpoint("GET", "/readyz", "200 when a verified model is loaded; whether its calibration holds", Readiness, (503,)),
     Endpoint("GET", "/metrics", "Prometheus metrics, unless they have a port of their own", "metrics", (404,)),
-    Endpoint("GET", "/", "this list", Index),
+    Endpoint("GET", "/", "this list; in a browser the page that shows what all this says now", Index, page=True),
     Endpoint("GET", "/openapi.json", "the OpenAPI document of all these, for the models that are served", "document"),
     Endpoint("GET", "/v2", "the Open Inference Protocol, version 2: what answers", ServerMetadata),
     Endpoint("GET", "/v2/health/live", "200 when the process answers", Live),
@@ -110,5 +138,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *_of_models(),
     Endpoint("POST", "/v2/repository/index", "all models, and the state of each", list[IndexEntry]),
     *_of_repository(),
+    *_of_the_page(),
 )
 """All there is."""

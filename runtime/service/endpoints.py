@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from pathlib import Path
 from time import perf_counter
 
 import msgspec
@@ -18,12 +19,13 @@ try:
 except ImportError as error:
     raise MissingExtraError(f"the HTTP service needs {error.name}: pip install 'vae-detect[serve]'") from None
 
+from ..alarms.store import EventStore
 from ..hosting.logs import Log
 from ..protocol.inference_protocol import HEADER
 from .alarm_lines import tell_alarms
 from .answers import answer_rows, read_rows
 from .bodies import BodyReader, Memory
-from .catalogue import ENDPOINTS
+from .frames import Frames
 from .image_answers import answer_image
 from .inference import answer_tensors, read_tensors
 from .jobs import Job, Worker
@@ -34,14 +36,14 @@ from .refusals import RefusedError
 from .repository import Repository
 from .requests import Exchange
 from .routes import OTHER, route_of
-from .schemas import Alive, Index, Readiness, Refusal
+from .schemas import Alive, Readiness, Refusal
+from .viewers import Viewers
 
 MAX_REQUESTS = 256
 """Requests that are worked on at once; beyond it clients are asked to come again."""
 
 JSON = (b"content-type", b"application/json")
 
-_INDEX = msgspec.json.encode(Index({endpoint.called: endpoint.summary for endpoint in ENDPOINTS}))
 _FAULT = msgspec.json.encode(Refusal("internal error"))
 
 Reply = tuple[list[tuple[bytes, bytes]], list[bytes]]
@@ -60,6 +62,11 @@ class Service:
         self._bodies, self._memory, self._worker = BodyReader(), Memory(), Worker()
         self.asks_token = False
         """Whether requests must bear one."""
+        self.viewers, self.events = Viewers(), EventStore(None)
+        self.frames = Frames(lambda: self.viewers.count > 0)
+        """What the page at / shows beside what it is given to show."""
+        self.keep_normal: Callable[[str, str, float], Path] | None = None
+        """Keeps the last minutes of a model's key as normal data, where there is a place for it; raises InputError."""
         self._document: tuple[object, bytes] = None, b""
         self.requests = 0
         metrics.is_ready = lambda: not self.not_ready
@@ -73,6 +80,7 @@ class Service:
     def close(self) -> None:
         """Not ready any more, and unfinished bodies must hurry; requests are still answered."""
         self.stopping = True
+        self.viewers.close()
         self._bodies.close_soon()
 
     async def answer(self, exchange: Exchange, route: str, work: Callable[[Exchange, Job], Awaitable[Reply]]) -> None:
@@ -81,7 +89,7 @@ class Service:
         self.requests += 1
         try:
             with self._memory.share() as share:
-                job = Job(share, self._worker, exchange.client.gone)
+                job = Job(share, self._worker, exchange.client.gone, frames=self.frames)
                 if self.log.alarms:
                     job.tell = partial(tell_alarms, self.log, exchange.request_id)
                 try:
@@ -181,10 +189,6 @@ class Service:
         """GET /metrics."""
         body, media_type = self.metrics.exposition(request.headers.get("accept", ""))
         return self.reply(body, media_type=media_type)
-
-    async def index(self, _: Request) -> Response:
-        """GET /."""
-        return self.reply(_INDEX)
 
     async def openapi(self, _: Request) -> Response:
         """GET /openapi.json, made once for what is served."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from ..scoring.results import OVERFLOW, Results
 from ..scoring.score import score_images
 from ..streams.parts import Part
 from .answers import row_results
+from .frames import Frames
 from .jobs import Job
 from .models import Served
 from .refusals import RefusedError
@@ -52,10 +54,25 @@ async def answer_image(served: Served, image: Image, body: bytes, explain: bool,
     part = Part(framed, Rows(0, np.empty((1, 0), np.float32), {}, None), range(1))
     (accepted,) = served.accept([(part, results)], seconds)
     await job.tell_all(served, [[part]], [[accepted]])
+    await _show(served, pixels, accepted, job)
     (result,) = row_results(part, accepted)
     for name, value in told.items():
         setattr(result, name, value)
     return [msgspec.json.encode(ScoreAnswer(served.version, [result]))]
+
+
+async def _show(served: Served, pixels: NDArray[np.uint8], accepted: Results, job: Job) -> None:
+    """Keeps the image for people to see, where it is one of the last."""
+    is_anomaly, severity = bool(accepted.scores.is_anomaly[0]), float(accepted.scores.severity[0])
+    if job.frames is None or not job.frames.wants(is_anomaly):
+        return
+
+    def keep(frames: Frames) -> None:
+        heat, white = _heat(served.detector, pixels)
+        told = severity if math.isfinite(severity) else None
+        frames.keep(served.name, pixels, heat, white, is_anomaly=is_anomaly, severity=told)
+
+    await job.worker.run(keep, job.frames)
 
 
 def _score_image(detector: Detector, image: Image, body: bytes) -> tuple[Results, float, NDArray[np.uint8]]:
@@ -68,11 +85,15 @@ def _score_image(detector: Detector, image: Image, body: bytes) -> tuple[Results
 
 def _tell_heat(detector: Detector, pixels: NDArray[np.uint8]) -> dict[str, Any]:
     """The heat map as a picture, what white is in it, and where it is largest."""
-    heat = detector.heat_map(pixels[None])[0]
-    white = HEAT_WHITE * detector.normal_heat
+    heat, white = _heat(detector, pixels)
     row, column = np.unravel_index(heat.argmax(), heat.shape)
     return {
         "heat_map": base64.b64encode(heat_png(heat, white)).decode(),
         "heat_map_white": white,
         "largest_error": LargestError(int(row), int(column), short(heat[row, column])),
     }
+
+
+def _heat(detector: Detector, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
+    """The heat map of an image, and what is white in it."""
+    return detector.heat_map(pixels[None])[0], HEAT_WHITE * detector.normal_heat

@@ -12,6 +12,7 @@ from ..metrics.model import ModelMetrics
 from ..scoring.results import Results
 from ..streams.parts import Part
 from .bodies import Share
+from .frames import Frames
 from .models import Served
 from .refusals import RefusedError
 
@@ -40,6 +41,9 @@ class Job:
     """Of the model that is asked, once it is known."""
     tell: Callable[[Served, Sequence[Part], Sequence[Results]], None] | None = None
     """Told what was found in parts of it, where somebody wants to know of every alarm."""
+
+    frames: Frames | None = None
+    """Where the last images are kept for people to see."""
 
     async def run(self, slow: bool, function: Callable[..., _T], *arguments: Any) -> _T:
         """What the function returns; at once, or when its turn has come."""

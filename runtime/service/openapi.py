@@ -17,12 +17,20 @@ from .bodies import MAX_BODY
 from .catalogue import ENDPOINTS, Endpoint
 from .metrics import MEDIA_TYPES
 from .models import Served
-from .queries import EXPECTED, MAX_KEY
+from .page_files import NAMES
+from .queries import EXPECTED, MAX_KEY, MOST_EVENTS, MOST_SINCE
 from .refusals import STATUSES
 from .row_schemas import NUMBER, TELEGRAF, RowSchema, Schema, body_schema, in_json_lines, infer_example
 from .schemas import LoadRequest, Refusal
 
 _JSON, _BYTES = "application/json", "application/octet-stream"
+MEDIA_TYPES_OF: dict[str, tuple[str, ...]] = {
+    "metrics": MEDIA_TYPES,
+    "stream": ("text/event-stream",),
+    "files": ("text/css", "text/javascript"),
+    "picture": ("image/png",),
+}
+"""What answers are that are no JSON."""
 _BEARER: Any = [{"bearer": []}]
 _WHY = STATUSES | {
     400: "a request that cannot be used: what is wrong, where, and what was expected",
@@ -33,7 +41,14 @@ _QUERIES = {
     "explain": "Adds the largest contributions to each score, or a heat map of an image.",
     "on_bad_row": "Whether a bad row refuses the request, or comes back with the reason.",
     "key": "Whose rows these are: what came before of the same key is remembered.",
+    "since": "Those that ended later, in seconds since 1970, or still run.",
+    "limit": "How many at most.",
 }
+_NUMBERS: dict[str, Schema] = {
+    "since": {"type": "number", "minimum": 0, "maximum": MOST_SINCE},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MOST_EVENTS},
+}
+"""Queries that are one."""
 _HEADERS: dict[int, Schema] = {
     401: {"WWW-Authenticate": {"schema": {"const": "Bearer"}}},
     503: {"Retry-After": {"description": "Seconds.", "schema": {"type": "string"}}},
@@ -73,13 +88,20 @@ class _Builder:
     def __init__(self, models: Mapping[str, Served | None], asks_token: bool) -> None:
         self._names, self._asks_token = [*models], asks_token
         self._served = [served for served in models.values() if served is not None]
-        types = [InferRequest, LoadRequest, Refusal, *(each.answer for each in ENDPOINTS if not _is_word(each.answer))]
+        bodies = [each.body for each in ENDPOINTS if isinstance(each.body, type)]
+        types = [
+            InferRequest,
+            LoadRequest,
+            Refusal,
+            *bodies,
+            *(each.answer for each in ENDPOINTS if not _is_word(each.answer)),
+        ]
         told, self._schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
         self._refs = dict(zip(types, told, strict=True))
 
     def operation(self, endpoint: Endpoint) -> Schema:
         """What one endpoint takes and gives."""
-        is_open = endpoint.path in HEALTH
+        is_open = endpoint.path in HEALTH or endpoint.answer == "files"
         refusals = sorted({400, 500, *endpoint.refusals, *([401] if self._asks_token and not is_open else [])})
         operation: Schema = {
             "operationId": "_".join([endpoint.method.lower(), *re.findall(r"\w+", endpoint.path)]),
@@ -119,14 +141,15 @@ class _Builder:
         for name in re.findall(r"{(\w+)}", endpoint.path):
             yield {"name": name, "in": "path", "required": True, **self._named(name, endpoint)}
         for name in endpoint.queries:
-            allowed = EXPECTED[name] or (self._names if name == "model" else ())
-            schema: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_KEY}
+            allowed = EXPECTED.get(name) or (self._names if name == "model" else ())
+            least = 0 if name == "key" and endpoint.body is None else 1  # rows without a key are shown too
+            schema: Schema = {"type": "string", "minLength": least, "maxLength": MAX_KEY}
             yield {
                 "name": name,
                 "in": "query",
                 "description": _QUERIES[name],
-                "required": name == "model" and len(self._names) > 1,
-                "schema": {"enum": [*allowed]} if allowed else schema,
+                "required": name == "model" and len(self._names) > 1 and endpoint.answer != "stream",
+                "schema": {"enum": [*allowed]} if allowed else _NUMBERS.get(name, schema),
             }
         if endpoint.body is not None:
             schema = {"enum": ["gzip", "identity"]}
@@ -147,6 +170,10 @@ class _Builder:
             }
 
     def _named(self, name: str, endpoint: Endpoint) -> Schema:
+        if name in ("id", "number"):
+            return {"description": "As they are listed.", "schema": {"type": "integer", "minimum": 1}}
+        if name == "file":
+            return {"description": "A style sheet or a script.", "schema": {"enum": [*NAMES]}}
         if name == "version":
             found = sorted({served.version for served in self._served})
             return {"description": "As answers name it.", "schema": _one_of(found)}
@@ -157,20 +184,25 @@ class _Builder:
         return {"description": text, "schema": _one_of([*self._names, *parts])}
 
     def _answer(self, endpoint: Endpoint) -> Schema:
-        if endpoint.answer == "metrics":
-            content: Schema = {kind: {"schema": {"type": "string"}} for kind in MEDIA_TYPES}
+        content: Schema
+        if endpoint.answer in MEDIA_TYPES_OF:
+            content = {kind: {"schema": {"type": "string"}} for kind in MEDIA_TYPES_OF[endpoint.answer]}
         elif endpoint.answer == "document":
             content = {_JSON: {"schema": {"type": "object"}}}
         elif endpoint.answer is Bundle:
             content = {_JSON: {"schema": {"$ref": "#/components/schemas/Facts"}}}
         else:
             content = {_JSON: {"schema": self._refs[endpoint.answer]}}
+        if endpoint.page:
+            content["text/html"] = {"schema": {"type": "string"}}
         if endpoint.body == "tensors":
             content[_BYTES] = {"schema": {"description": "JSON, and the outputs that were asked for in bytes."}}
         return {"description": "done", "content": content}
 
     def _body(self, endpoint: Endpoint) -> Schema:
         limit = f"At most {MAX_BODY // 1024**2} MiB."
+        if isinstance(endpoint.body, type):
+            return {"required": True, "content": {_JSON: {"schema": self._refs[endpoint.body]}}}
         if endpoint.body == "parameters":
             return {"content": {_JSON: {"schema": self._refs[LoadRequest], "example": {}}}}
         if endpoint.body == "rows":

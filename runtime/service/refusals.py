@@ -32,6 +32,7 @@ LIMITS: dict[str, str] = {
     "time": "a head that takes more than 10 s, a body more than 30 s, or an answer that is not read in 30 s",
     "requests": "more than 256 requests at once",
     "memory": "more than 64 MiB in all requests together",
+    "viewers": "more than 32 who look at the page at once",
 }
 """What a request may exceed: a fixed set as well."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
+
+from ..alarms.event import Label
 
 Status = Literal["ok", "filled", "warming", "gap", "late", "repeated", "bad", "overflow"]
 
@@ -50,6 +52,67 @@ class ScoreAnswer(msgspec.Struct):
 
     model: str
     results: list[RowResult]
+
+
+class ToldCause(msgspec.Struct):
+    """What a column has to do with an event."""
+
+    column: str
+    contribution: float | None
+    actual: float | None
+    expected: float | None
+
+
+class ToldEvent(msgspec.Struct):
+    """An event, as `alarms.event.told` has it: times in ISO 8601, UTC."""
+
+    id: int
+    model: str
+    source: str
+    key: str
+    start: str | None
+    end: str | None
+    peak_severity: float | None
+    peak_score: float | None
+    rows: int
+    columns: list[ToldCause]
+    reason: str
+    state: Literal["running", "ended"]
+    acknowledged: bool
+    label: Label
+
+
+class EventChange(msgspec.Struct, forbid_unknown_fields=True):
+    """What a person says of an event: that it was seen, and what it was."""
+
+    acknowledged: Literal[True] | UnsetType = UNSET
+    label: Label | UnsetType = UNSET
+
+
+class NormalTime(msgspec.Struct, forbid_unknown_fields=True):
+    """The last minutes of one machine, which were normal."""
+
+    model: str
+    key: str
+    minutes: Annotated[float, msgspec.Meta(gt=0, le=1440)]
+
+
+class Kept(msgspec.Struct):
+    """The file in which they are kept."""
+
+    file: str
+
+
+class Frame(msgspec.Struct):
+    """One of the last images, which GET /frames/NUMBER.png shows."""
+
+    number: int
+    time: float
+    model: str
+    is_anomaly: bool
+    severity: float | None
+    width: int
+    height: int
 
 
 class Refusal(msgspec.Struct):

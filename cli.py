@@ -45,6 +45,7 @@ HEADINGS: dict[str, dict[str, str]] = {
         "finetune": "Correct a detector by a handful of confirmed faults and false alarms.",
     },
     "On the box": {
+        "calibrate": "Set the threshold of a detector anew by recordings of normal operation, without PyTorch.",
         "inspect": "Show what a detector is.",
         "backtest": "Say which alarms a detector would have given over a recording, day by day.",
         "score": "Score a CSV or a folder of images to a CSV, or standard input line by line.",
@@ -62,6 +63,10 @@ HEADINGS: dict[str, dict[str, str]] = {
 """The commands in the order of a user's day, with what each does; NAME is in runtime/commands or training/commands."""
 
 
+_WRITES_GRAPHS = ("calibrate",)
+"""Commands of the box that need onnx, which runtime/ has not."""
+
+
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for commands in HEADINGS.values() for name in commands]
@@ -69,7 +74,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        half = "training" if cmd_name in HEADINGS["On the workstation"] else "runtime"
+        half = "training" if cmd_name in (*HEADINGS["On the workstation"], *_WRITES_GRAPHS) else "runtime"
         command: click.Command = getattr(import_module(f"vae_detect.{half}.commands.{cmd_name}"), cmd_name)
         return command
 

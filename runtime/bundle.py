@@ -236,6 +236,18 @@ class Finetuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of the file whose rows set the new threshold, or of the digests of several."""
 
 
+class Recalibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the threshold comes from that `calibrate` set anew."""
+
+    parent: str
+    """Export id of the detector as it was before."""
+    parent_threshold: float
+    parent_alarms: float
+    """Share of the new calibration scores above it."""
+    source_sha256: str
+    """Of the file whose rows set the new threshold, or of the digests of several; of the scores that were logged."""
+
+
 class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything about a detector but its weights."""
 
@@ -271,6 +283,8 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     data: DataFacts
     finetuning: Finetuning | None = None
     """None for a detector as it was trained."""
+    recalibration: Recalibration | None = None
+    """None for a detector whose threshold is that of its training or fine-tuning."""
     settings: dict[str, str | int | float | bool | list[int] | None]
     """The training settings, for the record."""
     versions: dict[str, str]

@@ -37,7 +37,7 @@ def describe(bundle: Bundle) -> str:
             break_on_hyphens=False,
         ),
         *([f"limits       {', '.join(map(str, bundle.limits))}"] if bundle.limits else []),
-        *([f"labels       {_describe_labels(bundle.finetuning)}"] if bundle.finetuning else []),
+        *_describe_origin(bundle),
         f"data         {data.rows} {inputs_are}{period}{time_column}, sha256 {data.sha256[:16]}",
         *(
             [f"missing      up to {data.layout.most_missing} of {len(bundle.columns)} cells of a row are filled"]
@@ -58,6 +58,15 @@ def describe(bundle: Bundle) -> str:
         ),
     ]
     return "\n".join(lines)
+
+
+def _describe_origin(bundle: Bundle) -> list[str]:
+    """What became of the detector after its training."""
+    labels, anew = bundle.finetuning, bundle.recalibration
+    return [
+        *([f"labels       {_describe_labels(labels)}"] if labels else []),
+        *([f"calibrated   anew, from export {anew.parent}"] if anew else []),
+    ]
 
 
 def describe_calibration(calibration: Calibration) -> str:

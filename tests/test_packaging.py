@@ -94,6 +94,28 @@ def test_a_recording_is_simulated_and_scored_where_the_trainer_cannot_be_importe
     assert len(scored.stdout.splitlines()) == len(recording.read_text().splitlines())
 
 
+CALIBRATE_WITHOUT_TORCH = SCORE_WITHOUT_TRAINER.replace(
+    str(sorted(TRAINING_ONLY)), str(sorted(TRAINING_ONLY - {"onnx", "vae_detect.training"}))
+)
+
+
+def test_a_model_is_calibrated_where_of_the_trainer_only_onnx_is_installed(tmp_path: Path) -> None:
+    recording, out = tmp_path / "recording.csv", tmp_path / "new.onnx"
+    simulated = python(SCORE_WITHOUT_TRAINER, "simulate", "--duration", "12h", "--out", str(recording))
+    model = str(ROOT / "exported" / "vae.onnx")
+    asked = ("calibrate", str(recording), "--model", model, "--far", "0.3", "--out", str(out))
+    without_onnx, calibrated = (
+        python(SCORE_WITHOUT_TRAINER.replace("'vae_detect.training'", ""), *asked),
+        python(CALIBRATE_WITHOUT_TORCH, *asked),
+    )
+
+    assert simulated.returncode == 0, simulated.stderr
+    assert without_onnx.returncode == EXIT_ENVIRONMENT
+    assert "pip install 'vae-detect[calibrate]'" in without_onnx.stderr
+    assert calibrated.returncode == 0, calibrated.stderr
+    assert out.exists()
+
+
 def forbidden_imports(code: str, package: str) -> list[str]:
     """Modules of `TRAINING_ONLY` that the code of a module in this package imports, wherever in the file."""
     found = []

@@ -26,7 +26,7 @@ from ..runtime.scoring.framing import windows_at
 from .data.loading import load_table
 from .data.selection import Selection
 from .data.split import split
-from .export.files import Exported, Files, export_id, finish_parts, write_detector
+from .export.files import Exported, Files, Graphs, export_id, finish_parts, write_detector
 from .labels.origin import read_labels
 from .labels.reviews import ScoredRows, choose_labels, in_parts, joined, score_recording
 from .labels.words import FAULT
@@ -267,8 +267,8 @@ def _export(
     import onnx
     import torch
 
+    from .export.constants import Constants
     from .export.graft import graft
-    from .export.graphs import Constants, Graphs
     from .export.parity import PARITY_BATCHES, compare, golden, hostile_inputs
     from .export.verdict import Verdict
 
@@ -299,6 +299,7 @@ def _export(
         parity=parity,
         parts=finished.digests,
         finetuning=facts,
+        recalibration=None,
     )
     return write_detector(files, scorer, finished, bundle)
 

@@ -22,7 +22,7 @@ _APART = 0.75
 """Probability that a score after a move is on the other side of one before it: less is no move worth beginning anew."""
 
 _LEAST_PART = 1 / 8  # of the scores, before and after a move
-_EDGE_PART = 1 / 32  # of the scores, about a move, among which its place is looked for
+_EDGE = 8  # scores beside a move that may belong to its other side
 _BURST_PART = 1 / 8  # of the scores, which a burst may last
 _BURST_SHARE = 0.75  # of the highest scores, which lie in one burst
 _LEAST_HIGHEST = 8  # so many at least: of independent scores 6 lie so close in one of a few hundred recordings
@@ -72,7 +72,7 @@ def _edge(scores: Floats, place: int, *, upwards: bool) -> int:
     The extreme of U may lie a few rows off, and these few would be the highest of the lower part.
     """
     middle = (float(np.median(scores[:place])) + float(np.median(scores[place:]))) / 2
-    near = math.ceil(_EDGE_PART * scores.size)
+    near = min(_EDGE, place)
     if upwards:
         over = np.flatnonzero(scores[place - near : place] > middle)
         return place - near + int(over[0]) if over.size else place

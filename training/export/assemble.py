@@ -24,8 +24,9 @@ from ..model.autoencoder import Autoencoder
 from ..model.building import reference_scores, without_class
 from ..model.filling import NUMBERS
 from ..settings.recipes import SCORES
+from .constants import Constants
 from .files import Exported, Files, export_id, finish_parts, write_detector
-from .graphs import Constants, build_graphs
+from .graphs import build_graphs
 from .parity import certify, golden, term_quantiles
 
 _GOLDEN_LIMITS = 8

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -15,8 +15,6 @@ from ...runtime.output import keep_existing, locked, make_folder, write_together
 
 if TYPE_CHECKING:
     import onnx
-
-    from .graphs import Graphs
 
 
 class Files(NamedTuple):
@@ -75,7 +73,15 @@ class Exported(NamedTuple):
     """The scorer's metadata."""
 
 
-def export_id(graphs: Graphs, settings: str) -> str:
+class Graphs(NamedTuple):
+    """The three graphs before their metadata is known."""
+
+    scorer: onnx.ModelProto
+    encoder: onnx.ModelProto
+    decoder: onnx.ModelProto
+
+
+def export_id(graphs: Iterable[onnx.ModelProto], settings: str) -> str:
     """16 hex digits that change with any weight or setting."""
     digest = sha256(settings.encode())
     for model in graphs:
@@ -104,11 +110,17 @@ def finish_parts(graphs: Graphs, identity: str) -> PartFiles:
     )
 
 
+def finish_scorer(scorer: onnx.ModelProto, bundle: Bundle) -> bytes:
+    """The bytes of the scorer's file with its metadata."""
+    return _with_metadata(scorer, bundle.to_json())
+
+
 def write_detector(files: Files, scorer: onnx.ModelProto, parts: PartFiles, bundle: Bundle) -> Exported:
     """Writes the three files of a detector, `bundle` being the metadata of its scorer."""
-    content = _with_metadata(scorer, bundle.to_json())
     # The scorer last: whoever sees it finds its parts.
-    write_together({files.encoder: parts.encoder, files.decoder: parts.decoder, files.scorer: content})
+    write_together(
+        {files.encoder: parts.encoder, files.decoder: parts.decoder, files.scorer: finish_scorer(scorer, bundle)}
+    )
     return Exported(files, bundle)
 
 

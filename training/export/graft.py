@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ...runtime import graph
-from .graphs import Constants, name_outputs, p_value, refuse_unsound, store, strip, to_onnx
+from .constants import Constants, store
+from .graphs import name_outputs, p_value, refuse_unsound, strip, to_onnx
 from .verdict import Verdict
 
 _REPLACED = (graph.SCORE, graph.P_VALUE, graph.IS_ANOMALY)

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import gc
 import logging
-import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
 from ...runtime import graph
-from ...runtime.bundle import Calibration, Limit
+from ...runtime.bundle import Limit
 from ...runtime.errors import ParityError
 from ..model.autoencoder import Autoencoder, example_input
+from .constants import Constants, store
+from .files import Graphs
 from .verdict import Verdict
 
 OPSET = 18
@@ -33,38 +32,6 @@ IR_VERSION = 8
 _RANDOM_OPS = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial", "Dropout"}
 )
-
-
-@dataclass(frozen=True)
-class Constants:
-    """Threshold, p-value table and noise, stored in the scorer as initializers of these names."""
-
-    threshold: float
-    knot_scores: Sequence[float]
-    knot_log10_p: Sequence[float]
-    noise: NDArray[np.float32] | None
-    overridable: bool = False
-    """Whether they are inputs too, whose defaults are the initializers (ONNX IR, from version 4)."""
-
-    @classmethod
-    def of(cls, model: Autoencoder, calibration: Calibration, *, overridable: bool = False) -> Constants:
-        noise = None if model.noise is None else model.noise.numpy()
-        if noise is not None and not overridable and not noise.any():
-            noise = None  # the posterior's mean: nothing to add to it
-        return cls(calibration.threshold, calibration.knot_scores, calibration.knot_log10_p, noise, overridable)
-
-    def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """By name, in the order of the scorer's arguments."""
-        scores, log10_p = np.asarray(self.knot_scores), np.asarray(self.knot_log10_p)
-        values: dict[str, Any] = {
-            graph.THRESHOLD: self.threshold,
-            graph.KNOTS: scores[:-1, None],
-            graph.INVERSE_WIDTHS: 1 / np.diff(scores)[:, None],
-            graph.LOG_STEPS: np.diff(log10_p) * math.log(10),
-        }
-        if self.noise is not None:
-            values[graph.NOISE] = self.noise
-        return {name: np.asarray(value, np.float32) for name, value in values.items()}
 
 
 class Scorer(nn.Module):
@@ -143,14 +110,6 @@ def p_value(score: Tensor, knots: Tensor, inverse_widths: Tensor, log_steps: Ten
     """
     reached = torch.clamp((score - knots) * inverse_widths, 0.0, 1.0)  # (knots - 1, batch): long rows vectorise
     return torch.exp(log_steps @ reached)
-
-
-class Graphs(NamedTuple):
-    """The three graphs before their metadata is known."""
-
-    scorer: onnx.ModelProto
-    encoder: onnx.ModelProto
-    decoder: onnx.ModelProto
 
 
 def build_graphs(model: Autoencoder, constants: Constants, limits: Sequence[Limit] = ()) -> Graphs:
@@ -278,26 +237,6 @@ def strip(model: onnx.ModelProto) -> None:
         if hasattr(item, "metadata_props"):
             del item.metadata_props[:]
     del main.value_info[:]
-
-
-def store(model: onnx.ModelProto, constants: Constants) -> None:
-    """Makes of a scorer's inputs but `x` initializers, which stay inputs where they are to be overridable."""
-    main = model.graph
-    main.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.arrays().items())
-    others = [item for item in main.input if item.name in graph.OPTIONAL]
-    for item in others:
-        main.input.remove(item)
-    if constants.overridable:
-        stored = {tensor.name: tensor for tensor in main.initializer}
-        main.input.extend(_info(stored[name]) for name in graph.OPTIONAL if name in stored)
-
-
-def _info(tensor: onnx.TensorProto) -> onnx.ValueInfoProto:
-    """What an input says of itself whose default this is; a p-value table may have any number of knots."""
-    shape: list[int | str] = [*tensor.dims]
-    if tensor.name in (graph.KNOTS, graph.INVERSE_WIDTHS, graph.LOG_STEPS):
-        shape[0] = "knots"
-    return onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, shape)
 
 
 def name_outputs(model: onnx.ModelProto) -> None:

@@ -6,7 +6,7 @@ Nothing is written before this certificate is computed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -18,8 +18,11 @@ from ...runtime.errors import InputError, ParityError
 from ...runtime.limits import breaks_any
 from ...runtime.session import Session
 from ...runtime.verification import SCORE_TOLERANCE, flipped, relative_errors
-from ..model.autoencoder import Autoencoder
-from ..model.building import reference_scores
+
+if TYPE_CHECKING:
+    from ..model.autoencoder import Autoencoder
+
+# torch is imported where it is used: what calibrates a detector on a box has none.
 
 PARITY_BATCHES = (1, 3, 1024)
 
@@ -56,6 +59,8 @@ def certify(
     ParityError
         when scores differ by more than `SCORE_TOLERANCE`, a verdict flips, or only one side is finite
     """
+    from ..model.building import reference_scores
+
     rows = np.concatenate([x, hostile_inputs(model)])
     batches = PARITY_BATCHES if model.image is None else IMAGE_BATCHES
     limited = breaks_any(rows, limits, [column.name for column in model.columns])

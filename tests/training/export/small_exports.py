@@ -15,7 +15,9 @@ from onnx import numpy_helper
 from vae_detect.runtime.bundle import Column, Image
 from vae_detect.runtime.calibration.calibration import calibrate
 from vae_detect.runtime.session import Session
-from vae_detect.training.export.graphs import Constants, Graphs, build_graphs
+from vae_detect.training.export.constants import Constants
+from vae_detect.training.export.files import Graphs
+from vae_detect.training.export.graphs import build_graphs
 from vae_detect.training.model.autoencoder import Autoencoder
 from vae_detect.training.settings.config import TrainConfig
 

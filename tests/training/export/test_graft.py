@@ -8,8 +8,9 @@ from small_exports import CALIBRATION, CONFIGS, Exported, export, overridable
 from torch import Tensor, nn
 
 from vae_detect.runtime.session import Session
+from vae_detect.training.export.constants import Constants
 from vae_detect.training.export.graft import graft
-from vae_detect.training.export.graphs import Constants, p_value
+from vae_detect.training.export.graphs import p_value
 from vae_detect.training.export.verdict import Verdict
 
 CHANGED = {"score", "p_value", "is_anomaly"}

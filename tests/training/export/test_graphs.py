@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from small_exports import CALIBRATION, CONFIGS, POINT_CODES, Exported, build, export, overridable, some_inputs
 
 from vae_detect.runtime.errors import ParityError
+from vae_detect.training.export.constants import Constants
 from vae_detect.training.export.files import export_id
-from vae_detect.training.export.graphs import Constants, build_graphs, p_value, scorer_outputs
+from vae_detect.training.export.graphs import build_graphs, p_value, scorer_outputs
 
 TABLE = ["threshold", "calibration_knots", "calibration_inverse_widths", "calibration_log_steps"]
 

@@ -13,7 +13,8 @@ from small_exports import CALIBRATION, Exported, build, export, some_inputs
 
 from vae_detect.runtime.bundle import Limit
 from vae_detect.runtime.errors import ParityError
-from vae_detect.training.export.graphs import Constants, build_graphs
+from vae_detect.training.export.constants import Constants
+from vae_detect.training.export.graphs import build_graphs
 from vae_detect.training.export.parity import certify
 from vae_detect.training.export.verdict import Verdict
 

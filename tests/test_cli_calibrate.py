@@ -1,0 +1,106 @@
+"""vae-detect calibrate as a user calls it, and the service that goes on with what it wrote."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import Serving, refused, run
+from conftest import MODEL
+from numpy.typing import NDArray
+
+from vae_detect.runtime.simulation import csv_lines, simulate
+from vae_detect.training.export.files import Files
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five days of a station that nobody has trained on."""
+    path = tmp_path_factory.mktemp("calibrate") / "normal.csv"
+    path.write_text("".join(csv_lines(simulate(duration_s=5 * 86400, period_s=10, seed=77))))
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    for path in Files.named(MODEL):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path / MODEL.name
+
+
+def test_the_model_is_calibrated_in_place_and_told(model: Path, recording: Path) -> None:
+    result = run("calibrate", "--model", model, recording)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [str(path) for path in Files.named(model)]
+    said = result.stderr
+    assert "43200 rows, 43200 with a score to calibrate by" in said
+    assert "the old threshold 21.8367 alarmed in 2.31e-05 of these rows; promised 0.001" in said
+    assert "from 43200 held-out normal scores (worth" in said
+    assert "the old files are kept as vae.0fc2e898d8035d70.encoder.onnx" in said
+    shown = run("inspect", model)
+    assert "calibrated   anew, from export 0fc2e898d8035d70" in shown.stdout
+
+
+def test_another_rate_and_another_place(model: Path, recording: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "pump.onnx"
+    result = run("calibrate", "--model", model, "--far", "20/day", "--out", out, "--json", recording)
+    assert result.returncode == 0, result.stderr
+    facts = json.loads(result.stdout)
+    assert facts["calibration"]["far"] == pytest.approx(20 / (86400 / facts["data"]["period_s"]))
+    assert model.read_bytes() == MODEL.read_bytes()
+    refused(
+        run("calibrate", "--model", model, "--far", "0.01", "--out", out, recording), 2, "exists already", "--force"
+    )
+    assert run("calibrate", "--model", model, "--far", "0.01", "--out", out, "--force", recording).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["name recordings of normal operation"]),
+        (["short.csv"], ["short.csv: a false-alarm rate of 0.001 needs 300 independent normal rows", "they support"]),
+        (["none.csv"], ["none.csv", "does not exist"]),
+        (["--far", "2", "short.csv"], ["2 per row is out of range"]),
+        (["--out", "short.csv", "short.csv"], ["is what this command reads"]),
+    ],
+)
+def test_what_cannot_be_done_is_one_clear_line(
+    model: Path, tmp_path: Path, arguments: list[str], words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("short.csv").write_text("".join(csv_lines(simulate(duration_s=3600, period_s=10, seed=3))))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    refused(run("calibrate", "--model", model, *arguments), 2, *words)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def verdict(url: str, row: NDArray[np.float32]) -> dict[str, object]:
+    with urllib.request.urlopen(f"{url}/score", data=json.dumps(row.tolist()).encode(), timeout=10) as reply:
+        answer: dict[str, object] = json.load(reply)["results"][0]
+    return answer
+
+
+def loaded(url: str) -> str:
+    with urllib.request.urlopen(f"{url}/model", timeout=10) as reply:
+        facts: dict[str, str] = json.load(reply)
+    return facts["export_id"]
+
+
+def test_a_service_goes_on_with_the_new_threshold(
+    model: Path, recording: Path, normal_rows: NDArray[np.float32]
+) -> None:
+    row = normal_rows[3].copy()
+    with Serving("--model", str(model), "--watch") as url:
+        before, first = verdict(url, row), loaded(url)
+        assert run("calibrate", "--model", model, "--far", "0.05", recording).returncode == 0
+        until = time.monotonic() + 20
+        while loaded(url) == first and time.monotonic() < until:
+            time.sleep(0.1)
+        after = verdict(url, row)
+    assert first == "0fc2e898d8035d70"
+    assert after["score"] == before["score"]
+    assert after["severity"] != before["severity"]

@@ -105,6 +105,11 @@ class EventStore:
             if self._last_change <= after:
                 self._changed.wait(timeout_s)
 
+    def wake(self) -> None:
+        """Ends every wait."""
+        with self._changed:
+            self._changed.notify_all()
+
     def ack(self, number: int, *, acknowledged: bool = True) -> bool:
         """Somebody has seen to the event, or takes that back; whether there is one with this number."""
         return self._set(number, "acknowledged", time.time() if acknowledged else None)
@@ -130,9 +135,9 @@ class EventStore:
 
         self._write(end)
 
-    def cursor(self, name: str) -> int:
-        """The last change that this reader is done with."""
-        return next((int(row[0]) for row in self._read("SELECT change FROM cursors WHERE name = ?", name)), 0)
+    def cursor(self, name: str) -> int | None:
+        """The last change that this reader is done with; None where it was never told."""
+        return next((int(row[0]) for row in self._read("SELECT change FROM cursors WHERE name = ?", name)), None)
 
     def move_cursor(self, name: str, change: int) -> None:
         """It is done with this one."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from ..alarms.delivery import Delivery, Sender
 from ..alarms.rule import AlarmRule, Gate
+from ..alarms.store import EventStore
+from ..alarms.webhook import Webhook, is_web, secret_of
 from ..errors import InputError
+from ..opening import read_whole
 from ..prometheus.moments import parse_duration
 from .options import NamedPath
 
@@ -20,6 +25,11 @@ if TYPE_CHECKING:
 else:  # which takes no type before click 8.4
     _OfShares = _OfGates = _OfSeconds = click.ParamType
 
+
+SECRET = "VAE_DETECT_ALARMS_SECRET"
+"""The variable that may hold the secret; an option would show it to every user of the machine."""
+
+_SECRET_BYTES = 1 << 12
 
 _Command = TypeVar("_Command", bound=Callable[..., Any] | click.Command)
 
@@ -118,6 +128,74 @@ def take_rule(form: dict[str, Any]) -> AlarmRule:
     return AlarmRule(
         k, n, form.pop("clear"), form.pop("min_duration"), form.pop("most_events"), tuple(form.pop("gates"))
     )
+
+
+class Deliveries(NamedTuple):
+    """Where events are sent."""
+
+    addresses: tuple[str, ...]
+    secret: bytes | None
+    quiet_s: float
+
+    def open(
+        self, store: EventStore, say: Callable[[str], object], publisher: Callable[[str], Sender]
+    ) -> list[Delivery]:
+        """Begins to send, to web servers as `Webhook` does, to others by what `publisher` makes of their address.
+
+        Raises InputError for what is no address.
+        """
+        senders = [
+            Webhook(address, secret=self.secret) if is_web(address) else publisher(address)
+            for address in self.addresses
+        ]
+        deliveries = [
+            Delivery(store, sender, address, say=say, quiet_after_ack_s=self.quiet_s)
+            for sender, address in zip(senders, self.addresses, strict=True)
+        ]
+        return [delivery.start() for delivery in deliveries]
+
+
+def delivery_options(command: _Command) -> _Command:
+    """Where events are sent; `take_deliveries` makes `Deliveries` of them."""
+    for option in reversed(
+        [
+            click.option(
+                "--alarms-to",
+                multiple=True,
+                metavar="ADDRESS",
+                help="Send events to https://HOST/PATH, or to mqtt://HOST/TOPIC; again for more.",
+            ),
+            click.option(
+                "--alarms-secret-file",
+                type=NamedPath(),
+                help=f"Sign what is sent to https:// by the secret in this file. {SECRET} may hold it instead.",
+            ),
+            click.option(
+                "--quiet-after-ack",
+                default="1h",
+                show_default=True,
+                type=Seconds(),
+                help="After an event was acknowledged, send no others of its key for so long.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def take_deliveries(form: dict[str, Any]) -> Deliveries:
+    """What `delivery_options` say, which are taken out of what a command was given. Raises InputError for a secret
+    that is none."""
+    addresses, file, quiet_s = (form.pop(name) for name in ("alarms_to", "alarms_secret_file", "quiet_after_ack"))
+    text = os.environ.get(SECRET)
+    if file is not None and text is not None:
+        raise InputError(f"the secret comes from --alarms-secret-file or from {SECRET}, not from both")
+    if file is not None:
+        try:
+            text = read_whole(file, most=_SECRET_BYTES).decode(errors="replace")
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from None
+    return Deliveries(addresses, None if text is None else secret_of(text), quiet_s)
 
 
 class _StatePath(NamedPath):

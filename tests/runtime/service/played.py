@@ -140,7 +140,12 @@ class Played:
         told["reason"] = why
         factor = 2.0 if state == "anomaly" else 1.02
         told["columns"] = [
-            {"column": name, "contribution": part, "actual": factor * expected, "expected": expected}
+            {
+                "column": name,
+                "contribution": part * (1 + self.snapshots),
+                "actual": factor * expected,
+                "expected": expected,
+            }
             for part, (name, (_, expected)) in zip((5.0, 1.0, 0.3), [*COLUMNS.items()][::-1], strict=True)
         ]
         return json.dumps(told).encode()

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..alarms.event import Change
 from ..detector import Detector, Scores
-from ..metrics.model import ModelMetrics
+from ..metrics.model import HTTP, ModelMetrics
 from ..protocol.tensor_inputs import Inputs
 from ..scoring.framing import MOST_KEYS, Framer
 from ..scoring.results import Results, joined, parted
@@ -32,10 +32,6 @@ from .turns import Turns
 
 ROWS_AT_ONCE, VALUES_AT_ONCE = 1024, 1 << 14
 """Rows, and numbers in them, that are scored within about 5 ms: longer than that nothing may hold the event loop."""
-
-
-HTTP = "http"
-"""The source of what comes by requests."""
 
 
 class Stream:
@@ -143,19 +139,26 @@ class Served:
         """Of all that this version scores."""
         return self.unkeyed.state.watch
 
-    def stream(self, key: str) -> Stream:
-        """What is remembered of this key."""
-        return self.keys.of(key)
+    def stream(self, key: str, source: str = HTTP) -> Stream:
+        """What is remembered of this key, whose rows come from there now."""
+        found = self.keys.of(key)
+        found.machine.come_from(source)
+        return found
 
     def end(self) -> None:
         """No row comes to this version any more: what runs has ended."""
         machines = [self.unkeyed, *(stream.machine for _, stream in self.keys.items())]
         self.keeping.tell([change for machine in machines for change in machine.alarm.end()])
 
-    def accept(self, scored: Sequence[tuple[Part, Results]], seconds: float) -> list[Results]:
+    def accept(self, scored: Sequence[tuple[Part, Results]], seconds: float, source: str = HTTP) -> list[Results]:
         """Remembers results that clients will get; the results with their verdicts.
 
         Those of a key get the verdicts of its own stream. Every score counts in the watch of the model.
+
+        Parameters
+        ----------
+        seconds : that scoring them took
+        source : where the rows came from
         """
         without = [results for part, results in scored if part.machine is None]
         if without:
@@ -171,14 +174,16 @@ class Served:
                 verdicts.append(next(own))
             else:
                 assert part.after is not None
-                verdicts.append(machine.state.accept(results, part.after))
-                self.watch.see(results)
-            changes += machine.see(self.detector, part.framed, part.rows, verdicts[-1], now)
+                judged, over = machine.accept(results, part.after)
+                self.watch.see(results, over)
+                verdicts.append(judged)
+            arrived = now if part.arrived is None else part.arrived
+            changes += machine.see(self.detector, part.framed, part.rows, verdicts[-1], arrived)
             events += machine.alarm.started - before
         if changes:
             self.keeping.tell(changes)
         threshold = self.detector.bundle.calibration.threshold
-        alarms = self.metrics.observe(joined(verdicts), seconds, threshold, events=events)
+        alarms = self.metrics.observe(joined(verdicts), seconds, threshold, events=events, source=source)
         for (part, _), accepted in zip(scored, verdicts, strict=True):
             self.metrics.look_at(self.detector, part.framed, accepted, has_alarms=alarms > 0)
         if self.shadow is not None:

@@ -12,10 +12,11 @@ from ..alarms.alarm import Alarm, AlarmMemory
 from ..alarms.event import Change
 from ..alarms.rule import AlarmRule
 from ..bundle import Bundle
+from ..calibration.own import OwnCalibration, OwnMemory
 from ..detector import Detector
 from ..errors import InputError
 from ..rows.chunk import Rows
-from ..scoring.framing import Framed
+from ..scoring.framing import Framed, Framer
 from ..scoring.results import Cause, Results
 from ..scoring.score import causes_of
 from ..scoring.state import StreamState
@@ -35,6 +36,8 @@ class Watching(msgspec.Struct, frozen=True):
     rule: AlarmRule = AlarmRule()
     adaptive: bool = False
     """Whether thresholds follow their streams, see `adaptive.AdaptiveThreshold`."""
+    own: bool = False
+    """Whether each machine learns a threshold of its own, see `own.OwnCalibration`."""
 
     def of(self, bundle: Bundle) -> Watching:
         """The same for the machines of a model. Raises InputError where it names what the model does not know."""
@@ -60,6 +63,8 @@ class MachineMemory(msgspec.Struct, frozen=True):
     """As `StreamState.save` writes it."""
     alarm: AlarmMemory
     history: HistoryMemory
+    own: OwnMemory | None = None
+    """None where it has no threshold of its own."""
 
 
 class Machine:
@@ -74,12 +79,35 @@ class Machine:
         self.source = source
         self.state = StreamState(bundle, adaptive=watching.adaptive)
         self.alarm = Alarm(watching.rule, model=model, source=source, key=key)
+        self.own = OwnCalibration(bundle) if watching.own else None
         self.history = History()
+        self._far = bundle.calibration.far
         self.newest: Newest | None = None
         self.seen = time.monotonic()
         """When rows were accepted last, or since when it waits for the first."""
         self.newest_time = np.nan
         """Of the newest row, seconds since 1970."""
+
+    def accept(self, results: Results, after: Framer) -> tuple[Results, NDArray[np.bool_] | None]:
+        """Remembers what was scored of the next rows; the results with this machine's verdicts, and which of those with
+        a score are above a threshold of its own, None where the model's is in force.
+
+        Parameters
+        ----------
+        after : the windows after these rows
+        """
+        over = None
+        if self.own is not None:
+            is_own = self.own.calibration is not None
+            results = self.own.judge(results)
+            if is_own:
+                over = results.scores.p_value[results.scores.scored] < self._far
+        return self.state.accept(results, after, over), over
+
+    def come_from(self, source: str) -> None:
+        """Its rows come from this source from now on."""
+        if source != self.source:
+            self.source = self.alarm.source = source
 
     def see(
         self, detector: Detector, framed: Framed, rows: Rows, accepted: Results, arrived: float | NDArray[np.float64]
@@ -114,16 +142,20 @@ class Machine:
     @property
     def memory(self) -> MachineMemory:
         """What to save; it goes on changing where it is not encoded at once."""
-        return MachineMemory(self.source, self.state.save(), self.alarm.memory, self.history.memory)
+        own = None if self.own is None else self.own.memory
+        return MachineMemory(self.source, self.state.save(), self.alarm.memory, self.history.memory, own)
 
     def recall(self, memory: MachineMemory) -> None:
         """Goes on from there. Raises InputError when it is damaged, or of another model."""
         self.state.restore(memory.state)
         try:
             self.history.recall(memory.history)
+            if self.own is not None and memory.own is not None:
+                self.own.recall(memory.own)
         except ValueError as error:
             raise InputError(f"a saved state of a stream is damaged: {error}") from None
         self.alarm.recall(memory.alarm)
+        self.come_from(memory.source)
         recent = self.history.recent()
         self.newest_time = recent[-1][0] if recent else np.nan
 

@@ -48,20 +48,20 @@ class Feeding:
 
     Parameters
     ----------
-    saving : keeps the samples until their model is saved; None where nothing is kept
     taken : what was answered lately
     """
 
-    def __init__(
-        self, feed: Feed, repository: Repository, log: Log, *, saving: Saving | None, taken: Taken, worker: Worker
-    ) -> None:
+    def __init__(self, feed: Feed, repository: Repository, log: Log, *, taken: Taken, worker: Worker) -> None:
         self._feed, self._repository, self._log = feed, repository, log
-        self._saving, self._taken, self._worker = saving, taken, worker
+        self._taken, self._worker = taken, worker
+        self.model, self.source = repository.find(feed.model).name, feed.source.name
+        self.saving: Saving | None = None
+        """Keeps the samples until their model is saved; None where nothing is kept."""
         self._served: Served | None = None
         self._intake: Intake | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=feed.source.name, daemon=True)
-        repository.find(feed.model).metrics.add_source(feed.source.name)
+        repository.find(feed.model).metrics.add_source(self.source)
 
     def start(self) -> None:
         """Takes samples from now on; called on the event loop."""
@@ -101,6 +101,21 @@ class Feeding:
             if sink is not None:
                 sink.close()
 
+    def take_again(self, served: Served, samples: Sequence[Sample]) -> None:
+        """Takes samples of the journal, while nothing else works on the model."""
+        intake = self._intake_of(served)
+        batch = intake.read(samples)
+        parts = parts_by_key(batch.rows, lambda key: served.stream(key, self.source).machine, {}, batch.arrived)
+        scored = score_framed(served.detector, [(part.framed, part.rows.values) for part in parts]) if parts else []
+        accepted = served.accept(list(zip(parts, scored, strict=True)), 0.0, self.source) if parts else []
+        intake.answers(batch, parts, accepted)
+
+    def _intake_of(self, served: Served) -> Intake:
+        if self._intake is None or served is not self._served:
+            self._served = served
+            self._intake = Intake(served.detector, self._feed.payloads(served), self._taken)
+        return self._intake
+
     def _answers(self, samples: Sequence[Sample]) -> list[Answer] | None:
         """The answers to samples, which are in the journal then; None when the service stops before."""
         while not self._stopped.is_set():
@@ -116,19 +131,16 @@ class Feeding:
 
     def _taken_by(self, served: Served, samples: Sequence[Sample]) -> list[Answer] | None:
         """By this version; None where it is another by now."""
-        if self._intake is None or served is not self._served:
-            self._served = served
-            self._intake = Intake(served.detector, self._feed.payloads(served), self._taken)
-        intake, source = self._intake, self._feed.source
+        intake, source = self._intake_of(served), self._feed.source
         repeats = self._taken.repeats
         batch = intake.read(samples)
-        with self._saving.lock if self._saving is not None else threading.Lock():
+        with self.saving.lock if self.saving is not None else threading.Lock():
             scored = asyncio.run_coroutine_threadsafe(self._score(served, batch), self._loop).result()
             if scored is None:
                 return None
             answers = intake.answers(batch, *scored, blame=self._feed.sink is not None)
-            if self._saving is not None:
-                self._saving.taken(source.name, samples)
+            if self.saving is not None:
+                self.saving.taken(source.name, samples)
         poison = sum(bool(answer.poison) for answer in answers)
         served.metrics.took(source.name, len(samples), poison=poison, repeats=self._taken.repeats - repeats)
         return answers

@@ -7,7 +7,7 @@ import json
 import math
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -145,10 +145,15 @@ class Served:
         found.machine.come_from(source)
         return found
 
+    def machines(self) -> Iterator[tuple[str, Machine]]:
+        """All that is remembered: "" names what has no key, "=KEY" a key."""
+        yield "", self.unkeyed
+        for key, stream in self.keys.items():
+            yield f"={key}", stream.machine
+
     def end(self) -> None:
         """No row comes to this version any more: what runs has ended."""
-        machines = [self.unkeyed, *(stream.machine for _, stream in self.keys.items())]
-        self.keeping.tell([change for machine in machines for change in machine.alarm.end()])
+        self.keeping.tell([change for _, machine in self.machines() for change in machine.alarm.end()])
 
     def accept(self, scored: Sequence[tuple[Part, Results]], seconds: float, source: str = HTTP) -> list[Results]:
         """Remembers results that clients will get; the results with their verdicts.

@@ -31,6 +31,7 @@ from .metrics import ServiceMetrics
 from .reloading import Plan, Reloader
 from .repository import Model, Repository
 from .requests import Application
+from .upkeep import Upkeep
 
 try:
     import uvicorn
@@ -96,6 +97,7 @@ class _Run:
         self._listeners, self._access, self._log, self._watch = listeners, access, log, plan.watch
         metrics = ServiceMetrics(CollectorRegistry())
         self._repository = Repository(metrics, plan.load, plan.keeping, max_series=plan.max_series)
+        self._upkeep = Upkeep(self._repository, plan.lasting, plan.events, log)
         self._reloader = Reloader(self._repository, plan, self._tell)
         self._service = Service(metrics, self._repository, log)
         self._service.asks_token = access.tokens is not None
@@ -133,6 +135,7 @@ class _Run:
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
             self._loop.add_signal_handler(signal.SIGHUP, lambda: self._begin(self._reload()))
         yield
+        await self._upkeep.end()
         for task in self._tasks:
             task.cancel()
         self._notifier.close()
@@ -145,6 +148,7 @@ class _Run:
     async def _load(self) -> None:
         try:
             await self._reloader.first()
+            await self._upkeep.begin()
         except BaseException as error:
             self._failed(error)
             return
@@ -173,6 +177,7 @@ class _Run:
             self._log.event("unchanged", f"no model has changed, {self._summary()}")
 
     def _changed(self, model: Model) -> None:
+        self._upkeep.changed(model)
         self._notifier.status(self._summary())
         self._tell_served(model)
 
@@ -211,6 +216,7 @@ class _Run:
 
     def _stop(self) -> None:
         self._notifier.stopping()
+        self._upkeep.stop()
         self._service.close()
         self._loop.call_later(DRAIN_S, self._refuse)
         self._loop.call_later(2 * DRAIN_S, self.server.exit)

@@ -136,6 +136,11 @@ class Alarm:
         return memory.event if memory.has_lasted and not memory.is_beyond else None
 
     @property
+    def silence_s(self) -> float:
+        """Seconds without a row with a verdict after which nothing runs any more."""
+        return self._rule.silence_s
+
+    @property
     def memory(self) -> AlarmMemory:
         """What to save. It changes with the next row."""
         return self._memory

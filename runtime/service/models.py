@@ -151,6 +151,15 @@ class Served:
         for key, stream in self.keys.items():
             yield f"={key}", stream.machine
 
+    def end_silent(self, now: float) -> None:
+        """Ends what runs of machines that have had no row for so long that it cannot go on (``time.monotonic``)."""
+        changes = list[Change]()
+        for _, machine in self.machines():
+            if machine.alarm.event is not None and now - machine.seen > machine.alarm.silence_s:
+                changes += machine.alarm.end()
+        if changes:
+            self.keeping.tell(changes)
+
     def end(self) -> None:
         """No row comes to this version any more: what runs has ended."""
         self.keeping.tell([change for _, machine in self.machines() for change in machine.alarm.end()])

@@ -10,6 +10,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -96,7 +97,8 @@ class _Run:
         self.failure: BaseException | None = None
         self._listeners, self._access, self._log, self._watch = listeners, access, log, plan.watch
         metrics = ServiceMetrics(CollectorRegistry())
-        self._repository = Repository(metrics, plan.load, plan.keeping, max_series=plan.max_series)
+        keeping = replace(plan.keeping, tell=plan.events.apply)
+        self._repository = Repository(metrics, plan.load, keeping, max_series=plan.max_series)
         self._upkeep = Upkeep(self._repository, plan.lasting, plan.events, log)
         self._reloader = Reloader(self._repository, plan, self._tell)
         self._service = Service(metrics, self._repository, log)
@@ -132,6 +134,7 @@ class _Run:
         self._loop = asyncio.get_running_loop()
         self._begin(self._load())
         self._begin(self._notifier.give_signs_of_life())
+        self._begin(self._upkeep.sweep())
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
             self._loop.add_signal_handler(signal.SIGHUP, lambda: self._begin(self._reload()))
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,9 @@ from .repository import Model, Repository, aside
 
 _AT_ONCE = 100
 """Machines that are saved within about 5 ms."""
+
+SWEEP_S = 5.0
+"""Seconds between two looks for events of machines that fell silent."""
 
 _END_S = 5.0
 """Seconds in which feeds must have answered what they took."""
@@ -83,6 +87,15 @@ class Upkeep:
         """No more samples are taken."""
         for feeding in self._feeds:
             feeding.stop()
+
+    async def sweep(self) -> None:
+        """Ends the events of machines that fell silent, for ever."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now = time.monotonic()
+            for model in self._repository:
+                if model.served is not None:
+                    model.served.end_silent(now)
 
     async def end(self) -> None:
         """Waits for what was taken, and saves."""

@@ -28,6 +28,7 @@ from .app import App
 from .bodies import CLOSING_S
 from .connection import HEAD_S, Connection
 from .endpoints import Service
+from .live import Live
 from .metrics import ServiceMetrics
 from .reloading import Plan, Reloader
 from .repository import Model, Repository
@@ -102,6 +103,8 @@ class _Run:
         self._upkeep = Upkeep(self._repository, plan.lasting, plan.events, log)
         self._reloader = Reloader(self._repository, plan, self._tell)
         self._service = Service(metrics, self._repository, log)
+        self._service.events = plan.events
+        self._service.viewers.live = Live(self._repository.all_served, plan.events.last_change)
         self._service.asks_token = access.tokens is not None
         self._tasks: set[asyncio.Task[None]] = set()
         self._notifier = Notifier()

@@ -19,7 +19,7 @@ Floats = NDArray[np.float32]
 
 
 def live_of(client: Client) -> Live:
-    return Live(lambda: [model.served for model in client.repository if model.served], lambda: 7)
+    return Live(client.repository.all_served, lambda: 7)
 
 
 def snapshot(client: Client) -> dict[str, Any]:

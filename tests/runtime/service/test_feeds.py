@@ -138,7 +138,13 @@ def test_it_goes_on_after_an_accident_with_the_same_answers(
 
     def accident(service: Upkeep) -> None:
         """Nothing of the end reaches the disk."""
-        service._saving["pump"].close = lambda: None  # type: ignore[method-assign]
+        saving = service._saving["pump"]
+        saving._stopped = True
+        saving._is_due.set()
+        saving._thread.join()
+        assert saving._journal is not None
+        saving._journal.close()
+        saving.close = lambda: None  # type: ignore[method-assign]
 
     run(client_of(windows_detector, kept), first, kept, state=tmp_path, then=accident)
     second = Given(11)

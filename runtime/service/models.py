@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -23,12 +23,16 @@ from ..scoring.framing import MOST_KEYS, Framer
 from ..scoring.results import Results, joined, parted
 from ..scoring.watch import Watch
 from ..session import Session
+from ..streams.capture import Capture
 from ..streams.keys import Keyed
 from ..streams.machines import Machine, Watching
 from ..streams.parts import Part
 from .request_reader import RequestReader
 from .shadow import Shadow
 from .turns import Turns
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 ROWS_AT_ONCE, VALUES_AT_ONCE = 1024, 1 << 14
 """Rows, and numbers in them, that are scored within about 5 ms: longer than that nothing may hold the event loop."""
@@ -50,6 +54,8 @@ class Keeping:
     most_keys: int = MOST_KEYS
     tell: Callable[[Sequence[Change]], object] = len
     """Takes what is to be told of events."""
+    captures: bool = False
+    """Whether the newest rows are held, to be written as normal data."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,8 @@ class Served:
     parts: Mapping[str, Session]
     """Its encoder and its decoder, where their files are there."""
     keeping: Keeping
+    capture: Capture | None = None
+    """Its newest rows."""
     shadow: Shadow | None = None
     """What scores beside it."""
 
@@ -83,9 +91,18 @@ class Served:
     def of(cls, name: str, detector: Detector, metrics: ModelMetrics, keeping: Keeping) -> Served:
         """A verified detector, ready to serve."""
         bundle, watching = detector.bundle, keeping.watching.of(detector.bundle)
+        capture = Capture(bundle) if keeping.captures and bundle.image is None else None
+
+        def witness(key: str, times: NDArray[np.float64], rows: NDArray[np.float32], _: Results) -> None:
+            if capture is not None:
+                capture.add(key, times, rows)
+
+        def machine(key: str = "") -> Machine:
+            seen = None if capture is None else witness
+            return Machine(bundle, watching, model=name, source=HTTP, key=key, witness=seen)
 
         def stream(key: str) -> Stream:
-            return Stream(Machine(bundle, watching, model=name, source=HTTP, key=key))
+            return Stream(machine(key))
 
         def forget(stream: Stream) -> None:
             metrics.keys_forgotten += 1
@@ -97,12 +114,13 @@ class Served:
             RequestReader(bundle),
             Framer.of(bundle),
             msgspec.json.encode(model_facts(detector)),
-            Machine(bundle, watching, model=name, source=HTTP),
+            machine(),
             Keyed(stream, keeping.most_keys, forget=forget),
             metrics,
             Inputs(bundle),
             detector.parts(),
             keeping,
+            capture,
         )
 
     @property

@@ -98,12 +98,14 @@ class _Run:
         self.failure: BaseException | None = None
         self._listeners, self._access, self._log, self._watch = listeners, access, log, plan.watch
         metrics = ServiceMetrics(CollectorRegistry())
-        keeping = replace(plan.keeping, tell=plan.events.apply)
+        keeps = plan.lasting.state is not None
+        keeping = replace(plan.keeping, tell=plan.events.apply, captures=keeps)
         self._repository = Repository(metrics, plan.load, keeping, max_series=plan.max_series)
         self._upkeep = Upkeep(self._repository, plan.lasting, plan.events, log)
         self._reloader = Reloader(self._repository, plan, self._tell)
         self._service = Service(metrics, self._repository, log)
         self._service.events = plan.events
+        self._service.keep_normal = self._upkeep.keep_normal if keeps else None
         self._service.viewers.live = Live(self._repository.all_served, plan.events.last_change)
         self._service.asks_token = access.tokens is not None
         self._tasks: set[asyncio.Task[None]] = set()

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from ..alarms.store import EventStore
+from ..errors import InputError
 from ..hosting.logs import Log
 from ..streams.samples import Sample
 from ..streams.saving import Captured, Saving, Snapshot, memory_of
@@ -23,6 +24,9 @@ from .repository import Model, Repository, aside
 
 _AT_ONCE = 100
 """Machines that are saved within about 5 ms."""
+
+NORMAL = "normal"
+"""The folder of normal data in that of the state."""
 
 SWEEP_S = 5.0
 """Seconds between two looks for events of machines that fell silent."""
@@ -77,6 +81,16 @@ class Upkeep:
         self._events.end_others(running, models=[model.name for model in self._repository])
         for feeding in self._feeds:
             feeding.start()
+
+    def keep_normal(self, name: str, key: str, minutes: float) -> Path:
+        """Writes the last minutes of a machine as normal data.
+
+        Raises InputError when there are none, UnavailableError when they cannot be written.
+        """
+        served = self._repository.find(name).served
+        if served is None or served.capture is None or self._lasting.state is None:
+            raise InputError("this model looks at images, of which nothing is held")
+        return served.capture.write(key, minutes, self._lasting.state / NORMAL)
 
     def changed(self, model: Model) -> None:
         """Another version of the model answers, whose state is another."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 MOST_EXPLAINED = 32
 """Rows that are explained of those that come together: it takes as long as ten scores, and one request may begin
 thousands of events."""
+
+
+Witness = Callable[[str, "NDArray[np.float64]", "NDArray[np.float32]", Results], object]
+"""Takes key, times (rows,), rows (rows, features) and results."""
 
 
 class Watching(msgspec.Struct, frozen=True):
@@ -73,10 +78,20 @@ class Machine:
     Parameters
     ----------
     model, source, key : whose events these are
+    witness : sees all that is accepted, too
     """
 
-    def __init__(self, bundle: Bundle, watching: Watching, *, model: str = "", source: str = "", key: str = "") -> None:
-        self.source = source
+    def __init__(
+        self,
+        bundle: Bundle,
+        watching: Watching,
+        *,
+        model: str = "",
+        source: str = "",
+        key: str = "",
+        witness: Witness | None = None,
+    ) -> None:
+        self.source, self._witness = source, witness
         self.state = StreamState(bundle, adaptive=watching.adaptive)
         self.alarm = Alarm(watching.rule, model=model, source=source, key=key)
         self.own = OwnCalibration(bundle) if watching.own else None
@@ -133,6 +148,8 @@ class Machine:
 
         changes = self.alarm.see(accepted, times, explain)
         self.history.add(times, accepted)
+        if self._witness is not None:
+            self._witness(self.alarm.key, times, rows.values, accepted)
         self.seen = time.monotonic()
         self.newest_time = float(times[-1])
         newest = framed.inputs[-1:].copy() if framed.full[-1] else None

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vae_detect.runtime.alarms.store import EventStore
 from vae_detect.runtime.detector import Detector
+from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.hosting.logs import Log
 from vae_detect.runtime.service import feeds, upkeep
 from vae_detect.runtime.service.feeds import Feed
@@ -207,3 +208,21 @@ def test_a_fault_of_a_source_is_said_and_the_service_goes_on(detector: Detector)
     events = EventStore(None)
     told = run(client_of(detector, events), Broken(), events)
     assert "RuntimeError: of ours" in told[0]
+
+
+def test_the_last_minutes_can_be_kept_as_normal_data(detector: Detector, normal_rows: Floats, tmp_path: Path) -> None:
+    events, source = EventStore(None), Given(5)
+    client = Client(detector, keeping=Keeping(tell=events.apply, captures=True))
+    source.samples.put([sample(row, "a", 60 * number) for number, row in enumerate(normal_rows[:5])])
+    kept = list[Path]()
+
+    def keep(service: Upkeep) -> None:
+        kept.append(service.keep_normal("pump", "a", 2.5))
+        with pytest.raises(InputError, match="no row of 'b'"):
+            service.keep_normal("pump", "b", 2.5)
+
+    run(client, source, events, state=tmp_path, then=keep)
+    assert kept[0].parent == tmp_path / "normal"
+    lines = kept[0].read_text().splitlines()
+    assert len(lines) == 1 + 3
+    assert lines[-1].endswith(",".join(f"{value:g}" for value in normal_rows[4].tolist()[-1:]))

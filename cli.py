@@ -49,6 +49,7 @@ HEADINGS: dict[str, dict[str, str]] = {
         "inspect": "Show what a detector is.",
         "backtest": "Say which alarms a detector would have given over a recording, day by day.",
         "score": "Score a CSV or a folder of images to a CSV, or standard input line by line.",
+        "stream": "Score samples as they come: from MQTT, a file that grows, a pipe, HTTP or Prometheus.",
         "serve": "Serve a detector over HTTP, with metrics for Prometheus.",
         "events": "Show the events that a service keeps, and say what they were.",
         "dashboard": "Write dashboards for Grafana or Perses, of what a service tells Prometheus.",

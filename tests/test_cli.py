@@ -33,7 +33,7 @@ def test_help_lists_the_commands_under_two_headings_in_the_order_of_a_day() -> N
     assert listed == [
         ["look", "recipes", "train", "evaluate", "finetune"],
         [
-            *("calibrate", "inspect", "backtest", "score", "serve", "events", "dashboard", "health"),
+            *("calibrate", "inspect", "backtest", "score", "stream", "serve", "events", "dashboard", "health"),
             *("encode", "reconstruct", "sample", "doctor", "simulate"),
         ],
     ]

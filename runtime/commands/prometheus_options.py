@@ -148,7 +148,7 @@ def tables_of(
     from ..prometheus.range_reader import TIME, RangeReader
 
     key = layout.key if bundle is None else bundle.data.layout.key
-    queries = _queries_of(asked.queries, bundle, taken=(TIME, key))
+    queries = queries_of(asked.queries, bundle, taken=(TIME, key))
     grid = _grid_of(asked, bundle)
     reader = RangeReader(asked.client(address), queries, key=key, most_points=asked.most_points)
     with fetched(reader, grid) as (path, rows):
@@ -158,7 +158,7 @@ def tables_of(
         yield [path], replace(layout, format=TableFormat(), declared=None, stamps=Stamps(TIME), queries=queries)
 
 
-def _queries_of(given: Sequence[str], bundle: Bundle | None, *, taken: Sequence[str | None]) -> dict[str, str]:
+def queries_of(given: Sequence[str], bundle: Bundle | None, *, taken: Sequence[str | None]) -> dict[str, str]:
     """PromQL by column: those of the model, and those that are given, which win."""
     found: dict[str, str] = {}
     for text in given:

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from ..bundle import Bundle
 from .adaptive import AdaptiveThreshold
 from .drift import DriftMemory, DriftMonitor
 from .results import Results
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 class WatchMemory(msgspec.Struct, frozen=True):
@@ -35,10 +29,9 @@ class Watch:
         self.monitor = DriftMonitor(bundle.calibration, bundle.data.period_s)
         self._threshold = AdaptiveThreshold(bundle.calibration.far) if adaptive else None
 
-    def accept(self, results: Results, over: NDArray[np.bool_] | None = None) -> Results:
-        """The next results, their verdicts by the threshold that follows the stream, where there is one; `over` as in
-        `see`."""
-        self.see(results, over)
+    def accept(self, results: Results) -> Results:
+        """The next results, their verdicts by the threshold that follows the stream, where there is one."""
+        self.see(results)
         if self._threshold is None:
             return results
         scores = results.scores
@@ -47,17 +40,8 @@ class Watch:
             verdicts |= results.limited
         return results._replace(scores=scores._replace(is_anomaly=verdicts))
 
-    def see(self, results: Results, over: NDArray[np.bool_] | None = None) -> None:
-        """Takes results whose verdicts are those of another watch.
-
-        Parameters
-        ----------
-        over : which of those with a score are above the threshold that was promised a rate, where that is another than
-            the model's
-        """
-        if over is not None:
-            self.monitor.push(over)
-            return
+    def see(self, results: Results) -> None:
+        """Takes results whose verdicts are those of another watch."""
         # By the threshold that was shipped: the other keeps any rate, and would never speak against it. And by the
         # score alone: limits are no part of what was promised.
         score = results.scores.score

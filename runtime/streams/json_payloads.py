@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError, first_line
 from ..layout import Layout
-from ..rows.cells import BadCell
+from ..rows.cells import BadCell, is_utf8
 from ..rows.chunk import Rows
 from ..rows.csv_text import MAX_LINE_BYTES
 from ..rows.fields import Field
@@ -92,6 +92,8 @@ class JsonPayloads:
         if self._key:
             others = [_key_in(each, self._key) or key for each, key in zip(told, keys, strict=True)]
         rows = self._labels.put(rows, told, others if any(others) else None)
+        if self._knows_key:
+            rows = rows._replace(keys=[*map(_whole, rows.keys or [])])
         if self._time:
             times = np.array([_time_in(each, self._time) for each in told])
             rows = rows if np.isnan(times).all() else rows._replace(times=times)
@@ -134,14 +136,19 @@ def _is_one(payload: bytes) -> bool:
 
 def _id_in(told: Any, name: str) -> Scalar:
     found = told.get(name) if type(told) is dict else None
-    if found is None or type(found) in (int, float, bool) or (type(found) is str and len(found) <= MOST_ID):
-        return found
-    return None
+    if type(found) is str and not (len(found) <= MOST_ID and is_utf8(found)):
+        return None
+    return found if type(found) in (int, float, bool, str) else None
 
 
 def _key_in(told: Any, name: str) -> str:
     found = told.get(name) if type(told) is dict else None
-    return str(found)[:MOST_ID] if type(found) in (str, int, float) else ""
+    return _whole(str(found)[:MOST_ID]) if type(found) in (str, int, float) else ""
+
+
+def _whole(text: str) -> str:
+    """The text with ? for halves of characters."""
+    return text if is_utf8(text) else text.encode(errors="replace").decode()
 
 
 def _time_in(told: Any, name: str) -> float:

@@ -58,8 +58,12 @@ class Source(Protocol):
         """These need not come again: what they came to is delivered. From any thread."""
         ...
 
+    def refuse(self, sample: Sample, why: str) -> None:
+        """This one need not come again either: it is poison. Tells whom the source can tell. From any thread."""
+        ...
+
     def close(self) -> None:
-        """No more samples. From any thread."""
+        """No more samples; called again, waits until what is `done` is told, 5 seconds at most. From any thread."""
         ...
 
 

@@ -6,22 +6,21 @@ import { count, plural, rates } from "./words.js";
 const PROVIDERS = { cpu: "the CPU", cuda: "the GPU (CUDA)", tensorrt: "the GPU (TensorRT)", openvino: "OpenVINO" };
 
 export function showModels(models) {
-  const told = models.map((model) => ({ ...model, title: models.length > 1 ? `Model ${model.name}` : "The model" }));
-  keyed(byId("model-list"), told, (model) => model.name, () => {
+  keyed(byId("model-list"), models, (model) => model.name, () => {
     const title = make("h2");
     const promise = make("p", { class: "promise" });
     const holds = make("span");
     const picture = mark("normal");
-    const more = make("p", { class: "hint" });
-    const node = make("li", { class: "card model" }, title, promise, make("p", { class: "holds" }, picture, holds), more);
+    const told = make("p", { class: "hint" });
+    const node = make("li", { class: "card model" }, title, promise, make("p", { class: "holds" }, picture, holds), told);
     const update = (model) => {
-      setText(title, model.title);
+      setText(title, models.length > 1 ? `Model ${model.name}` : "The model");
       setText(promise, promised(model));
       setMark(picture, model.holds ? "normal" : "cannot tell");
       setAttribute(picture, "data-state", !model.holds ? "cannot tell" : model.rows ? "normal" : "");
       setAttribute(node, "data-holds", model.holds);
       setText(holds, holding(model));
-      setText(more, facts(model));
+      setText(told, facts(model));
     };
     return { node, update };
   });

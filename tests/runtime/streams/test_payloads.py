@@ -241,3 +241,11 @@ def test_a_declared_format_decides(bundle: Bundle, input_format: PayloadFormat, 
     (told,) = whys(read(bundle, payload, input_format=input_format))
     assert why in told
     assert "neither" not in told
+
+
+def test_half_of_a_character_harms_nothing_but_its_row(keyed: Bundle) -> None:
+    half = json.dumps(OBJECT | {"id": "\ud83d", "machine": "\ud83d", "stamp": EPOCH}).encode()
+    found = read(keyed, half, OBJECT | {"machine": "m1"})
+    assert found.ids == [None, None]
+    assert found.rows.keys == ["?", "m1"]
+    assert [*found.rows.bad] == [0]

@@ -1,0 +1,85 @@
+"""A socket that is read and written in few large pieces, whatever the pieces are in which its user works."""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import ssl
+import struct
+import termios
+from contextlib import suppress
+
+_AT_ONCE = 1 << 16
+_MOST_UNSENT = 1 << 20
+
+
+class BufferedSocket:
+    """Stands for a socket that does not block: paho reads a packet by three calls and writes each by one.
+
+    Parameters
+    ----------
+    sock : connected
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._is_tcp = sock.family != socket.AF_UNIX
+        if self._is_tcp:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._read, self._at = b"", 0
+        self._unsent = bytearray()
+
+    def recv(self, size: int) -> bytes:
+        """As of a socket."""
+        if self._at >= len(self._read):
+            self._read, self._at = self._sock.recv(_AT_ONCE), 0
+            if self._is_tcp:  # a broker that waits for our system's word before it sends more would wait for 40 ms
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        found = self._read[self._at : self._at + size]
+        self._at += len(found)
+        return found
+
+    def pending(self) -> int:
+        """Bytes that can be read without waiting, of those that have come."""
+        held = len(self._read) - self._at
+        return held + self._sock.pending() if isinstance(self._sock, ssl.SSLSocket) else held
+
+    def arrived(self) -> int:
+        """Bytes that the system has for this socket."""
+        size = bytearray(4)
+        with suppress(OSError):
+            fcntl.ioctl(self._sock.fileno(), termios.FIONREAD, size)
+        return int(struct.unpack("i", size)[0])
+
+    def send(self, data: bytes | bytearray) -> int:
+        """Keeps it for `flush`. Raises BlockingIOError while too much is kept."""
+        if len(self._unsent) > _MOST_UNSENT:
+            self.flush()
+            if len(self._unsent) > _MOST_UNSENT:
+                raise BlockingIOError
+        self._unsent += data
+        return len(data)
+
+    def flush(self) -> bool:
+        """Sends what was kept; whether all of it is sent. Raises OSError when the connection is lost."""
+        while self._unsent:
+            try:
+                sent = self._sock.send(self._unsent)
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return False
+            del self._unsent[:sent]
+        return True
+
+    def close(self) -> None:
+        """As of a socket; what was kept is sent if that needs no waiting."""
+        with suppress(OSError):
+            self.flush()
+        self._sock.close()
+
+    def fileno(self) -> int:
+        """As of a socket."""
+        return self._sock.fileno()
+
+    def setblocking(self, flag: bool) -> None:
+        """As of a socket."""
+        self._sock.setblocking(flag)

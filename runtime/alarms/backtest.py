@@ -108,6 +108,7 @@ def backtest(
     layout: Layout,
     *,
     adaptive: bool = False,
+    fdr: float | None = None,
     rule: AlarmRule | None = None,
 ) -> Backtest:
     """What the detector, called `name`, says of tables, each a recording of its own, as `batch.scores.score_tables`
@@ -115,7 +116,7 @@ def backtest(
     detector scores is no table."""
     if detector.bundle.kind == "images":
         raise InputError("backtest is for recordings, and this model scores images")
-    state = StreamState(detector.bundle, adaptive=adaptive)
+    state = StreamState(detector.bundle, adaptive=adaptive, fdr=fdr)
     watched = Watched(detector.bundle, rule, model=name)
     for results in score_tables(detector, tables, layout, state, causes=True):
         watched.add(results)

@@ -11,7 +11,7 @@ import msgspec
 from ..alarms.backtest import backtest as run
 from ..prometheus.address import Address
 from .alarm_options import alarm_options, take_rule
-from .options import adaptive_option, load_detector, model_options, table_form, table_options
+from .options import adaptive_option, fdr_option, load_detector, model_options, table_form, table_options
 from .prometheus_options import Asked, SourcePath, prometheus_options, tables_of
 
 
@@ -19,6 +19,7 @@ from .prometheus_options import Asked, SourcePath, prometheus_options, tables_of
 @click.argument("data", nargs=-1, required=True, type=SourcePath())
 @model_options
 @adaptive_option
+@fdr_option
 @alarm_options
 @click.option("--json", "as_json", is_flag=True, help="Print days and events as JSON.")
 @table_options
@@ -29,6 +30,7 @@ def backtest(
     provider: str,
     threads: int,
     adaptive: bool,
+    fdr: float | None,
     as_json: bool,
     **form: Any,
 ) -> None:
@@ -43,5 +45,5 @@ def backtest(
     """
     asked, rule, detector = Asked.take(form), take_rule(form), load_detector(model, provider, threads)
     with tables_of(data, asked, table_form(**form), detector.bundle) as (tables, layout):
-        found = run(detector, model.stem, tables, layout, adaptive=adaptive, rule=rule)
+        found = run(detector, model.stem, tables, layout, adaptive=adaptive, fdr=fdr, rule=rule)
     click.echo(msgspec.json.encode(found) if as_json else found.describe())

@@ -208,6 +208,15 @@ adaptive_option = click.option(
 )
 
 
+fdr_option = click.option(
+    "--fdr",
+    type=click.FloatRange(0, 0.5, min_open=True),
+    metavar="SHARE",
+    help="In place of the threshold keep the share of false alarms among the alarms remembered, like 0.1.  [default: "
+    "the threshold of the model]",
+)
+
+
 def table_options(command: Any) -> Any:
     no_header = click.option(
         "--no-header/--header",

@@ -28,6 +28,7 @@ from ..streams.lines import InputFormat, score_lines
 from .options import (
     OutPath,
     adaptive_option,
+    fdr_option,
     load_detector,
     model_files,
     model_options,
@@ -66,6 +67,7 @@ from .terminal import say
     help="What standard input holds; by default the first line tells.",
 )
 @adaptive_option
+@fdr_option
 @table_options
 @prometheus_options
 @sink_options
@@ -81,6 +83,7 @@ def score(
     fail_on_anomaly: bool,
     input_format: InputFormat,
     adaptive: bool,
+    fdr: float | None,
     **form: Any,
 ) -> None:
     """Score DATA: tables or a folder of images to a CSV, or - to score standard input line by line.
@@ -104,7 +107,9 @@ def score(
     if heat_maps is not None and detector.bundle.kind != "images":
         raise click.UsageError("--heat-maps is for models of images")
     sinks = Sinks.take(form, asked, detector.bundle, model, is_stream=is_stream)
-    run = _Run(detector, StreamState(detector.bundle, adaptive=adaptive), on_bad_row == "fail", out, force, sinks)
+    run = _Run(
+        detector, StreamState(detector.bundle, adaptive=adaptive, fdr=fdr), on_bad_row == "fail", out, force, sinks
+    )
     if is_stream:
         found, refused = _score_lines(run, table_form(**form), input_format)
     else:

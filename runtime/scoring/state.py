@@ -39,10 +39,10 @@ class StreamState:
     change it, `accept` does.
     """
 
-    def __init__(self, bundle: Bundle, *, adaptive: bool = False) -> None:
+    def __init__(self, bundle: Bundle, *, adaptive: bool = False, fdr: float | None = None) -> None:
         self._bundle = bundle
         self.framer = Framer.of(bundle)
-        self.watch = Watch(bundle, adaptive=adaptive)
+        self.watch = Watch(bundle, adaptive=adaptive, fdr=fdr)
 
     def accept(self, results: Results, framer: Framer) -> Results:
         """Remembers what `score_rows` gave for the next rows; the results with the stream's own verdicts."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from ..bundle import Bundle
+from ..errors import InputError
 from .adaptive import AdaptiveThreshold
 from .drift import DriftMemory, DriftMonitor
+from .fdr import DiscoveryThreshold
 from .results import Results
 
 
@@ -16,18 +18,30 @@ class WatchMemory(msgspec.Struct, frozen=True):
     drift: DriftMemory
     alpha: float | None
     """Of the threshold that follows; None without one."""
+    earned: float | None = None
+    """Of the one that keeps the false discovery rate; None without one."""
 
 
 class Watch:
     """Of one stream. It sees only results that were accepted: a request that is refused leaves no trace.
 
     Inputs without a score are passed over, and the next one follows on as if they had not been.
+
+    Parameters
+    ----------
+    adaptive, fdr : whether the threshold follows the stream, or which false discovery rate it keeps; one or the other
     """
 
-    def __init__(self, bundle: Bundle, *, adaptive: bool = False) -> None:
+    def __init__(self, bundle: Bundle, *, adaptive: bool = False, fdr: float | None = None) -> None:
+        if adaptive and fdr is not None:
+            raise InputError("--adaptive and --fdr each set the threshold; give one of them")
         self._shipped = bundle.calibration.threshold
         self.monitor = DriftMonitor(bundle.calibration, bundle.data.period_s)
-        self._threshold = AdaptiveThreshold(bundle.calibration.far) if adaptive else None
+        self._threshold: AdaptiveThreshold | DiscoveryThreshold | None = None
+        if adaptive:
+            self._threshold = AdaptiveThreshold(bundle.calibration.far)
+        elif fdr is not None:
+            self._threshold = DiscoveryThreshold.of(bundle.calibration, fdr)
 
     def accept(self, results: Results) -> Results:
         """The next results, their verdicts by the threshold that follows the stream, where there is one."""
@@ -50,10 +64,17 @@ class Watch:
     @property
     def memory(self) -> WatchMemory:
         """All that the verdicts on later results depend on."""
-        return WatchMemory(self.monitor.memory, self._threshold.alpha if self._threshold else None)
+        threshold = self._threshold
+        return WatchMemory(
+            self.monitor.memory,
+            threshold.alpha if isinstance(threshold, AdaptiveThreshold) else None,
+            threshold.earned if isinstance(threshold, DiscoveryThreshold) else None,
+        )
 
     def recall(self, memory: WatchMemory) -> None:
-        """Goes on from there. A threshold that follows starts anew where none was kept."""
+        """Goes on from there. A threshold of a kind that was not kept starts anew."""
         self.monitor.memory = memory.drift
-        if self._threshold is not None and memory.alpha is not None:
+        if isinstance(self._threshold, AdaptiveThreshold) and memory.alpha is not None:
             self._threshold.alpha = memory.alpha
+        if isinstance(self._threshold, DiscoveryThreshold) and memory.earned is not None:
+            self._threshold.earned = memory.earned

@@ -11,6 +11,7 @@ from ...runtime.commands.alarm_options import alarm_options, take_rule
 from ...runtime.commands.options import (
     OutPath,
     adaptive_option,
+    fdr_option,
     load_detector,
     model_files,
     model_options,
@@ -40,6 +41,7 @@ from .label_options import anomaly_label_option
     help="Of images: the name of a folder of normal ones; again for more.  [default: good]",
 )
 @adaptive_option
+@fdr_option
 @alarm_options
 @click.option(
     "--report",
@@ -63,6 +65,7 @@ def evaluate(
     anomaly_label: tuple[str, ...],
     normal: tuple[str, ...],
     adaptive: bool,
+    fdr: float | None,
     report: Path | None,
     force: bool,
     point_adjust: bool,
@@ -94,6 +97,7 @@ def evaluate(
                 anomalous=anomaly_label,
                 normal=normal,
                 adaptive=adaptive,
+                fdr=fdr,
                 rule=rule,
                 point_adjusted=point_adjust,
                 report=report,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -43,6 +43,7 @@ def evaluate(
     anomalous: Sequence[str] = (),
     normal: Sequence[str] = (),
     adaptive: bool = False,
+    fdr: float | None = None,
     rule: AlarmRule | None = None,
     point_adjusted: bool = False,
     report: Path | None = None,
@@ -60,7 +61,7 @@ def evaluate(
     labels : which rows are anomalous, as `labels.origin.read_labels` takes it; of images None, or "none" for none
     anomalous : labels that are anomalies, all others being normal; empty to go by what they mean
     normal : names of the folders of normal images; empty for `labelled.NORMAL_FOLDER`
-    adaptive : measure the verdicts of a threshold that follows the data, not those of the one that was shipped
+    adaptive, fdr : measure the verdicts of a threshold that follows the data, not those of the one that was shipped
     rule : when alarms are an event; by default each unbroken run of them
     point_adjusted : also the flattering figures that papers compare, for ordered data
     report : an HTML page to write, NAME.html, replaced only with `force`
@@ -72,11 +73,10 @@ def evaluate(
         the report of data that is all normal; or the report cannot be written
     """
     _refuse_unordered(detector.bundle, asked=point_adjusted)
-    if report is not None:
-        check_suffix(report, ".html")
-    with nullcontext() if report is None else text_written_aside(report, force=force) as page:
+    with _opened(report, force=force) as page:
         how = {"anomalous": anomalous, "normal": normal}
-        labelled = score_labelled(detector, data, labels, layout, adaptive=adaptive, rule=rule, say=say, **how)
+        labelled = score_labelled(detector, data, labels, layout, adaptive=adaptive, fdr=fdr, rule=rule, say=say, **how)
+        adaptive = adaptive or fdr is not None
         if not labelled.truth[labelled.scored].any():
             _refuse_normal(data, asked=page is not None or point_adjusted)
             return judge_normal(detector.bundle, labelled, _events(detector, labelled), adaptive=adaptive)
@@ -84,6 +84,13 @@ def evaluate(
         if page is not None:
             _write_report(page, detector, labelled, evaluation, _name(data))
     return evaluation
+
+
+def _opened(report: Path | None, *, force: bool) -> AbstractContextManager[TextIO | None]:
+    if report is None:
+        return nullcontext()
+    check_suffix(report, ".html")
+    return text_written_aside(report, force=force)
 
 
 def _write_report(page: TextIO, detector: Detector, labelled: Labelled, evaluation: Evaluation, name: str) -> None:

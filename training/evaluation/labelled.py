@@ -88,6 +88,7 @@ def score_labelled(
     anomalous: Sequence[str] = (),
     normal: Sequence[str] = (),
     adaptive: bool = False,
+    fdr: float | None = None,
     rule: AlarmRule | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Labelled:
@@ -95,7 +96,7 @@ def score_labelled(
 
     See `evaluation.evaluate` for both and for what is raised. There are normal ones among those with a score.
     """
-    state = StreamState(detector.bundle, adaptive=adaptive)
+    state = StreamState(detector.bundle, adaptive=adaptive, fdr=fdr)
     if detector.bundle.kind == "images":
         if labels not in (None, ALL_NORMAL) or anomalous:
             raise InputError("--labels is for tables; the labels of images are the names of their folders")

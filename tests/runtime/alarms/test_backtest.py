@@ -91,3 +91,10 @@ def test_beyond_a_limit_is_an_alarm_and_no_broken_promise(limited_detector: Dete
 def test_images_have_no_recording(images_detector: Detector) -> None:
     with pytest.raises(InputError, match="this model scores images"):
         backtest(images_detector, "tiny", [], Layout())
+
+
+def test_a_false_discovery_rate_is_kept_instead(detector: Detector, rows_csv: Path) -> None:
+    form = Layout(declared=Declared())
+    assert backtest(detector, "vae", [rows_csv], form, fdr=0.1).alarms == 60  # half an hour of cavitation
+    with pytest.raises(InputError, match=r"--fdr is 0\.0001, expected more than"):
+        backtest(detector, "vae", [rows_csv], form, fdr=0.0001)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pieces import Floats, chunks, run
 
 from vae_detect.runtime.detector import Detector
+from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.scoring.score import score_images
 from vae_detect.runtime.scoring.watch import Watch
 
@@ -68,3 +69,26 @@ def test_images_are_watched_too(images_detector: Detector, photos: NDArray[np.ui
     watch = Watch(images_detector.bundle)
     watch.accept(score_images(images_detector, 0, [photos[0], "is damaged", photos[40]]))
     assert watch.monitor.memory.rows == 2
+
+
+def test_a_watch_that_keeps_a_false_discovery_rate_is_saved_and_changes_verdicts_alone(
+    detector: Detector, normal_rows: Floats
+) -> None:
+    rows = np.tile(normal_rows[:1], (60, 1))
+    rows[20:40, 0] *= 3
+    (plain,) = run(detector, chunks(rows, [], bad=(3,)))
+    watch = Watch(detector.bundle, fdr=0.1)
+    judged = watch.accept(plain)
+    assert judged.scores.is_anomaly.tolist() == [20 <= row < 40 for row in range(60)]
+    assert judged.scores.p_value.tobytes() == plain.scores.p_value.tobytes()
+    earned = watch.memory.earned
+    assert earned is not None
+    assert earned > 0
+    other = Watch(detector.bundle, fdr=0.1)
+    other.recall(watch.memory)
+    assert other.memory == watch.memory
+    adaptive = Watch(detector.bundle, adaptive=True)
+    adaptive.recall(watch.memory)  # of another kind: it starts anew
+    assert adaptive.memory.alpha == detector.bundle.calibration.far
+    with pytest.raises(InputError, match="--adaptive and --fdr each set the threshold"):
+        Watch(detector.bundle, adaptive=True, fdr=0.1)

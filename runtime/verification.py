@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,6 +51,16 @@ def check_graph(session: Session, bundle: Bundle) -> None:
 def part_file(scorer: Path, name: str) -> Path:
     """Where the part of this name stands, beside the scorer."""
     return scorer.with_name(f"{scorer.stem}.{name}.onnx")
+
+
+def kept_file(scorer: Path, export_id: str) -> Path:
+    """Where a scorer is kept for the way back when one with another export id takes its name."""
+    return scorer.with_name(f"{scorer.stem}.{export_id}.onnx")
+
+
+def is_kept(path: Path) -> bool:
+    """Whether a file has the name of one that is kept for the way back, and is not served beside its successor."""
+    return re.fullmatch(r".+\.[0-9a-f]{16}", path.stem) is not None
 
 
 def check_part(session: Session, content: bytes, name: str, bundle: Bundle) -> None:

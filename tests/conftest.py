@@ -195,9 +195,9 @@ def real_data() -> Path:
 class Client:
     """Asks an application without a socket; every JSON answer is checked to be strict."""
 
-    def __init__(self, detector: Detector | None, *, adaptive: bool = False) -> None:
+    def __init__(self, detector: Detector | None, *, adaptive: bool = False, keeping: Keeping | None = None) -> None:
         metrics = ServiceMetrics(CollectorRegistry())
-        self.repository = Repository(metrics, Detector.load, Keeping(Watching(adaptive=adaptive)))
+        self.repository = Repository(metrics, Detector.load, keeping or Keeping(Watching(adaptive=adaptive)))
         self.model = self.repository.add("pump", MODEL)
         self.service = Service(metrics, self.repository)
         self.app = App(self.service)

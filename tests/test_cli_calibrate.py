@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import urllib.request
 from pathlib import Path
@@ -13,7 +14,10 @@ from command_line import Serving, refused, run
 from conftest import MODEL
 from numpy.typing import NDArray
 
+from vae_detect.runtime.detector import Detector, Scores
+from vae_detect.runtime.scoring.results import Results
 from vae_detect.runtime.simulation import csv_lines, simulate
+from vae_detect.runtime.streams.score_log import ScoreLog
 from vae_detect.training.export.files import Files
 
 
@@ -38,7 +42,7 @@ def test_the_model_is_calibrated_in_place_and_told(model: Path, recording: Path)
     assert result.stdout.splitlines() == [str(path) for path in Files.named(model)]
     said = result.stderr
     assert "43200 rows, 43200 with a score to calibrate by" in said
-    assert "the old threshold 21.8367 alarmed in 2.31e-05 of these rows; promised 0.001" in said
+    assert "the old threshold 21.8367 alarmed in 2.31e-05 of these scores; promised 0.001" in said
     assert "from 43200 held-out normal scores (worth" in said
     assert "the old files are kept as vae.0fc2e898d8035d70.encoder.onnx" in said
     shown = run("inspect", model)
@@ -61,7 +65,7 @@ def test_another_rate_and_another_place(model: Path, recording: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["name recordings of normal operation"]),
+        ([], ["name recordings of normal operation, or --from-events and --state DIR"]),
         (["short.csv"], ["short.csv: a false-alarm rate of 0.001 needs 300 independent normal rows", "they support"]),
         (["none.csv"], ["none.csv", "does not exist"]),
         (["--far", "2", "short.csv"], ["2 per row is out of range"]),
@@ -76,6 +80,23 @@ def test_what_cannot_be_done_is_one_clear_line(
     before = sorted(path.name for path in tmp_path.iterdir())
     refused(run("calibrate", "--model", model, *arguments), 2, *words)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_model_is_calibrated_by_what_a_service_logged(model: Path, tmp_path: Path) -> None:
+    state, scores = tmp_path / "state", np.random.default_rng(0).gamma(2, 2, size=20_000).astype(np.float32)
+    log = ScoreLog(state / "vae.scores", Detector.load(model, provider="cpu").bundle.export_id)
+    scored = np.ones(20_000, np.bool_)
+    results = Results(0, Scores(scores, scores, scores, scored, scored), [], [], None)
+    log.add("p", time.time() - 10 * np.arange(20_000.5, 0.5, -1, dtype=np.float64), results)
+    log.flush()
+    result = run("calibrate", "--model", model, "--from-events", "--state", state, "--since", "2d")
+    assert result.returncode == 0, result.stderr
+    found = re.search(r"(\d+) scores of 1 keys, (\d+) of them normal; of 0 events", result.stderr)
+    assert found is not None
+    assert 17_250 <= int(found[1]) == int(found[2]) <= 17_280  # two days, less what the command takes
+    assert f"from {found[1]} held-out normal scores" in result.stderr
+    refused(run("calibrate", "--model", model, "--state", state), 2, "name recordings", "--from-events and --state DIR")
+    refused(run("calibrate", "--model", model, "--from-events"), 2, "--from-events and --state DIR")
 
 
 def verdict(url: str, row: NDArray[np.float32]) -> dict[str, object]:

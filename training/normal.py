@@ -1,4 +1,4 @@
-"""Scores of normal operation, by which `calibrate` sets a threshold: of recordings, or as a service logged them."""
+"""Scores of normal operation, by which `calibrate` sets a threshold: those of recordings."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from ..runtime.limits import breaks_any
 from ..runtime.opening import read_model_file
 from ..runtime.output import locked, make_folder, write_together
 from ..runtime.session import Session
-from ..runtime.verification import PARTS, VERDICT, check_replay, part_file
+from ..runtime.verification import PARTS, VERDICT, check_replay, kept_file, part_file
 from .export.files import Exported, Files, Graphs, export_id, finish_parts, finish_scorer
 from .normal import Normal
 
@@ -147,7 +147,7 @@ def _parts(detector: Detector, say: Callable[[str], None]) -> tuple[bytes, bytes
 
 def _kept(detector: Detector, content: bytes, parts: tuple[bytes, bytes] | None) -> dict[Path, bytes]:
     path = detector.path
-    old = Files.named(path.with_name(f"{path.stem}.{detector.bundle.export_id}.onnx"))
+    old = Files.named(kept_file(path, detector.bundle.export_id))
     return ({} if parts is None else {old.encoder: parts[0], old.decoder: parts[1]}) | {old.scorer: content}
 
 

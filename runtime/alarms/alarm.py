@@ -101,10 +101,10 @@ class Alarm:
     model, source, key : whose events these are
     """
 
-    __slots__ = ("_mask", "_memory", "_named", "_rule", "_unknown", "started", "untold")
+    __slots__ = ("_mask", "_memory", "_rule", "_unknown", "key", "model", "source", "started", "untold")
 
     def __init__(self, rule: AlarmRule, *, model: str = "", source: str = "", key: str = "") -> None:
-        self._rule, self._named = rule, (model, source, key)
+        self._rule, self.model, self.source, self.key = rule, model, source, key
         self._mask = (1 << rule.n) - 1
         self._memory = AlarmMemory()
         self._unknown = ""
@@ -134,6 +134,11 @@ class Alarm:
         """What runs, and was told."""
         memory = self._memory
         return memory.event if memory.has_lasted and not memory.is_beyond else None
+
+    @property
+    def silence_s(self) -> float:
+        """Seconds without a row with a verdict after which nothing runs any more."""
+        return self._rule.silence_s
 
     @property
     def memory(self) -> AlarmMemory:
@@ -228,7 +233,7 @@ class Alarm:
         """The event of the rows that wait."""
         rows, memory.waiting = memory.waiting, []
         worst = max(rows, key=lambda row: -math.inf if row.score is None else row.score)
-        event = Event(0, *self._named, rows[0].time, max(row.time for row in rows), rows=len(rows))
+        event = Event(0, self.model, self.source, self.key, rows[0].time, max(row.time for row in rows), rows=len(rows))
         event.first_row, event.last_row = rows[0].number, rows[-1].number
         _raise(event, worst)
         _explain(memory, event, worst)

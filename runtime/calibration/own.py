@@ -22,6 +22,7 @@ from ..errors import InputError
 from .calibration import calibrate, event_rows, supports
 from .sample import MOST, Sample, SampleMemory
 from .stretch import moved, without_bursts
+from .usual import Hours, HoursMemory, Usual
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,6 +55,7 @@ class OwnMemory(msgspec.Struct, frozen=True):
     """Scores in the sample with which it tries again."""
     calibration: Calibration | None = None
     why: str = ""
+    hours: HoursMemory = HoursMemory()
 
 
 class OwnCalibration:
@@ -73,6 +75,8 @@ class OwnCalibration:
         self._due = 1
         self._own: Calibration | None = None
         self._why = ""
+        self._period_s = period_s
+        self._hours, self._hours_by = Hours(period_s), self._own
 
     @property
     def calibration(self) -> Calibration | None:
@@ -83,6 +87,11 @@ class OwnCalibration:
     def is_learning(self) -> bool:
         """Whether it still learns what is normal."""
         return self._sample is not None
+
+    @property
+    def usual(self) -> Usual | None:
+        """What its hours are usually like, by the threshold in force; None before that is known."""
+        return self._hours.usual
 
     def describe(self) -> str:
         """One line for people: whose threshold is in force, and why."""
@@ -104,13 +113,14 @@ class OwnCalibration:
         How rows are cut into calls changes nothing. What breaks a limit stays an anomaly, and is not learnt.
         """
         scores, limited, own = results.scores, results.limited, self._own
-        if self._sample is None:
-            return results if own is None else _with(results, self._judged(own, scores, limited))
-        if len(scores.score) != 1:
-            return _with(results, self._judged_in_pieces(scores, limited))
-        if scores.scored[0] and (limited is None or not limited[0]):
-            self._take(scores.score.tolist())
-        return results if own is None else _with(results, self._judged(own, scores, limited))
+        if self._sample is not None:
+            if len(scores.score) != 1:
+                return _with(results, self._judged_in_pieces(scores, limited))
+            if scores.scored[0] and (limited is None or not limited[0]):
+                self._take(scores.score.tolist())
+        judged = scores if own is None else self._judged(own, scores, limited)
+        self._count(own, judged.severity)
+        return results if own is None else _with(results, judged)
 
     def _judged_in_pieces(self, scores: Scores, limited: NDArray[np.bool_] | None) -> Scores:
         """Cut behind the rows with which it learnt."""
@@ -124,6 +134,7 @@ class OwnCalibration:
             piece = Scores._make(each[cut] for each in scores)
             if own is not None:
                 piece = self._judged(own, piece, None if limited is None else limited[cut])
+            self._count(own, piece.severity)
             pieces.append(piece)
         return Scores._make(map(np.concatenate, zip(*pieces, strict=True))) if pieces else scores
 
@@ -139,6 +150,20 @@ class OwnCalibration:
         severity, p_value = (many / self._log10_far).astype(np.float32), (10.0**many).astype(np.float32)
         anomalies = score > own.threshold
         return Scores(score, severity, p_value, anomalies if limited is None else anomalies | limited, scored)
+
+    def _count(self, by: Calibration | None, severity: NDArray[np.float32]) -> None:
+        """Tells the hours of severities by this threshold; those by another are no measure of them."""
+        if by is not self._hours_by:
+            self._hours, self._hours_by = Hours(self._period_s), by
+        if len(severity) == 1:
+            one = severity.item()
+            if one == one:  # noqa: PLR0124  # no NaN: it has a score
+                self._hours.add(one, 1)
+            return
+        known = severity[~np.isnan(severity)].astype(np.float64)
+        while len(known):
+            part, known = known[: self._hours.missing], known[self._hours.missing :]
+            self._hours.add(float(part.sum()), len(part))
 
     def _take(self, values: list[float]) -> int:
         """How many of these scores it has seen: with the last one it learnt, or they are all."""
@@ -208,7 +233,8 @@ class OwnCalibration:
     def memory(self) -> OwnMemory:
         """All that the verdicts on later results depend on."""
         sample = None if self._sample is None else self._sample.memory
-        return OwnMemory(sample, self._stagger, self._due, self._own, self._why)
+        hours = self._hours.memory if self._hours_by is self._own else HoursMemory()
+        return OwnMemory(sample, self._stagger, self._due, self._own, self._why, hours)
 
     def recall(self, memory: OwnMemory) -> None:
         """Goes on from there. Raises ValueError when the sample has another size."""
@@ -216,6 +242,9 @@ class OwnCalibration:
         if memory.sample is not None:
             sample = Sample()
             sample.recall(memory.sample)
+        hours = Hours(self._period_s)
+        hours.recall(memory.hours)
+        self._hours, self._hours_by = hours, memory.calibration
         self._sample, self._stagger, self._due = sample, memory.stagger, memory.due
         self._own, self._why = memory.calibration, memory.why
 

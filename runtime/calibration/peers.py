@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .usual import Usual
+
 FEWEST = 4
 """Machines that make a group: of fewer nobody can tell which is the odd one."""
 
@@ -27,15 +29,18 @@ class Hour(NamedTuple):
     """On average; NaN without rows that were scored."""
     rows: int
     """That were scored."""
+    usual: Usual | None = None
+    """What its hours are usually like, where that is known."""
 
 
 def odd_ones(hours: Mapping[str, Hour]) -> dict[str, float]:
     """By machine the modified z-score of its last hour, from `ODD` on unlike its peers; empty where there is no group.
 
     z = 0.6745 (x - median) / MAD, MAD the median of |x - median| (Iglewicz and Hoaglin 1993, *How to Detect and Handle
-    Outliers*). x is the logarithm of the mean severity, since severities of machines differ by factors. What most
-    machines share, a hot day, moves the median and nobody's z; a fault of up to half of them does not hide itself. A
-    machine with fewer than `FEWEST_ROWS` rows is left out.
+    Outliers*). x is the logarithm of the mean severity, since severities of machines differ by factors; where it is
+    known what is usual for every machine, in spreads from its own median. What most machines share, a hot day, moves
+    the median and nobody's z; a fault of up to half of them does not hide itself. A machine with fewer than
+    `FEWEST_ROWS` rows is left out.
 
     >>> hours = {"a": Hour(0.30, 3600), "b": Hour(0.33, 3600), "c": Hour(0.28, 3600), "d": Hour(0.9, 3600)}
     >>> max((z, key) for key, z in odd_ones(hours).items())[1]
@@ -45,6 +50,10 @@ def odd_ones(hours: Mapping[str, Hour]) -> dict[str, float]:
     if len(known) < FEWEST:
         return {}
     x = np.log(np.fromiter(known.values(), np.float64, len(known)))
+    usual = [each for key in known if (each := hours[key].usual) is not None]
+    if len(usual) == len(known):
+        median, spread = np.array(usual).T
+        x = (x - median) / spread
     away = x - np.median(x)
-    spread = max(float(np.median(np.abs(away))), _LEAST_SPREAD)
-    return dict(zip(known, (0.6745 * away / spread).tolist(), strict=True))
+    deviation = max(float(np.median(np.abs(away))), _LEAST_SPREAD)
+    return dict(zip(known, (0.6745 * away / deviation).tolist(), strict=True))

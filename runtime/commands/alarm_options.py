@@ -11,10 +11,11 @@ import click
 
 from ..alarms.delivery import Delivery, Sender
 from ..alarms.rule import AlarmRule, Gate
-from ..alarms.store import EventStore
+from ..alarms.store import FILE, EventStore
 from ..alarms.webhook import Webhook, is_web, secret_of
 from ..errors import InputError
 from ..opening import read_whole
+from ..output import make_folder
 from ..prometheus.moments import parse_duration
 from .options import NamedPath
 
@@ -219,3 +220,16 @@ def state_option(*, required: bool = False) -> Callable[[_Command], _Command]:
         help="Folder for events, labels and what is remembered of each key; also VAE_DETECT_STATE, or what systemd "
         "gives." + ("" if required else "  [default: events are kept in memory]"),
     )
+
+
+def events_in(state: Path | None, say: Callable[[str], object]) -> EventStore:
+    """The events that a folder of state has, or none yet, in memory.
+
+    Parameters
+    ----------
+    say : told in a line when they cannot be kept
+    """
+    if state is None:
+        return EventStore(None)
+    make_folder(state)
+    return EventStore(state / FILE, say=say)

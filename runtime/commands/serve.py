@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import signal
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..streams.machines import Watching
-from .options import NamedPath, adaptive_option, load_detector, provider_options
+from .alarm_options import events_in, state_option
+from .machine_options import machine_options, take_watching
+from .options import NamedPath, load_detector, provider_options
 from .service_options import access_of, service_options, where_of
 from .terminal import needs
 
@@ -26,7 +28,8 @@ from .terminal import needs
 )
 @provider_options
 @service_options
-@adaptive_option
+@machine_options
+@state_option()
 @click.option(
     "--shadow",
     multiple=True,
@@ -45,7 +48,8 @@ def serve(
     model: tuple[Path, ...],
     provider: str,
     threads: int,
-    adaptive: bool,
+    max_keys: int,
+    state: Path | None,
     shadow: tuple[str, ...],
     max_series: int,
     watch: bool,
@@ -68,16 +72,22 @@ def serve(
         from ..service.models import Keeping
         from ..service.reloading import Plan, Sources
         from ..service.server import serve as run
-    plan = Plan(
-        Sources.parse(map(str, model)),
-        lambda path: load_detector(path, provider, threads),
-        shadows=_by_name(shadow),
-        watch=watch,
-        keeping=Keeping(Watching(adaptive=adaptive)),
-        max_series=max_series,
-    )
+        from ..service.upkeep import Lasting
+    keeping = Keeping(take_watching(process), max_keys)
     with log_to_standard_error(json=log_format == "json", alarms=log_alarms) as log:
-        run(plan, where=where_of(process), log=log, access=access_of(process, log))
+        where, access = where_of(process), access_of(process, log)
+        with closing(events_in(state, lambda text: log.event("events", text, level="warning"))) as events:
+            plan = Plan(
+                Sources.parse(map(str, model)),
+                lambda path: load_detector(path, provider, threads),
+                shadows=_by_name(shadow),
+                watch=watch,
+                keeping=keeping,
+                max_series=max_series,
+                lasting=Lasting(state),
+                events=events,
+            )
+            run(plan, where=where, log=log, access=access)
 
 
 def _by_name(shadows: tuple[str, ...]) -> dict[str, Path]:

@@ -20,9 +20,6 @@ from .model import ModelMetrics
 
 Models = Mapping[str, ModelMetrics]
 
-HTTP = "http"
-"""The source of what comes by requests."""
-
 _Value = Callable[[ModelMetrics], float]
 _Values = Callable[[ModelMetrics], Mapping[str, float]]
 
@@ -105,7 +102,7 @@ _COUNTERS: tuple[tuple[str, str, _Value], ...] = (
     ("vae_detect_anomalies", "Rows that scored above the threshold, or broke a limit.", attrgetter("anomalies")),
     (
         "vae_detect_events_started",
-        "Unbroken runs of anomalies in a stream that have begun.",
+        "Events that have begun in a stream, and lasted.",
         attrgetter("events_started"),
     ),
     ("vae_detect_keys_forgotten", "Keys forgotten because there were too many.", attrgetter("keys_forgotten")),
@@ -118,6 +115,9 @@ _SHADOW_COUNTERS: tuple[tuple[str, str, _Value], ...] = (
 _COUNTERS_BY: tuple[tuple[str, str, str, _Values], ...] = (
     ("vae_detect_rows_flagged", "Rows answered without a score, by reason.", "reason", attrgetter("flagged")),
     ("vae_detect_model_reloads", "Newer versions that were loaded, by result.", "result", attrgetter("reloads")),
+    ("vae_detect_samples", "Messages and lines of a source that were answered.", "source", attrgetter("samples")),
+    ("vae_detect_poison_samples", "Those that hold no row that can be read.", "source", attrgetter("poison")),
+    ("vae_detect_repeated_samples", "Those that had come before.", "source", attrgetter("repeats")),
     (
         "vae_detect_contribution",
         "Sum over anomalies of the share of the score that a column contributes.",
@@ -169,7 +169,7 @@ _GAUGES_BY: tuple[tuple[str, str, str, _Values], ...] = (
         "vae_detect_last_input_age_seconds",
         "Seconds since a row was received last, or since the model was loaded.",
         "source",
-        lambda model: {HTTP: model.last_input_age},
+        attrgetter("last_input_ages"),
     ),
     (
         "vae_detect_column_shift",

@@ -25,6 +25,9 @@ from .histogram import Histogram
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+HTTP = "http"
+"""The source of what comes by requests."""
+
 RATIO_BOUNDS = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0, 5.0, 10.0)
 SECONDS_BOUNDS = (1e-4, 5e-4, 1e-3, 5e-3, 0.01, 0.05, 0.1, 0.5, 1.0)
 ROWS_BOUNDS = (1.0, 16.0, 256.0)
@@ -62,7 +65,10 @@ class ModelMetrics:
         self.monitor: DriftMonitor | None = None
         self.calibration: Calibration | None = None
         # NaN until a model is there: an alert that compares with it stays silent, with 0 it would fire.
-        self._last_input = math.nan
+        self._last_inputs = {HTTP: math.nan}
+        """By source, when rows came last (``time.monotonic``)."""
+        self.samples, self.poison, self.repeats = (dict[str, int]() for _ in range(3))
+        """By source, what came as samples: all of them, those without a row, those that had come before."""
         self._keys: Sized = ()
         self._look = CloserLook(self._seen)
 
@@ -72,9 +78,10 @@ class ModelMetrics:
         return len(self._keys)
 
     @property
-    def last_input_age(self) -> float:
-        """Seconds since a row was received last, or since there was a model to receive one."""
-        return time.monotonic() - self._last_input
+    def last_input_ages(self) -> dict[str, float]:
+        """By source, seconds since a row was received last, or since there was a model to receive one."""
+        now = time.monotonic()
+        return {source: now - last for source, last in self._last_inputs.items()}
 
     def show(self, detector: Detector, monitor: DriftMonitor, keys: Sized = ()) -> None:
         """Tells threshold, promise and identity of this verified detector, what its monitor says and how many keys it
@@ -90,8 +97,10 @@ class ModelMetrics:
             }
             self.provider = {"asked": detector.session.asked_provider, "used": detector.provider}
             self.fell_back = float(detector.session.fell_back)
-            if math.isnan(self._last_input):
-                self._last_input = time.monotonic()
+            now = time.monotonic()
+            self._last_inputs = {
+                source: now if math.isnan(last) else last for source, last in self._last_inputs.items()
+            }
             self._show_columns(bundle, monitor)
         self._look.watch(detector)
 
@@ -105,6 +114,20 @@ class ModelMetrics:
         self.columns = ColumnStatistics(columns, _COLUMN_BLOCKS * monitor.block)
         self.contributions = self.contributions.going_on([column.name for column in columns])
 
+    def add_source(self, source: str) -> None:
+        """Samples come from this source too."""
+        with self._lock:
+            self._last_inputs.setdefault(source, math.nan if self.facts is None else time.monotonic())
+            for counts in (self.samples, self.poison, self.repeats):
+                counts.setdefault(source, 0)
+
+    def took(self, source: str, samples: int, *, poison: int, repeats: int) -> None:
+        """Counts samples that were answered."""
+        with self._lock:
+            self.samples[source] += samples
+            self.poison[source] += poison
+            self.repeats[source] += repeats
+
     def of_shadow(self) -> ShadowMetrics:
         """The counts of what scores beside it, whatever that is; all at 0 when they are asked for first."""
         with self._lock:
@@ -116,10 +139,13 @@ class ModelMetrics:
         with self._lock:
             self.facts = self.monitor = self.calibration = None
             self.provider, self._keys = {}, ()
-            self.fell_back = self._last_input = math.nan
+            self.fell_back = math.nan
+            self._last_inputs = dict.fromkeys(self._last_inputs, math.nan)
         self._look.watch(None)
 
-    def observe(self, results: Results, seconds: float, threshold: float, *, events: int = 0) -> int:
+    def observe(
+        self, results: Results, seconds: float, threshold: float, *, events: int = 0, source: str = HTTP
+    ) -> int:
         """Counts results that were accepted; how many of them are anomalies.
 
         Parameters
@@ -127,6 +153,7 @@ class ModelMetrics:
         seconds : that scoring them took (``time.perf_counter``)
         threshold : of the version that scored them
         events : how many begin in them
+        source : where the rows came from
         """
         scored = results.scores.scored
         n, n_scored = len(scored), int(np.count_nonzero(scored))
@@ -147,7 +174,7 @@ class ModelMetrics:
             self.seconds.add(seconds)
             self.rows.add(n)
             self.ratio.add_all(ratio)
-            self._last_input = time.monotonic()
+            self._last_inputs[source] = time.monotonic()
         return anomalies
 
     def look_at(self, detector: Detector, framed: Framed, results: Results, *, has_alarms: bool) -> None:
@@ -161,7 +188,7 @@ class ModelMetrics:
             self.received += rows
             self.rows_refused += rows
             if rows:
-                self._last_input = time.monotonic()
+                self._last_inputs[HTTP] = time.monotonic()
 
     def _seen(self, seen: Seen) -> None:
         with self._lock:

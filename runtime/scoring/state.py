@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -12,6 +13,9 @@ from ..errors import InputError
 from .framing import Framer, Memory
 from .results import Results
 from .watch import Watch, WatchMemory
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class _SavedMemory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,10 +48,15 @@ class StreamState:
         self.framer = Framer.of(bundle)
         self.watch = Watch(bundle, adaptive=adaptive, fdr=fdr)
 
-    def accept(self, results: Results, framer: Framer) -> Results:
-        """Remembers what `score_rows` gave for the next rows; the results with the stream's own verdicts."""
+    def accept(self, results: Results, framer: Framer, over: NDArray[np.bool_] | None = None) -> Results:
+        """Remembers what `score_rows` gave for the next rows; the results with the stream's own verdicts.
+
+        Parameters
+        ----------
+        over : as in `Watch.see`
+        """
         self.framer = framer
-        return self.watch.accept(results)
+        return self.watch.accept(results, over)
 
     def begin(self) -> None:
         """Another recording of the same machine follows: windows fill anew, the watch goes on."""

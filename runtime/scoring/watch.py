@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from ..bundle import Bundle
@@ -10,6 +12,10 @@ from .adaptive import AdaptiveThreshold
 from .drift import DriftMemory, DriftMonitor
 from .fdr import DiscoveryThreshold
 from .results import Results
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class WatchMemory(msgspec.Struct, frozen=True):
@@ -43,9 +49,10 @@ class Watch:
         elif fdr is not None:
             self._threshold = DiscoveryThreshold.of(bundle.calibration, fdr)
 
-    def accept(self, results: Results) -> Results:
-        """The next results, their verdicts by the threshold that follows the stream, where there is one."""
-        self.see(results)
+    def accept(self, results: Results, over: NDArray[np.bool_] | None = None) -> Results:
+        """The next results, their verdicts by the threshold that follows the stream, where there is one; `over` as in
+        `see`."""
+        self.see(results, over)
         if self._threshold is None:
             return results
         scores = results.scores
@@ -54,8 +61,17 @@ class Watch:
             verdicts |= results.limited
         return results._replace(scores=scores._replace(is_anomaly=verdicts))
 
-    def see(self, results: Results) -> None:
-        """Takes results whose verdicts are those of another watch."""
+    def see(self, results: Results, over: NDArray[np.bool_] | None = None) -> None:
+        """Takes results whose verdicts are those of another watch.
+
+        Parameters
+        ----------
+        over : which of those with a score are above the threshold that was promised a rate, where that is another than
+            the model's
+        """
+        if over is not None:
+            self.monitor.push(over)
+            return
         # By the threshold that was shipped: the other keeps any rate, and would never speak against it. And by the
         # score alone: limits are no part of what was promised.
         score = results.scores.score

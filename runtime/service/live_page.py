@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from ..alarms.event import Event, told
-from ..errors import InputError
+from ..errors import InputError, UnavailableError
 from .catalogue import ENDPOINTS
 from .endpoints import Service
 from .frames import Pictures
@@ -74,12 +75,12 @@ class LivePage:
         since = number(found, "since", 0, 0, MOST_SINCE) if "since" in found else None
         limit = int(number(found, "limit", _USUALLY, 1, MOST_EVENTS))
         listed = partial(self._service.events.list, since=since, key=found.get("key"), limit=limit)
-        return self._told([told(event) for event in await asyncio.to_thread(listed)])
+        return self._told([told(event) for event in await _aside(listed)])
 
     async def change(self, request: Request) -> Response:
         """POST /events/ID."""
         wanted = await self._sent(request, EventChange)
-        return self._told(told(await asyncio.to_thread(self._changed, request.path_params["id"], wanted)))
+        return self._told(told(await _aside(partial(self._changed, request.path_params["id"], wanted))))
 
     def _changed(self, event_id: int, wanted: EventChange) -> Event:
         store = self._service.events
@@ -99,10 +100,7 @@ class LivePage:
         keep = self._service.keep_normal
         if keep is None:
             raise RefusedError(400, "nothing is kept on this machine; start serve with --state DIR")
-        try:
-            path = await asyncio.to_thread(keep, served.name, wanted.key, wanted.minutes)
-        except InputError as error:
-            raise RefusedError(400, str(error)) from None
+        path = await _aside(partial(keep, served.name, wanted.key, wanted.minutes))
         return self._told(Kept(path.name))
 
     async def frames(self, _: Request) -> Response:
@@ -138,6 +136,16 @@ class LivePage:
 
     def _told(self, what: Any) -> Response:
         return self._service.reply(msgspec.json.encode(what), headers=DATA_HEADERS)
+
+
+async def _aside(work: Callable[[], _T]) -> _T:
+    """What the work returns, which may wait for a disk; RefusedError when it cannot be done."""
+    try:
+        return await asyncio.to_thread(work)
+    except InputError as error:
+        raise RefusedError(400, str(error)) from None
+    except UnavailableError as error:
+        raise RefusedError(503, str(error)) from None
 
 
 class _Stream:

@@ -7,22 +7,23 @@ import json
 import math
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from ..alarms.event import Change
 from ..detector import Detector, Scores
-from ..metrics.model import ModelMetrics
+from ..metrics.model import HTTP, ModelMetrics
 from ..protocol.tensor_inputs import Inputs
 from ..scoring.framing import MOST_KEYS, Framer
 from ..scoring.results import Results, joined, parted
 from ..scoring.watch import Watch
 from ..session import Session
+from ..streams.capture import Capture
 from ..streams.keys import Keyed
 from ..streams.machines import Machine, Watching
 from ..streams.parts import Part
@@ -30,12 +31,11 @@ from .request_reader import RequestReader
 from .shadow import Shadow
 from .turns import Turns
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 ROWS_AT_ONCE, VALUES_AT_ONCE = 1024, 1 << 14
 """Rows, and numbers in them, that are scored within about 5 ms: longer than that nothing may hold the event loop."""
-
-
-HTTP = "http"
-"""The source of what comes by requests."""
 
 
 class Stream:
@@ -54,6 +54,8 @@ class Keeping:
     most_keys: int = MOST_KEYS
     tell: Callable[[Sequence[Change]], object] = len
     """Takes what is to be told of events."""
+    captures: bool = False
+    """Whether the newest rows are held, to be written as normal data."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class Served:
     parts: Mapping[str, Session]
     """Its encoder and its decoder, where their files are there."""
     keeping: Keeping
+    capture: Capture | None = None
+    """Its newest rows."""
     shadow: Shadow | None = None
     """What scores beside it."""
 
@@ -87,9 +91,18 @@ class Served:
     def of(cls, name: str, detector: Detector, metrics: ModelMetrics, keeping: Keeping) -> Served:
         """A verified detector, ready to serve."""
         bundle, watching = detector.bundle, keeping.watching.of(detector.bundle)
+        capture = Capture(bundle) if keeping.captures and bundle.image is None else None
+
+        def witness(key: str, times: NDArray[np.float64], rows: NDArray[np.float32], _: Results) -> None:
+            if capture is not None:
+                capture.add(key, times, rows)
+
+        def machine(key: str = "") -> Machine:
+            seen = None if capture is None else witness
+            return Machine(bundle, watching, model=name, source=HTTP, key=key, witness=seen)
 
         def stream(key: str) -> Stream:
-            return Stream(Machine(bundle, watching, model=name, source=HTTP, key=key))
+            return Stream(machine(key))
 
         def forget(stream: Stream) -> None:
             metrics.keys_forgotten += 1
@@ -101,12 +114,13 @@ class Served:
             RequestReader(bundle),
             Framer.of(bundle),
             msgspec.json.encode(model_facts(detector)),
-            Machine(bundle, watching, model=name, source=HTTP),
+            machine(),
             Keyed(stream, keeping.most_keys, forget=forget),
             metrics,
             Inputs(bundle),
             detector.parts(),
             keeping,
+            capture,
         )
 
     @property
@@ -143,19 +157,40 @@ class Served:
         """Of all that this version scores."""
         return self.unkeyed.state.watch
 
-    def stream(self, key: str) -> Stream:
-        """What is remembered of this key."""
-        return self.keys.of(key)
+    def stream(self, key: str, source: str = HTTP) -> Stream:
+        """What is remembered of this key, whose rows come from there now."""
+        found = self.keys.of(key)
+        found.machine.come_from(source)
+        return found
+
+    def machines(self) -> Iterator[tuple[str, Machine]]:
+        """All that is remembered: "" names what has no key, "=KEY" a key."""
+        yield "", self.unkeyed
+        for key, stream in self.keys.items():
+            yield f"={key}", stream.machine
+
+    def end_silent(self, now: float) -> None:
+        """Ends what runs of machines that have had no row for so long that it cannot go on (``time.monotonic``)."""
+        changes = list[Change]()
+        for _, machine in self.machines():
+            if machine.alarm.event is not None and now - machine.seen > machine.alarm.silence_s:
+                changes += machine.alarm.end()
+        if changes:
+            self.keeping.tell(changes)
 
     def end(self) -> None:
         """No row comes to this version any more: what runs has ended."""
-        machines = [self.unkeyed, *(stream.machine for _, stream in self.keys.items())]
-        self.keeping.tell([change for machine in machines for change in machine.alarm.end()])
+        self.keeping.tell([change for _, machine in self.machines() for change in machine.alarm.end()])
 
-    def accept(self, scored: Sequence[tuple[Part, Results]], seconds: float) -> list[Results]:
+    def accept(self, scored: Sequence[tuple[Part, Results]], seconds: float, source: str = HTTP) -> list[Results]:
         """Remembers results that clients will get; the results with their verdicts.
 
         Those of a key get the verdicts of its own stream. Every score counts in the watch of the model.
+
+        Parameters
+        ----------
+        seconds : that scoring them took
+        source : where the rows came from
         """
         without = [results for part, results in scored if part.machine is None]
         if without:
@@ -171,14 +206,16 @@ class Served:
                 verdicts.append(next(own))
             else:
                 assert part.after is not None
-                verdicts.append(machine.state.accept(results, part.after))
-                self.watch.see(results)
-            changes += machine.see(self.detector, part.framed, part.rows, verdicts[-1], now)
+                judged, over = machine.accept(results, part.after)
+                self.watch.see(results, over)
+                verdicts.append(judged)
+            arrived = now if part.arrived is None else part.arrived
+            changes += machine.see(self.detector, part.framed, part.rows, verdicts[-1], arrived)
             events += machine.alarm.started - before
         if changes:
             self.keeping.tell(changes)
         threshold = self.detector.bundle.calibration.threshold
-        alarms = self.metrics.observe(joined(verdicts), seconds, threshold, events=events)
+        alarms = self.metrics.observe(joined(verdicts), seconds, threshold, events=events, source=source)
         for (part, _), accepted in zip(scored, verdicts, strict=True):
             self.metrics.look_at(self.detector, part.framed, accepted, has_alarms=alarms > 0)
         if self.shadow is not None:

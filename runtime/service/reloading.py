@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..alarms.store import EventStore
 from ..errors import InputError, UnavailableError, VaeDetectError, of_system
-from ..verification import PARTS
+from ..verification import PARTS, is_kept
 from .models import Keeping
 from .repository import MOST_SERIES, Load, Model, Repository, Signature, aside, signature
+from .upkeep import Lasting
 
 WATCH_S = 1.0
 """Seconds between two looks at the files; one is loaded when two looks in a row found it changed, and the same."""
@@ -76,14 +78,14 @@ def _exists(path: Path) -> bool:
 
 
 def _scorers(folder: Path) -> list[Path] | None:
-    """The scorers in a folder, without hidden files; None where it is no folder."""
+    """The scorers in a folder, without hidden files and those kept for the way back; None where it is no folder."""
     try:
         if not folder.is_dir():
             return None
         found = sorted(path for path in folder.iterdir() if path.suffix == ".onnx" and path.name[0] != ".")
     except OSError as error:
         raise of_system(error, str(folder)) from None
-    return [path for path in found if Path(path.stem).suffix[1:] not in PARTS]
+    return [path for path in found if Path(path.stem).suffix[1:] not in PARTS and not is_kept(path)]
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,9 @@ class Plan:
     """What is remembered of streams."""
     max_series: int = MOST_SERIES
     """Of /metrics."""
+    lasting: Lasting = field(default_factory=Lasting)
+    """What is kept of streams, and where samples come from."""
+    events: EventStore = field(default_factory=lambda: EventStore(None))
 
 
 class Reloader:

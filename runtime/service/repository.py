@@ -97,6 +97,10 @@ class Repository:
     def __iter__(self) -> Iterator[Model]:
         return iter(self.models.values())
 
+    def all_served(self) -> list[Served]:
+        """The versions that answer now."""
+        return [model.served for model in self if model.served is not None]
+
     @property
     def not_ready(self) -> str:
         """Why there is nothing to serve, or not all that is wanted; "" when there is."""

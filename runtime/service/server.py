@@ -10,6 +10,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -27,10 +28,12 @@ from .app import App
 from .bodies import CLOSING_S
 from .connection import HEAD_S, Connection
 from .endpoints import Service
+from .live import Live
 from .metrics import ServiceMetrics
 from .reloading import Plan, Reloader
 from .repository import Model, Repository
 from .requests import Application
+from .upkeep import Upkeep
 
 try:
     import uvicorn
@@ -95,9 +98,15 @@ class _Run:
         self.failure: BaseException | None = None
         self._listeners, self._access, self._log, self._watch = listeners, access, log, plan.watch
         metrics = ServiceMetrics(CollectorRegistry())
-        self._repository = Repository(metrics, plan.load, plan.keeping, max_series=plan.max_series)
+        keeps = plan.lasting.state is not None
+        keeping = replace(plan.keeping, tell=plan.events.apply, captures=keeps)
+        self._repository = Repository(metrics, plan.load, keeping, max_series=plan.max_series)
+        self._upkeep = Upkeep(self._repository, plan.lasting, plan.events, log)
         self._reloader = Reloader(self._repository, plan, self._tell)
         self._service = Service(metrics, self._repository, log)
+        self._service.events = plan.events
+        self._service.keep_normal = self._upkeep.keep_normal if keeps else None
+        self._service.viewers.live = Live(self._repository.all_served, plan.events.last_change)
         self._service.asks_token = access.tokens is not None
         self._tasks: set[asyncio.Task[None]] = set()
         self._notifier = Notifier()
@@ -130,9 +139,11 @@ class _Run:
         self._loop = asyncio.get_running_loop()
         self._begin(self._load())
         self._begin(self._notifier.give_signs_of_life())
+        self._begin(self._upkeep.sweep())
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
             self._loop.add_signal_handler(signal.SIGHUP, lambda: self._begin(self._reload()))
         yield
+        await self._upkeep.end()
         for task in self._tasks:
             task.cancel()
         self._notifier.close()
@@ -145,6 +156,7 @@ class _Run:
     async def _load(self) -> None:
         try:
             await self._reloader.first()
+            await self._upkeep.begin()
         except BaseException as error:
             self._failed(error)
             return
@@ -173,6 +185,7 @@ class _Run:
             self._log.event("unchanged", f"no model has changed, {self._summary()}")
 
     def _changed(self, model: Model) -> None:
+        self._upkeep.changed(model)
         self._notifier.status(self._summary())
         self._tell_served(model)
 
@@ -211,6 +224,7 @@ class _Run:
 
     def _stop(self) -> None:
         self._notifier.stopping()
+        self._upkeep.stop()
         self._service.close()
         self._loop.call_later(DRAIN_S, self._refuse)
         self._loop.call_later(2 * DRAIN_S, self.server.exit)

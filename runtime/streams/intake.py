@@ -36,10 +36,6 @@ class Batch:
     arrived: NDArray[np.float64]
     """When each row did, seconds since 1970."""
 
-    def arrived_of(self, part: Part) -> NDArray[np.float64]:
-        """When the rows of a part of these rows did."""
-        return self.arrived[np.array(part.numbers, np.intp) - self.rows.first]
-
     @property
     def keys(self) -> list[str]:
         """Of the rows, in the order in which no two batches wait for each other."""
@@ -65,12 +61,21 @@ class Intake:
         rows = read.rows._replace(keys=read.rows.keys or [""] * len(read.ids))
         return Batch(samples, repeats, read, rows, np.array([sample.arrived for sample in read.taken]))
 
-    def answers(self, batch: Batch, parts: Sequence[Part], accepted: Sequence[Results]) -> list[Answer]:
-        """The answer to each sample, in their order, by the accepted results of the parts of the rows."""
-        found = [
-            results._replace(blamed=blamed_of(self._detector, part.framed, part.rows.values, results))
-            for part, results in zip(parts, accepted, strict=True)
-        ]
+    def answers(
+        self, batch: Batch, parts: Sequence[Part], accepted: Sequence[Results], *, blame: bool = True
+    ) -> list[Answer]:
+        """The answer to each sample, in their order, by the accepted results of the parts of the rows.
+
+        Parameters
+        ----------
+        blame : whether rows that alarm tell the column that contributes most
+        """
+        found = list(accepted)
+        if blame:
+            found = [
+                results._replace(blamed=blamed_of(self._detector, part.framed, part.rows.values, results))
+                for part, results in zip(parts, accepted, strict=True)
+            ]
         numbers = np.array([number for part in parts for number in part.numbers], np.int64)
         new = answers(batch.read, in_order(found, numbers) if found else _nothing())
         self.taken.add(new, _unique(batch.read))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -12,10 +13,11 @@ from ..alarms.alarm import Alarm, AlarmMemory
 from ..alarms.event import Change
 from ..alarms.rule import AlarmRule
 from ..bundle import Bundle
+from ..calibration.own import OwnCalibration, OwnMemory
 from ..detector import Detector
 from ..errors import InputError
 from ..rows.chunk import Rows
-from ..scoring.framing import Framed
+from ..scoring.framing import Framed, Framer
 from ..scoring.results import Cause, Results
 from ..scoring.score import causes_of
 from ..scoring.state import StreamState
@@ -29,12 +31,18 @@ MOST_EXPLAINED = 32
 thousands of events."""
 
 
+Witness = Callable[[str, "NDArray[np.float64]", "NDArray[np.float32]", Results], object]
+"""Takes key, times (rows,), rows (rows, features) and results."""
+
+
 class Watching(msgspec.Struct, frozen=True):
     """How verdicts become alarms: what a user asked for, the same for every machine."""
 
     rule: AlarmRule = AlarmRule()
     adaptive: bool = False
     """Whether thresholds follow their streams, see `adaptive.AdaptiveThreshold`."""
+    own: bool = False
+    """Whether each machine learns a threshold of its own, see `own.OwnCalibration`."""
 
     def of(self, bundle: Bundle) -> Watching:
         """The same for the machines of a model. Raises InputError where it names what the model does not know."""
@@ -60,6 +68,8 @@ class MachineMemory(msgspec.Struct, frozen=True):
     """As `StreamState.save` writes it."""
     alarm: AlarmMemory
     history: HistoryMemory
+    own: OwnMemory | None = None
+    """None where it has no threshold of its own."""
 
 
 class Machine:
@@ -68,18 +78,51 @@ class Machine:
     Parameters
     ----------
     model, source, key : whose events these are
+    witness : sees all that is accepted, too
     """
 
-    def __init__(self, bundle: Bundle, watching: Watching, *, model: str = "", source: str = "", key: str = "") -> None:
-        self.source = source
+    def __init__(
+        self,
+        bundle: Bundle,
+        watching: Watching,
+        *,
+        model: str = "",
+        source: str = "",
+        key: str = "",
+        witness: Witness | None = None,
+    ) -> None:
+        self.source, self._witness = source, witness
         self.state = StreamState(bundle, adaptive=watching.adaptive)
         self.alarm = Alarm(watching.rule, model=model, source=source, key=key)
+        self.own = OwnCalibration(bundle) if watching.own else None
         self.history = History()
+        self._far = bundle.calibration.far
         self.newest: Newest | None = None
         self.seen = time.monotonic()
         """When rows were accepted last, or since when it waits for the first."""
         self.newest_time = np.nan
         """Of the newest row, seconds since 1970."""
+
+    def accept(self, results: Results, after: Framer) -> tuple[Results, NDArray[np.bool_] | None]:
+        """Remembers what was scored of the next rows; the results with this machine's verdicts, and which of those with
+        a score are above a threshold of its own, None where the model's is in force.
+
+        Parameters
+        ----------
+        after : the windows after these rows
+        """
+        over = None
+        if self.own is not None:
+            is_own = self.own.calibration is not None
+            results = self.own.judge(results)
+            if is_own:
+                over = results.scores.p_value[results.scores.scored] < self._far
+        return self.state.accept(results, after, over), over
+
+    def come_from(self, source: str) -> None:
+        """Its rows come from this source from now on."""
+        if source != self.source:
+            self.source = self.alarm.source = source
 
     def see(
         self, detector: Detector, framed: Framed, rows: Rows, accepted: Results, arrived: float | NDArray[np.float64]
@@ -105,6 +148,8 @@ class Machine:
 
         changes = self.alarm.see(accepted, times, explain)
         self.history.add(times, accepted)
+        if self._witness is not None:
+            self._witness(self.alarm.key, times, rows.values, accepted)
         self.seen = time.monotonic()
         self.newest_time = float(times[-1])
         newest = framed.inputs[-1:].copy() if framed.full[-1] else None
@@ -114,16 +159,20 @@ class Machine:
     @property
     def memory(self) -> MachineMemory:
         """What to save; it goes on changing where it is not encoded at once."""
-        return MachineMemory(self.source, self.state.save(), self.alarm.memory, self.history.memory)
+        own = None if self.own is None else self.own.memory
+        return MachineMemory(self.source, self.state.save(), self.alarm.memory, self.history.memory, own)
 
     def recall(self, memory: MachineMemory) -> None:
         """Goes on from there. Raises InputError when it is damaged, or of another model."""
         self.state.restore(memory.state)
         try:
             self.history.recall(memory.history)
+            if self.own is not None and memory.own is not None:
+                self.own.recall(memory.own)
         except ValueError as error:
             raise InputError(f"a saved state of a stream is damaged: {error}") from None
         self.alarm.recall(memory.alarm)
+        self.come_from(memory.source)
         recent = self.history.recent()
         self.newest_time = recent[-1][0] if recent else np.nan
 

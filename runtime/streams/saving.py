@@ -91,9 +91,12 @@ class Saving:
         self._thread = threading.Thread(target=self._run, name="saving", daemon=True)
 
     def restore(
-        self, export_id: str, recall: Callable[[Snapshot], object], take: Callable[[str, list[Sample]], object]
+        self,
+        export_id: str,
+        recall: Callable[[Snapshot], object],
+        take: Callable[[str, list[Sample]], object],
     ) -> str:
-        """Puts the state back that was saved last, and begins to save; what there is to say of it, "" for nothing.
+        """Puts the state back that was saved last; what there is to say of it, "" for nothing.
 
         Parameters
         ----------
@@ -103,21 +106,25 @@ class Saving:
         """
         told = ""
         try:
+            journals = self._journals()
+            self._number = max([number for number, _ in journals], default=0)
             snapshot = self._read(export_id)
             if snapshot is not None:
                 recall(snapshot)
-            for number, journal in self._journals():
-                if snapshot is None or number >= snapshot.journal:
+            for number, journal in journals:
+                if snapshot is not None and number >= snapshot.journal:
                     for entry in _entries(journal):
                         take(entry.source, [Sample(*each) for each in entry.samples])
-                self._number = max(self._number, number + 1)
         except InputError as error:
             told = f"{self._path}: {error}; the streams begin anew"
         except OSError as error:
             raise of_system(error, f"{self._path}: cannot be read") from None
+        return told
+
+    def begin(self) -> None:
+        """Saves from now on."""
         self._save()
         self._thread.start()
-        return told
 
     def taken(self, source: str, samples: Sequence[Sample]) -> None:
         """Remembers samples before their answers leave; `lock` is held."""

@@ -49,7 +49,7 @@ class Scorer:
     def take(self, samples: Sequence[Sample]) -> list[Answer]:
         """The answers to the next samples, in their order; all of them are remembered."""
         batch = self.intake.read(samples)
-        parts = parts_by_key(batch.rows, self.machines.of, {})
+        parts = parts_by_key(batch.rows, self.machines.of, {}, batch.arrived)
         if not parts:
             return self.intake.answers(batch, [], [])
         scored = score_framed(self.detector, [(part.framed, part.rows.values) for part in parts])
@@ -57,8 +57,9 @@ class Scorer:
         for part, results in zip(parts, scored, strict=True):
             assert part.machine is not None
             assert part.after is not None
-            accepted.append(part.machine.state.accept(results, part.after))
-            changes += part.machine.see(self.detector, part.framed, part.rows, accepted[-1], batch.arrived_of(part))
+            assert part.arrived is not None
+            accepted.append(part.machine.accept(results, part.after)[0])
+            changes += part.machine.see(self.detector, part.framed, part.rows, accepted[-1], part.arrived)
         if changes:
             self._tell(changes)
         return self.intake.answers(batch, parts, accepted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from ...runtime.commands.terminal import needs, say
 from ...runtime.describe import describe_calibration, describe_range
 from ...runtime.detector import Detector
 from ...runtime.output import keep_existing, keep_inputs
-from ..settings.rates import parse_far
+from ..settings.rates import parse_duration, parse_far
 from .made import print_made
 
 if TYPE_CHECKING:
@@ -27,6 +28,16 @@ if TYPE_CHECKING:
     "--far", metavar="RATE", help="The false-alarm rate to promise, like 0.001 or 1/day.  [default: the model's]"
 )
 @click.option(
+    "--from-events",
+    is_flag=True,
+    help="In place of DATA, by the scores that a service logged in --state: those outside events, and of events that "
+    "were false alarms.",
+)
+@click.option("--state", type=NamedPath(file=False), help="With --from-events: the folder of `serve --state`.")
+@click.option(
+    "--since", default="7d", show_default=True, metavar="TIME", help="With --from-events: how far to look back."
+)
+@click.option(
     "--out",
     type=OutPath(),
     help="The scorer to write, its encoder and decoder beside it.  [default: the model itself, whose old files are "
@@ -39,6 +50,9 @@ def calibrate(
     data: tuple[Path, ...],
     model: Path,
     far: str | None,
+    from_events: bool,
+    state: Path | None,
+    since: str,
     out: Path | None,
     force: bool,
     as_json: bool,
@@ -52,20 +66,27 @@ def calibrate(
     \b
     vae-detect calibrate --model pump.onnx normal.csv
     vae-detect calibrate --model pump.onnx normal.csv --far 1/day --out pump2.onnx
+    vae-detect calibrate --model pump.onnx --from-events --state /var/lib/vae-detect
     """
-    if not data:
-        raise click.UsageError("name recordings of normal operation")
+    if from_events == bool(data) or from_events != (state is not None):
+        raise click.UsageError(
+            "name recordings of normal operation, or --from-events and --state DIR, the one or the other"
+        )
     if out is not None:
         keep_inputs(model_files(out), [*data, *model_files(model)])
         keep_existing(model_files(out), force=force)
     with needs("calibrate"):
+        from ..logged import of_log
         from ..normal import of_recordings
         from ..recalibrate import recalibrate
 
         detector = Detector.load(model, provider="cpu")
         period_s = detector.bundle.data.period_s
         rate = None if far is None else parse_far(far, rate_hz=1 / period_s if period_s else None)
-        normal = of_recordings(detector, data, table_form(**form))
+        if state is None:
+            normal = of_recordings(detector, data, table_form(**form))
+        else:
+            normal = of_log(detector, state, since_s=parse_duration(since), now=time.time())
         say(normal.told)
         made = recalibrate(detector, normal, out=out, far=rate, say=say)
     _tell(detector.bundle, made.bundle, normal)
@@ -76,6 +97,6 @@ def _tell(old: Bundle, new: Bundle, normal: Normal) -> None:
     before, after, facts = old.calibration, new.calibration, new.recalibration
     assert facts is not None
     promised = f"promised {before.far:.3g}, {describe_range(before.far_low, before.far_high)}"
-    say(f"the old threshold {before.threshold:.6g} alarmed in {facts.parent_alarms:.3g} of these rows; {promised}")
+    say(f"the old threshold {before.threshold:.6g} alarmed in {facts.parent_alarms:.3g} of these scores; {promised}")
     say(describe_calibration(after))
     say(f"export {new.export_id}, from {old.export_id}")

@@ -1,10 +1,10 @@
 // One machine: what it does now in a sentence, its severity over time, and the columns that contribute most.
 
 import { Chart } from "./chart.js";
-import { byId, keyed, make, mark, setAttribute, setMark, setText, show } from "./dom.js";
+import { byId, keyed, make, mark, setAttribute, setMark, setName, setText, show } from "./dom.js";
 import { duration, epoch, idOf, nameOf, severity, value, when, withUnit } from "./words.js";
 
-const HOUR_S = 3600, SLOT_S = 10, MOST_COLUMNS = 6;
+const HOUR_S = 3600, LEAST_S = 600, SLOT_S = 10, MOST_COLUMNS = 6;
 
 export class Detail {
   constructor() {
@@ -49,7 +49,8 @@ export class Detail {
     const last = points.at(-1)?.time ?? now;
     const isNow = last > now - HOUR_S && last < now + 60; // else it is a recording that is played
     const to = recent || !isNow ? last : Math.max(now, last);
-    const from = recent ? Math.min(points[0]?.time ?? to - 60, to - 1) : to - HOUR_S;
+    const first = points[0]?.time ?? to;
+    const from = recent ? Math.min(first, to - 1) : Math.max(to - HOUR_S, Math.min(first, to - LEAST_S)); // of a young one, less
     const between = points.length > 1 ? (last - points[0].time) / (points.length - 1) : 1;
     const spans = events.map(({ start, end, state }) => ({ start: epoch(start), end: state === "running" ? null : epoch(end) }));
     this.chart.show({ points, events: spans, from, to, gap: recent ? 6 * between : 3 * SLOT_S });
@@ -86,22 +87,21 @@ function columns(detail, model, machine) {
   const whole = detail?.columns ?? [];
   const rows = whole.slice(0, MOST_COLUMNS);
   const all = whole.reduce((sum, row) => sum + Math.max(0, row.contribution), 0) || 1;
+  const shares = rows.map((row) => ({ ...row, share: Math.max(0, row.contribution) / all, unit: unitOf(model, row.column) }));
   show(byId("columns-table"), rows.length > 0);
   setText(byId("columns-note"), rows.length ? "" : note(detail, machine));
-  keyed(byId("columns"), rows, (row) => row.column, () => {
+  keyed(byId("columns"), shares, (row) => row.column, () => {
     const bar = make("span", { class: "bar", "aria-hidden": "true" }, make("i"));
     const share = make("td", {}, bar, make("span", { class: "percent" }));
     const node = make("tr", {}, make("th", { scope: "row" }), share, make("td"), make("td"));
     return {
       node,
       update: (row) => {
-        const part = Math.max(0, row.contribution) / all;
-        const unit = unitOf(model, row.column);
-        setText(node.children[0], row.column);
-        share.firstChild.firstChild.style.setProperty("--length", part.toFixed(3));
-        setText(share.children[1], `${Math.round(part * 100)} %`);
-        setText(node.children[2], withUnit(row.actual, unit));
-        setText(node.children[3], withUnit(row.expected, unit));
+        setName(node.children[0], row.column);
+        share.firstChild.firstChild.style.setProperty("--length", row.share.toFixed(3));
+        setText(share.children[1], `${Math.round(row.share * 100)} %`);
+        setText(node.children[2], withUnit(row.actual, row.unit));
+        setText(node.children[3], withUnit(row.expected, row.unit));
       },
     };
   });

@@ -16,6 +16,11 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+// The name of a column, which may go on in the next line after an underscore.
+export function setName(node, name) {
+  if (node.textContent !== name) node.replaceChildren(...name.split(/(?<=_)/).flatMap((part, i) => (i ? [make("wbr"), part] : [part])));
+}
+
 export function setAttribute(node, name, value) {
   if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
 }

@@ -6,21 +6,22 @@ import { count, plural, rates } from "./words.js";
 const PROVIDERS = { cpu: "the CPU", cuda: "the GPU (CUDA)", tensorrt: "the GPU (TensorRT)", openvino: "OpenVINO" };
 
 export function showModels(models) {
-  keyed(byId("model-list"), models, (model) => model.name, () => {
+  const told = models.map((model) => ({ ...model, title: models.length > 1 ? `Model ${model.name}` : "The model" }));
+  keyed(byId("model-list"), told, (model) => model.name, () => {
     const title = make("h2");
     const promise = make("p", { class: "promise" });
     const holds = make("span");
     const picture = mark("normal");
-    const told = make("p", { class: "hint" });
-    const node = make("li", { class: "card model" }, title, promise, make("p", { class: "holds" }, picture, holds), told);
+    const more = make("p", { class: "hint" });
+    const node = make("li", { class: "card model" }, title, promise, make("p", { class: "holds" }, picture, holds), more);
     const update = (model) => {
-      setText(title, models.length > 1 ? `Model ${model.name}` : "The model");
+      setText(title, model.title);
       setText(promise, promised(model));
       setMark(picture, model.holds ? "normal" : "cannot tell");
       setAttribute(picture, "data-state", !model.holds ? "cannot tell" : model.rows ? "normal" : "");
       setAttribute(node, "data-holds", model.holds);
       setText(holds, holding(model));
-      setText(told, facts(model));
+      setText(more, facts(model));
     };
     return { node, update };
   });

@@ -148,6 +148,30 @@ def test_rows_without_a_score_are_passed_over(bundle: Bundle) -> None:
     assert own.memory == after(bundle, drawn(0, 300)).memory
 
 
+def test_what_is_usual_is_told_by_its_own_threshold_once_there_is_one(bundle: Bundle) -> None:
+    hourly = ordered(bundle, period_s=36.0)  # 100 rows an hour, a day 2400
+    own = OwnCalibration(hourly)
+    scores = drawn(0, 6000)
+    severity = own.judge(results(scores)).scores.severity
+    assert own.usual is not None
+    assert own.calibration is not None
+    since = next(
+        row for row in range(5999, 0, -1) if not np.isclose(severity[row], expected_of(own, drawn(0, 6000)[row]))
+    )
+    hours = np.log(
+        severity[since + 1 :][: (5999 - since) // 100 * 100].reshape(-1, 100).astype(np.float64).mean(axis=1)
+    )
+    assert own.usual.median == pytest.approx(np.median(hours), abs=1e-5)
+    assert own.usual.spread == pytest.approx(max(np.median(np.abs(hours - np.median(hours))), 0.05), abs=1e-5)
+
+
+def expected_of(own: OwnCalibration, score: float) -> float:
+    """Severity by the threshold that it has learnt."""
+    found = own.calibration
+    assert found is not None
+    return float(np.interp(np.float32(score), found.knot_scores, found.knot_log10_p) / np.log10(FAR))
+
+
 def test_it_goes_on_where_it_was_saved(bundle: Bundle) -> None:
     scores = wandering(5, 9000, 0.9)
     whole = after(ordered(bundle), scores)

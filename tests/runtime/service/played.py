@@ -18,7 +18,7 @@ COLUMNS = {"flow_m3h": ("m³/h", 172.0), "pressure_bar": ("bar", 5.1), "vibratio
 ORDER = ["anomaly", "cannot tell", "stale", "normal"]
 
 PLAY = """
-from played import Played
+import played
 from vae_detect.runtime.service.endpoints import Service
 from vae_detect.runtime.service.viewers import Viewers
 made = []
@@ -27,16 +27,16 @@ def begin(service, *given, first=Service.__init__, **named):
     made.append(service)
 def shown(_):
     if len(made) == 1:
-        made.append(Played({scene!r}, made[0].events, machines={machines}, more={more!r}))
+        made.append(played.{kind}({scene!r}, made[0].events, machines={machines}, more={more!r}))
     return made[1]
 Service.__init__ = begin
 Viewers.live = property(shown, lambda *_: None)
 """
 
 
-def play(scene: Scene, *, machines: int = 8, more: Sequence[str] = ()) -> str:
+def play(scene: Scene, *, machines: int = 8, more: Sequence[str] = (), kind: str = "Played") -> str:
     """Done before a service begins, it shows this scene, whatever it scores."""
-    return PLAY.format(scene=scene, machines=machines, more=more)
+    return PLAY.format(scene=scene, machines=machines, more=more, kind=kind)
 
 
 class Played:
@@ -140,7 +140,34 @@ class Played:
         told["reason"] = why
         factor = 2.0 if state == "anomaly" else 1.02
         told["columns"] = [
-            {"column": name, "contribution": part, "actual": factor * expected, "expected": expected}
+            {
+                "column": name,
+                "contribution": part * (1 + self.snapshots),
+                "actual": factor * expected,
+                "expected": expected,
+            }
             for part, (name, (_, expected)) in zip((5.0, 1.0, 0.3), [*COLUMNS.items()][::-1], strict=True)
         ]
         return json.dumps(told).encode()
+
+
+class Day(Played):
+    """Each look at it is a minute later: every second one an event begins on the next machine, and ends with the next
+    look."""
+
+    running: Event | None = None
+
+    def state_of(self, name: str) -> tuple[str, str]:
+        is_bad = self.running is not None and self.running.key == name
+        return ("anomaly", "") if is_bad else ("normal", "")
+
+    def snapshot(self) -> bytes:
+        if self.running is None:
+            name = self.names[self.snapshots // 2 % len(self.names)]
+            self._happened(1, name, 86_400 - 60 * self.snapshots, None)
+            (self.running,) = self.events.list(limit=1)
+        else:
+            self.running.state = "ended"
+            self.events.apply([Change(self.running, "ended")])
+            self.running = None
+        return super().snapshot()

@@ -14,7 +14,7 @@ from conftest import Client
 from played import Played
 from starlette.types import Message, Scope
 
-from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.errors import InputError, UnavailableError
 from vae_detect.runtime.service import viewers
 from vae_detect.runtime.service.page_files import NAMES, PAGE_HEADERS, content_of
 
@@ -323,6 +323,8 @@ def test_the_last_minutes_are_kept_where_there_is_a_place_for_them(client: Clien
         asked.append((model, key, minutes))
         if key == "none":
             raise InputError("no row of 'none' has come in the last 15 minutes")
+        if key == "full":
+            raise UnavailableError("no space left on device")
         return Path("/var/lib/vae-detect/normal/pump-02.csv")
 
     client.service.keep_normal = keep
@@ -330,6 +332,8 @@ def test_the_last_minutes_are_kept_where_there_is_a_place_for_them(client: Clien
     assert asked == [("pump", "pump-02", 15.0)]
     answer = client.ask("POST", "/normal", content=body.replace(b"pump-02", b"none"), headers=JSON)
     assert (answer.status_code, answer.json()["error"]) == (400, "no row of 'none' has come in the last 15 minutes")
+    answer = client.ask("POST", "/normal", content=body.replace(b"pump-02", b"full"), headers=JSON)
+    assert (answer.status_code, answer.json()["error"]) == (503, "no space left on device")
     assert client.ask("POST", "/normal", content=body.replace(b'"pump"', b'"fan"'), headers=JSON).status_code == 404
     for minutes in (b"0", b"-1", b"1441", b'"15"', b"null"):
         assert client.ask("POST", "/normal", content=body.replace(b"15", minutes), headers=JSON).status_code == 400

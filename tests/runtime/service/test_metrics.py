@@ -286,6 +286,7 @@ def test_the_age_of_the_last_input_is_by_a_clock_that_nobody_sets(
 
 def test_the_table_of_the_page_is_what_is_told(metrics: ServiceMetrics, model: ModelMetrics) -> None:
     model.of_shadow()
+    model.add_source("mqtt")
     told = set()
     for family in metrics.collect():
         kind = {"counter": "_total", "info": "_info"}.get(family.type, "")

@@ -50,6 +50,7 @@ def test_a_file_is_called_after_itself_or_as_it_is_told(tmp_path: Path) -> None:
 
 def test_every_scorer_in_a_folder_is_a_model(tmp_path: Path) -> None:
     touched(tmp_path, "pump.onnx", "pump.encoder.onnx", "pump.decoder.onnx", "fan.onnx", "fan.onnx.1234.tmp")
+    touched(tmp_path, *(f"pump.0123456789abcdef{part}.onnx" for part in ("", ".encoder")))  # calibrate's way back
     touched(tmp_path, ".hidden.onnx", "notes.txt", "lone.encoder.onnx", "encoder.onnx")
     (tmp_path / "older").mkdir()
     touched(tmp_path / "older", "old.onnx")

@@ -69,7 +69,7 @@ def test_the_oldest_rows_go_first(detector: Detector, at_once: int, tmp_path: Pa
     rows = np.arange(1000 * columns, dtype=np.float32).reshape(1000, columns)
     for begin in range(0, 1000, at_once):
         part = rows[begin : begin + at_once]
-        capture.add("ab"[begin // at_once % 2], NOON + np.arange(begin, begin + len(part)), part)
+        capture.add("ab"[begin // at_once % 2], np.arange(begin, begin + len(part), dtype=np.float64) + NOON, part)
     assert len(capture) == 100
     found = {row: key for key in "ab" for row in _written(capture, key, detector.bundle, tmp_path)}
     assert sorted(found) == list(range(900, 1000))
@@ -82,7 +82,8 @@ def _written(capture: Capture, key: str, bundle: Bundle, folder: Path) -> list[i
     except InputError:
         return []
     assert (np.diff(times) > 0).all()
-    return (values[:, 0] / values.shape[1]).astype(int).tolist()
+    numbers: list[int] = (values[:, 0] / values.shape[1]).astype(int).tolist()
+    return numbers
 
 
 def test_texts_flags_and_missing_cells_are_written_as_the_recording_had_them(
@@ -173,7 +174,9 @@ def test_threads_may_write_while_others_add(
     def add() -> None:
         number = 720
         while not done.is_set():
-            capture.add("", NOON + 10 * np.arange(number, number + 7), np.full((7, 8), number, np.float32))
+            capture.add(
+                "", 10 * np.arange(number, number + 7, dtype=np.float64) + NOON, np.full((7, 8), number, np.float32)
+            )
             number += 7
 
     thread = threading.Thread(target=add)

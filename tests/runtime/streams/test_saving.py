@@ -24,6 +24,7 @@ Floats = NDArray[np.float32]
 def begin(folder: Path, scorer: Scorer, said: list[str]) -> tuple[Saving, str]:
     saving = Saving(folder, "pump.v1", scorer.capture, said.append)
     told = saving.restore(scorer.detector.bundle.export_id, scorer.recall, lambda _, samples: scorer.take(samples))
+    saving.begin()
     return saving, told
 
 
@@ -100,12 +101,13 @@ def test_a_journal_that_is_torn_counts_up_to_there(
     for number in range(6):
         take(scorer, saving, samples[number : number + 1])
     (journal,) = (tmp_path / "state").glob("*.journal.*")
-    whole = journal.read_bytes()
+    whole, snapshot = journal.read_bytes(), (tmp_path / "state" / "pump.v1.streams").read_bytes()
     saving.close()
     for cut in (0, 5, len(whole) // 2, len(whole) - 1):
         folder = tmp_path / str(cut)
         folder.mkdir()
         (folder / journal.name).write_bytes(whole[:cut])
+        (folder / "pump.v1.streams").write_bytes(snapshot)
         after = scorer_of(windows_detector)
         other, told = begin(folder, after, said)
         assert told == ""

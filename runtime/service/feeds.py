@@ -1,0 +1,168 @@
+"""Sources of samples beside the requests: each in a thread of its own, scored on the event loop as requests are."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from time import perf_counter
+
+from ..errors import VaeDetectError
+from ..hosting.logs import Log
+from ..scoring.results import Results
+from ..scoring.score import score_framed
+from ..streams.intake import Batch, Intake
+from ..streams.parts import Part, parts_by_key
+from ..streams.payloads import Payloads
+from ..streams.samples import Answer, Sample, Sink, Source
+from ..streams.saving import Saving
+from ..streams.taken import Taken
+from .jobs import Worker
+from .models import Served
+from .refusals import RefusedError
+from .repository import Repository
+
+_AGAIN_S = 1.0
+"""Seconds until a model that does not answer is asked again."""
+
+Read = Callable[[Served], Payloads]
+"""Makes the reader of samples for a version of a model."""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Where samples of a model come from, and where their answers go."""
+
+    model: str | None
+    """Its name; None where there is only one."""
+    source: Source
+    sink: Sink | None
+    payloads: Read
+
+
+class Feeding:
+    """One feed at work.
+
+    Parameters
+    ----------
+    taken : what was answered lately
+    """
+
+    def __init__(self, feed: Feed, repository: Repository, log: Log, *, taken: Taken, worker: Worker) -> None:
+        self._feed, self._repository, self._log = feed, repository, log
+        self._taken, self._worker = taken, worker
+        self.model, self.source = repository.find(feed.model).name, feed.source.name
+        self.saving: Saving | None = None
+        """Keeps the samples until their model is saved; None where nothing is kept."""
+        self._served: Served | None = None
+        self._intake: Intake | None = None
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=feed.source.name, daemon=True)
+        repository.find(feed.model).metrics.add_source(self.source)
+
+    def start(self) -> None:
+        """Takes samples from now on; called on the event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """No more samples."""
+        self._stopped.set()
+        self._feed.source.close()
+
+    def join(self, seconds: float) -> None:
+        """Waits until what was taken is answered."""
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        source, sink = self._feed.source, self._feed.sink
+        try:
+            for samples in source.batches():
+                if not samples:
+                    continue
+                answers = self._answers(samples)
+                if answers is None:
+                    break
+                if sink is None:
+                    source.done(samples)
+                else:
+                    sink.send(answers, source.done)
+            if not self._stopped.is_set():
+                self._log.event("source", f"{source.where}: no more samples")
+        except VaeDetectError as error:
+            self._log.event("source", f"{source.where}: {error}", level="error")
+        except Exception as error:  # the service goes on, and last_input_age_seconds tells
+            self._log.event("fault", "".join(traceback.format_exception(error)), level="error")
+        finally:
+            source.close()
+            if sink is not None:
+                sink.close()
+
+    def take_again(self, served: Served, samples: Sequence[Sample]) -> None:
+        """Takes samples of the journal, while nothing else works on the model."""
+        intake = self._intake_of(served)
+        batch = intake.read(samples)
+        parts = parts_by_key(batch.rows, lambda key: served.stream(key, self.source).machine, {}, batch.arrived)
+        scored = score_framed(served.detector, [(part.framed, part.rows.values) for part in parts]) if parts else []
+        accepted = served.accept(list(zip(parts, scored, strict=True)), 0.0, self.source) if parts else []
+        intake.answers(batch, parts, accepted)
+
+    def _intake_of(self, served: Served) -> Intake:
+        if self._intake is None or served is not self._served:
+            self._served = served
+            self._intake = Intake(served.detector, self._feed.payloads(served), self._taken)
+        return self._intake
+
+    def _answers(self, samples: Sequence[Sample]) -> list[Answer] | None:
+        """The answers to samples, which are in the journal then; None when the service stops before."""
+        while not self._stopped.is_set():
+            try:
+                served = self._repository.served(self._feed.model)
+            except RefusedError:  # not loaded: the samples wait
+                self._stopped.wait(_AGAIN_S)
+                continue
+            found = self._taken_by(served, samples)
+            if found is not None:
+                return found
+        return None
+
+    def _taken_by(self, served: Served, samples: Sequence[Sample]) -> list[Answer] | None:
+        """By this version; None where it is another by now."""
+        intake, source = self._intake_of(served), self._feed.source
+        repeats = self._taken.repeats
+        batch = intake.read(samples)
+        with self.saving.lock if self.saving is not None else threading.Lock():
+            scored = asyncio.run_coroutine_threadsafe(self._score(served, batch), self._loop).result()
+            if scored is None:
+                return None
+            answers = intake.answers(batch, *scored, blame=self._feed.sink is not None)
+            if self.saving is not None:
+                self.saving.taken(source.name, samples)
+        poison = sum(bool(answer.poison) for answer in answers)
+        served.metrics.took(source.name, len(samples), poison=poison, repeats=self._taken.repeats - repeats)
+        return answers
+
+    async def _score(self, served: Served, batch: Batch) -> tuple[list[Part], list[Results]] | None:
+        """Parts of the rows and their accepted results; None where another version answers by now."""
+        async with AsyncExitStack() as stack:
+            streams = {}
+            for key in batch.keys:
+                streams[key] = served.stream(key, self._feed.source.name)
+                await stack.enter_async_context(streams[key].turn)
+            if self._repository.find(self._feed.model).served is not served:
+                return None
+            parts = parts_by_key(batch.rows, lambda key: streams[key].machine, {}, batch.arrived)
+            if not parts:
+                return [], []
+            asked = [(part.framed, part.rows.values) for part in parts]
+            started = perf_counter()
+            if len(batch.rows.values) <= served.at_once:
+                results = score_framed(served.detector, asked)
+            else:
+                results = await self._worker.run(score_framed, served.detector, asked)
+            seconds = perf_counter() - started
+            pairs = list(zip(parts, results, strict=True))
+            return parts, served.accept(pairs, seconds, self._feed.source.name)

@@ -76,7 +76,8 @@ class OwnCalibration:
         self._own: Calibration | None = None
         self._why = ""
         self._period_s = period_s
-        self._hours, self._hours_by = Hours(period_s), self._own
+        self._hours = Hours(period_s)
+        self._hours_by: Calibration | None = None
 
     @property
     def calibration(self) -> Calibration | None:

@@ -52,7 +52,8 @@ class Hours:
 
     def __init__(self, period_s: float | None) -> None:
         self._rows_an_hour = max(1, round(3600 / period_s)) if period_s else 3600
-        self.recall(HoursMemory())
+        self._hours = array("f")
+        self._total, self._rows = 0.0, 0
 
     @property
     def missing(self) -> int:

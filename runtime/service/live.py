@@ -144,10 +144,13 @@ class Live:
         now = time.monotonic()
         last, found = self._odd.get(served.name, (-math.inf, {}))
         if now - last >= _PEERS_S:
-            hours = {key: Hour(*stream.machine.history.mean) for key, stream in served.keys.items()}
-            found = odd_ones(hours)
+            found = odd_ones({key: _hour(stream.machine) for key, stream in served.keys.items()})
             self._odd[served.name] = now, found
         return found
+
+
+def _hour(machine: Machine) -> Hour:
+    return Hour(*machine.history.mean, None if machine.own is None else machine.own.usual)
 
 
 def _machines(served: Served) -> Iterable[tuple[str, Machine]]:

@@ -80,6 +80,16 @@ def _edge(scores: Floats, place: int, *, upwards: bool) -> int:
     return place + int(over[-1]) + 1 if over.size else place
 
 
+def without_runs(scores: Floats, threshold: float, length: int) -> Floats:
+    """The scores without runs of `length` or more of them above a threshold."""
+    over = np.concatenate([[False], scores > threshold, [False]])
+    edges = np.flatnonzero(np.diff(over))
+    keep = np.ones(scores.size, np.bool_)
+    for begin, end in edges.reshape(-1, 2).tolist():
+        keep[begin:end] = end - begin < length
+    return scores[keep]
+
+
 def without_bursts(scores: Floats, far: float, dependence_rows: int) -> Floats:
     """The scores without the stretches that hold nearly all of the highest: a fault, not the tail of what is normal.
 

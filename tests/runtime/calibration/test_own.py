@@ -149,17 +149,17 @@ def test_rows_without_a_score_are_passed_over(bundle: Bundle) -> None:
 
 
 def test_what_is_usual_is_told_by_its_own_threshold_once_there_is_one(bundle: Bundle) -> None:
-    hourly = ordered(bundle, period_s=36.0)  # 100 rows an hour, a day 2400
+    hourly = ordered(bundle, period_s=36.0)  # 100 rows an hour, three days 7200
     own = OwnCalibration(hourly)
-    scores = drawn(0, 6000)
+    scores = drawn(0, 12_000)
     severity = own.judge(results(scores)).scores.severity
     assert own.usual is not None
     assert own.calibration is not None
     since = next(
-        row for row in range(5999, 0, -1) if not np.isclose(severity[row], expected_of(own, drawn(0, 6000)[row]))
+        row for row in range(11_999, 0, -1) if not np.isclose(severity[row], expected_of(own, drawn(0, 12_000)[row]))
     )
     hours = np.log(
-        severity[since + 1 :][: (5999 - since) // 100 * 100].reshape(-1, 100).astype(np.float64).mean(axis=1)
+        severity[since + 1 :][: (11_999 - since) // 100 * 100].reshape(-1, 100).astype(np.float64).mean(axis=1)
     )
     assert own.usual.median == pytest.approx(np.median(hours), abs=1e-5)
     assert own.usual.spread == pytest.approx(max(np.median(np.abs(hours - np.median(hours))), 0.05), abs=1e-5)
@@ -212,6 +212,16 @@ def test_the_rate_is_kept_on_average_and_mostly_in_its_range(bundle: Bundle) -> 
         inside.append(own.calibration.far_low <= rates[-1] <= own.calibration.far_high)
     assert 0.006 < np.mean(rates) <= 0.0105
     assert np.mean(inside) >= 0.85
+
+
+def test_bursts_that_alarm_by_both_thresholds_are_not_learnt_however_many(bundle: Bundle) -> None:
+    scores = drawn(2, 8000)
+    for begin in range(1000, 8000, 500):
+        scores[begin : begin + 12] += 30  # 2 % of the rows
+    own = after(ordered(bundle, period_s=30.0), scores)
+    assert own.calibration is not None
+    assert own.calibration.threshold < 9
+    assert alarms(own, drawn(4, 10_000)) <= own.calibration.far_high
 
 
 @pytest.mark.parametrize("length", [10, 60, 400])
@@ -267,9 +277,8 @@ def test_a_rate_that_no_sample_supports_ends_the_learning(bundle: Bundle) -> Non
     assert own.describe().startswith("the model's threshold; no longer learning: ")
 
 
-def test_learning_takes_a_day_where_the_period_is_known(bundle: Bundle) -> None:
-    minutes = ordered(bundle, period_s=10.0)  # 8640 rows a day
-    own = after(minutes, drawn(0, 8000))
+def test_learning_takes_three_days_where_the_period_is_known(bundle: Bundle) -> None:
+    own = after(ordered(bundle, period_s=30.0), drawn(0, 8000))  # 8640 rows
     assert own.calibration is not None
     assert own.is_learning
     own.judge(results(drawn(1, 8000)))

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from vae_detect.runtime.calibration.stretch import moved, without_bursts
+from vae_detect.runtime.calibration.stretch import moved, without_bursts, without_runs
 
 Floats = NDArray[np.float64]
 
@@ -82,3 +82,9 @@ def test_what_comes_again_and_again_is_normal() -> None:
 def test_high_scores_that_lie_all_over_stay(far: float) -> None:
     kept = [len(without_bursts(series(seed, 256), far, 10)) == 256 for seed in range(200)]
     assert np.mean(kept) > 0.98
+
+
+@pytest.mark.parametrize(("length", "left"), [(1, "155"), (2, "9155"), (3, "91599567")])
+def test_runs_above_a_threshold_are_left_out(length: int, left: str) -> None:
+    scores = np.array(list("91599567"), np.float64)  # above 5: a 9 at the beginning, 99, 67 at the end
+    assert without_runs(scores, 5.0, length).tolist() == list(map(float, left))

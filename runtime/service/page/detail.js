@@ -35,7 +35,10 @@ export class Detail {
     setText(byId("detail-facts"), facts(this.shown));
     setText(byId("detail-sentence"), sentence(this.shown));
     this.#draw();
-    columns(detail, model, machine);
+    const hasColumns = model?.kind !== "images";
+    show(byId("columns-card"), hasColumns);
+    show(byId("normal-button"), hasColumns); // rows are what is kept
+    if (hasColumns) columns(detail, model, machine);
   }
 
   #draw() {

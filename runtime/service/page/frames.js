@@ -13,12 +13,14 @@ async function fill(image, path) {
 }
 
 export class Frames {
-  async follow() {
-    if (this.asking) return;
+  // Of the model that is looked at; asks again when something has changed.
+  async follow(model) {
+    show(byId("frames"), model?.kind === "images" && byId("frame-list").children.length > 0);
+    if (model?.kind !== "images" || this.asking || this.rows === model.rows) return;
     this.asking = true;
     try {
-      const frames = await (await get("frames")).json();
-      show(byId("frames"), frames.length > 0);
+      const frames = (await (await get("frames")).json()).filter((frame) => frame.model === model.name);
+      this.rows = model.rows;
       keyed(byId("frame-list"), frames, (frame) => frame.number, create);
     } catch {
       // The stream tells when the service is away; what was seen stays.

@@ -27,8 +27,10 @@ export function showModels(models) {
   });
 }
 
+const things = (model) => (model.kind === "images" ? "images" : model.kind === "windows" ? "windows" : "rows");
+
 function promised(model) {
-  return model.far > 0 ? `Promised: 1 false alarm in ${count(Number((1 / model.far).toPrecision(3)))} normal rows.` : "No rate of false alarms is promised.";
+  return model.far > 0 ? `Promised: 1 false alarm in ${count(Number((1 / model.far).toPrecision(3)))} normal ${things(model)}.` : "No rate of false alarms is promised.";
 }
 
 function holding(model) {
@@ -41,9 +43,9 @@ function facts(model) {
   if (model.calibration_rows) {
     const worth = model.effective_rows && model.effective_rows < model.calibration_rows ? `, worth ${count(Math.round(model.effective_rows))} independent ones` : "";
     const between = model.far && model.far_high ? `: the true rate lies between ${rates(model.far_low, model.far_high, model.far)}` : "";
-    told.push(`Calibrated on ${plural(model.calibration_rows, "normal row")}${worth}${between}.`);
+    told.push(`Calibrated on ${count(model.calibration_rows)} normal ${things(model)}${worth}${between}.`);
   }
   const columns = model.columns.length ? ` of ${plural(model.columns.length, "column")}` : "";
-  told.push(`Recipe ${model.recipe} for ${model.kind}${columns}, version ${model.version}, on ${PROVIDERS[model.provider] ?? model.provider}. ${plural(model.rows, "row")} scored.`);
+  told.push(`Recipe ${model.recipe}${columns}, version ${model.version}, on ${PROVIDERS[model.provider] ?? model.provider}. ${count(model.rows)} ${things(model)} scored.`);
   return told.join(" ");
 }

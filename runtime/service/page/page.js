@@ -31,7 +31,6 @@ function take(name, data) {
   if (name === "live") {
     page.snapshot = data;
     page.came = performance.now();
-    if (data.models.some((model) => model.kind === "images")) frames.follow();
   }
   if (name === "detail") page.detail = data;
   draw();
@@ -99,6 +98,7 @@ function draw() {
   if (machine) {
     const model = snapshot.models.find((each) => each.name === machine.model);
     const known = page.detail && idOf(page.detail) === page.selected ? page.detail : null;
+    frames.follow(model);
     detail.show({ machine, detail: known, model, events: events.of(machine), now: now() });
   }
   if (empty) example(snapshot.models[0]);

@@ -30,11 +30,13 @@ def barriers(browser: webdriver.Chrome) -> list[str]:
 
 
 def show_as(browser: webdriver.Chrome, width: int, height: int, *, dark: bool = False) -> None:
-    """From now on pages are shown so large, in CSS pixels, and in that scheme."""
+    """From now on pages are shown so large, in CSS pixels, in that scheme, and without motion."""
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+    scheme, motion = ("dark" if dark else "light"), "reduce"  # what moves has no colour that one could measure
+    wanted = {"prefers-color-scheme": scheme, "prefers-reduced-motion": motion}
+    features = [{"name": name, "value": value} for name, value in wanted.items()]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
 @contextlib.contextmanager

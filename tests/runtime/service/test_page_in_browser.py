@@ -156,7 +156,7 @@ def test_a_thousand_machines_stay_smooth(browser: webdriver.Chrome) -> None:
     with played(browser, "alarm", machines=1000) as url:
         opened(browser, url)
         assert len(browser.find_elements(By.CSS_SELECTOR, ".machine")) == 200
-        browser.execute_cdp_cmd("Performance.enable", {})
+        browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})  # whatever else runs
 
         def busy() -> float:
             metrics = browser.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
@@ -165,7 +165,7 @@ def test_a_thousand_machines_stay_smooth(browser: webdriver.Chrome) -> None:
         before = busy()
         time.sleep(2)
         spent = (busy() - before) / 2
-        assert spent < 0.5
+        assert spent < 0.3
         box = browser.find_element(By.ID, "filter")
         box.send_keys("pump-0")
         wait(browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, ".machine")) < 10, "fewer")

@@ -132,7 +132,9 @@ def main() -> None:
     compare_with_truth(period_s=120)
     run(f"vae-detect evaluate {FOLDER}/faulty.csv --labels label --model {FOLDER}/pump.onnx")
     tell("Serve the model and stream live rows at it: an hour in twelve seconds, with a burst pipe after 20 minutes.")
-    service = subprocess.Popen(command(f"vae-detect serve --model {FOLDER}/pump.onnx --port {URL.rpartition(':')[2]}"))
+    port = URL.rpartition(":")[2]
+    serving = f"vae-detect serve --model {FOLDER}/pump.onnx --port {port} --alarm 2/3 --state {FOLDER}/state"
+    service = subprocess.Popen(command(serving))
     try:
         wait_until_ready(service)
         before = metrics()
@@ -144,7 +146,10 @@ def main() -> None:
     finally:
         service.send_signal(signal.SIGTERM)
         code = service.wait(timeout=15)
-    tell(f"The service stopped cleanly (exit code {code}). The model and the recordings are in {FOLDER}/.")
+    tell(f"The service stopped cleanly (exit code {code}). Two alarms in three rows were an event; these it recorded.")
+    run(f"vae-detect events --state {FOLDER}/state")
+    tell(f"Say what it was, `vae-detect events --state {FOLDER}/state --label 1 fault`, and `finetune` can learn it.")
+    print(f"# The model and the recordings are in {FOLDER}/.")
     sys.exit(code)
 
 

@@ -56,6 +56,12 @@ def delivering(
         delivery.close()
 
 
+def settled(delivery: Delivery) -> None:
+    """Waits until there is nothing to tell."""
+    while delivery.waiting:
+        time.sleep(0.005)
+
+
 @pytest.fixture
 def store() -> Iterator[EventStore]:
     found = EventStore(None)
@@ -175,16 +181,19 @@ def test_only_what_the_alarm_says_is_news(store: EventStore) -> None:
 
 def test_after_acknowledging_it_is_quiet(store: EventStore) -> None:
     clock = Clock()
-    with receiving() as receiver, delivering(store, receiver.url, [], clock):
+    with receiving() as receiver, delivering(store, receiver.url, [], clock) as delivery:
         first, second, third = an_event(), an_event(), an_event()
         started(store, first)
         receiver.until(1)
         store.ack(first.id)
         first.peak_severity = 5.0
         store.apply([Change(first, "changed")])  # silent
+        settled(delivery)
+        assert receiver.events == [(1, "running")]
         ended(store, first)  # its end is told
         receiver.until(2)
         started(store, second)  # of the same key: silent, and over before the hour is
+        settled(delivery)
         ended(store, second)
         started(store, third)  # silent, and still runs after the hour
         started(store, an_event("b"))  # of another key

@@ -36,6 +36,7 @@ fuzz: $(VENV)/.installed ## give odd input to the product, FUZZ_SECONDS=60 for e
 SOAK_SECONDS ?= 600
 soak: $(VENV)/.installed ## what takes longer than a minute: serve for SOAK_SECONDS=600, 20 stops, 100 reloads, old CPUs
 	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s tests/soak/steady.py tests/soak/slow_clients.py tests/soak/page.py \
+		tests/soak/mqtt_faults.py \
 		tests/runtime/service/test_life_cycle.py tests/runtime/service/test_reload_in_flight.py \
 		tests/training/test_other_machines.py
 

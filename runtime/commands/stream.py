@@ -11,21 +11,19 @@ from typing import Any
 import click
 
 from ..alarms.event import Change
-from ..alarms.store import FILE, EventStore
-from ..output import make_folder
-from ..scoring.framing import MOST_KEYS
+from ..alarms.store import EventStore
 from ..stopping import Stopped
 from ..streams.flow import Flow
 from ..streams.intake import Intake
-from ..streams.machines import Watching
 from ..streams.payloads import Payloads
 from ..streams.samples import Answer, Sample
 from ..streams.saving import Saving
 from ..streams.scorer import Scorer
 from ..streams.taken import Taken
-from .alarm_options import alarm_options, state_option, take_rule
+from .alarm_options import events_in, state_option
 from .feed_options import Feeds, feed_options, from_help, to_help
-from .options import adaptive_option, load_detector, model_options, table_form, table_options
+from .machine_options import machine_options, take_watching
+from .options import load_detector, model_options, table_form, table_options
 from .terminal import say
 
 
@@ -35,15 +33,7 @@ from .terminal import say
 @click.option("--to", "sink", default="-", show_default=True, metavar="SINK", help=to_help())
 @feed_options
 @table_options
-@alarm_options
-@adaptive_option
-@click.option(
-    "--max-keys",
-    default=MOST_KEYS,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Keys that are remembered; beyond so many the longest silent one is forgotten.",
-)
+@machine_options
 @state_option()
 def stream(
     model: Path,
@@ -51,7 +41,6 @@ def stream(
     threads: int,
     source: str,
     sink: str,
-    adaptive: bool,
     max_keys: int,
     state: Path | None,
     **form: Any,
@@ -66,25 +55,20 @@ def stream(
     vae-detect stream -m pump.onnx --from 'mqtt://broker/plant/{key}/sensors' --to 'mqtt://broker/plant/{key}/verdict'
     vae-detect stream -m pump.onnx --from tail:/var/log/pump.csv --to verdicts.jsonl
     """
-    feeds, watching = Feeds.take(form), Watching(take_rule(form), adaptive=adaptive)
+    feeds, watching = Feeds.take(form), take_watching(form)
     layout = table_form(**form)
     detector = load_detector(model, provider, threads)
     name = model.stem
     origin = feeds.source(source, name, detector.bundle)
     target = feeds.sink(sink, name, [source])
     intake = Intake(detector, Payloads(detector.bundle, feeds.input_format, layout), Taken())
-    with closing(EventStore(None if state is None else _made(state) / FILE, say=say)) as store:
+    with closing(events_in(state, say)) as store:
         scorer = Scorer(name, detector, intake, watching, source=origin.name, most_keys=max_keys, tell=_told_to(store))
         with _remembered(scorer, state, name, origin.name, store) as take:
             flow = Flow(origin, take, target)
             say(f"{name}: from {origin.where} to {target.where}")
             _run(flow)
             say(f"{flow.samples} samples, {flow.poison} without a row that can be scored")
-
-
-def _made(folder: Path) -> Path:
-    make_folder(folder)
-    return folder
 
 
 def _told_to(store: EventStore) -> Callable[[Sequence[Change]], None]:

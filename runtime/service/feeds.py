@@ -14,6 +14,7 @@ from ..errors import VaeDetectError
 from ..hosting.logs import Log
 from ..scoring.results import Results
 from ..scoring.score import score_framed
+from ..streams.flow import delivered_to
 from ..streams.intake import Batch, Intake
 from ..streams.parts import Part, parts_by_key
 from ..streams.payloads import Payloads
@@ -87,9 +88,9 @@ class Feeding:
                 if answers is None:
                     break
                 if sink is None:
-                    source.done(samples)
+                    delivered_to(source, answers)(samples)
                 else:
-                    sink.send(answers, source.done)
+                    sink.send(answers, delivered_to(source, answers))
             if not self._stopped.is_set():
                 self._log.event("source", f"{source.where}: no more samples")
         except VaeDetectError as error:

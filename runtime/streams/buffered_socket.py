@@ -26,18 +26,43 @@ class BufferedSocket:
         self._is_tcp = sock.family != socket.AF_UNIX
         if self._is_tcp:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._read, self._at = b"", 0
+        self._read, self._at, self._end = b"", 0, 0
         self._unsent = bytearray()
 
     def recv(self, size: int) -> bytes:
         """As of a socket."""
         if self._at >= len(self._read):
-            self._read, self._at = self._sock.recv(_AT_ONCE), 0
-            if self._is_tcp:  # a broker that waits for our system's word before it sends more would wait for 40 ms
-                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            self._fill()
         found = self._read[self._at : self._at + size]
         self._at += len(found)
         return found
+
+    def packet(self) -> tuple[int, bytes] | None:
+        """The first byte of a packet of MQTT and what follows its length, where all of it is there; `skip` takes it."""
+        if self._at >= len(self._read):
+            try:
+                self._fill()
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return None
+        read, place, length = self._read, self._at + 1, 0
+        for shift in (0, 7, 14, 21):
+            if place >= len(read):
+                return None
+            length |= (read[place] & 127) << shift
+            place += 1
+            if read[place - 1] < 128:
+                break
+        self._end = place + length
+        return (read[self._at], read[place : self._end]) if self._end <= len(read) else None
+
+    def skip(self) -> None:
+        """The packet is read."""
+        self._at = self._end
+
+    def _fill(self) -> None:
+        self._read, self._at = self._sock.recv(_AT_ONCE), 0
+        if self._is_tcp:  # a broker that waits for our system's word before it sends more would wait for 40 ms
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def pending(self) -> int:
         """Bytes that can be read without waiting, of those that have come."""

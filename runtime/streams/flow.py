@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
-from .samples import Answer, Sample, Sink, Source
-
-
-class Count(NamedTuple):
-    """What went through."""
-
-    samples: int
-    poison: int
+from .samples import Answer, Delivered, Sample, Sink, Source
 
 
 class Flow:
@@ -33,7 +25,8 @@ class Flow:
                 continue
             answers = self._take(samples)
             self.samples += len(samples)
-            self._sink.send(answers, self._delivered(answers))
+            self.poison += sum(1 for answer in answers if answer.poison)
+            self._sink.send(answers, delivered_to(self._source, answers))
 
     def close(self) -> None:
         """Ends `run`, soon; what is under way still arrives."""
@@ -41,21 +34,17 @@ class Flow:
         self._sink.close()
         self._source.close()
 
-    def _delivered(self, answers: Sequence[Answer]) -> Callable[[Sequence[Sample]], None]:
-        """What is done for samples whose answers have arrived."""
-        poison = {id(answer.sample.token): answer for answer in answers if answer.poison}
-        self.poison += sum(1 for answer in answers if answer.poison)
-        if not poison:
-            return self._source.done
 
-        def delivered(samples: Sequence[Sample]) -> None:
-            good = []
-            for sample in samples:
-                answer = poison.get(id(sample.token))
-                if answer is None or sample.token is None:
-                    good.append(sample)
-                else:
-                    self._source.refuse(sample, answer.poison)
-            self._source.done(good)
+def delivered_to(source: Source, answers: Sequence[Answer]) -> Delivered:
+    """What is to be called when these answers have arrived: samples are done then, those that are poison refused."""
+    poison = {id(answer.sample.token): answer.poison for answer in answers if answer.poison and answer.sample.token}
+    if not poison:
+        return source.done
 
-        return delivered
+    def delivered(samples: Sequence[Sample]) -> None:
+        for sample in samples:
+            if (why := poison.get(id(sample.token))) is not None:
+                source.refuse(sample, why)
+        source.done([sample for sample in samples if id(sample.token) not in poison])
+
+    return delivered

@@ -12,11 +12,11 @@ from ..errors import InputError, UnavailableError
 from .addresses import KEY, Broker, check_published
 from .home_assistant import announcements
 from .login import Login
-from .mqtt_link import MOST_IN_FLIGHT, Link
+from .mqtt_link import MOST_IN_FLIGHT, Link, Message
 from .samples import Answer, Delivered, Sample
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import Client, MQTTMessage
+    from paho.mqtt.client import Client
 
 CLOSING_S = 5.0
 _PUBLISHED_S = 10.0
@@ -95,7 +95,7 @@ class MqttSink:
     def connected(self, client: Client, *, is_known: bool, limit: int) -> None:
         self._limit = limit
 
-    def message(self, message: MQTTMessage) -> None:
+    def message(self, message: Message) -> None:
         """Nothing is subscribed to."""
 
     def published(self, mid: int, problem: str) -> None:

@@ -15,11 +15,11 @@ import msgspec
 
 from .addresses import Broker, check_published
 from .login import Login
-from .mqtt_link import MOST_IN_FLIGHT, Link
+from .mqtt_link import MOST_IN_FLIGHT, Link, Message
 from .samples import IDLE_S, MOST_AT_ONCE, Sample
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import Client, MQTTMessage
+    from paho.mqtt.client import Client
 
 SESSION_S = 7 * 86400
 """How long a broker keeps what comes for us while we are away."""
@@ -146,16 +146,12 @@ class MqttSource:
         options = SubscribeOptions(qos=1, noLocal=not is_shared, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
         client.subscribe([(self._broker.filter, options)])
 
-    def message(self, message: MQTTMessage) -> None:
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
-            topic = ""
-        mid = message.mid if message.qos else 0
-        self._held += message.qos > 0
-        token = _Token(self._generation, mid, topic)
-        sample = Sample(bytes(message.payload), self._broker.key_of(topic), time.time(), message.dup, token)
-        if message.retain:
+    def message(self, message: Message) -> None:
+        topic = message.topic.decode(errors="replace")
+        self._held += message.mid > 0
+        token = _Token(self._generation, message.mid, topic)
+        sample = Sample(message.payload, self._broker.key_of(topic), time.time(), message.repeated, token)
+        if message.retained:
             self._refused.append((sample, "is retained by the broker, from a time that is not known"))
         else:
             self._fresh.append(sample)
@@ -182,11 +178,11 @@ class MqttSource:
             assert isinstance(sample.token, _Token)
             topic = self._error_topic or f"{sample.token.topic or 'vae-detect'}/errors"
             self._told[client.publish(topic, _error(sample, why), qos=1).mid] = sample.token
-        while self._done:
-            token = self._done.popleft()
-            if token.mid and token.generation == self._generation:
-                client.ack(token.mid, 1)
-                self._held -= 1
+        if self._done:
+            tokens = [self._done.popleft() for _ in range(len(self._done))]
+            mids = [token.mid for token in tokens if token.mid and token.generation == self._generation]
+            self._link.acknowledge(mids)
+            self._held -= len(mids)
         if self._closed_at is not None and (not self._held or time.monotonic() > self._closed_at + CLOSING_S):
             self._link.leave()
 

@@ -50,6 +50,9 @@ class Given:
         if len(self.acknowledged) >= self._wanted:
             self.complete.set()
 
+    def refuse(self, sample: Sample, why: str) -> None:
+        self.done([sample])
+
     def close(self) -> None:
         self.samples.put(None)
 

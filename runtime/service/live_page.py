@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,7 +16,8 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from ..alarms.event import Event, told
-from ..errors import InputError, UnavailableError
+from ..alarms.event_labels import write_labels
+from ..errors import InputError, UnavailableError, VaeDetectError
 from .catalogue import ENDPOINTS
 from .endpoints import Service
 from .frames import Pictures
@@ -91,6 +93,9 @@ class LivePage:
             store.ack(event_id)
         if wanted.label is not UNSET:
             store.label(event_id, wanted.label)
+            if store.path is not None:
+                with suppress(VaeDetectError):  # the label is kept, and the file is written whole with the next one
+                    write_labels(store.path.parent, store)
         return store.of(event_id) or event
 
     async def normal(self, request: Request) -> Response:

@@ -14,6 +14,8 @@ from conftest import Client
 from played import Played
 from starlette.types import Message, Scope
 
+from vae_detect.runtime.alarms.event import Change, Event
+from vae_detect.runtime.alarms.store import EventStore
 from vae_detect.runtime.errors import InputError, UnavailableError
 from vae_detect.runtime.service import viewers
 from vae_detect.runtime.service.page_files import NAMES, PAGE_HEADERS, content_of
@@ -249,6 +251,19 @@ def test_an_event_is_acknowledged_and_labelled(client: Client) -> None:
     assert (answer.json()["acknowledged"], answer.json()["label"]) == (True, "fault")
     assert client.service.events.last_change() > before
     assert client.ask("POST", "/events/1", content=b'{"label":""}', headers=JSON).json()["label"] == ""
+
+
+def test_labels_are_beside_the_events_for_finetune(client: Client, tmp_path: Path) -> None:
+    store = client.service.events = EventStore(tmp_path / "events.sqlite")
+    store.apply([Change(Event(key="a", start=1.7e9, end=1.7e9 + 60, state="ended"), "started")])
+    client.ask("POST", "/events/1", content=b'{"label":"false-alarm"}', headers=JSON)
+    lines = (tmp_path / "labels.csv").read_text().splitlines()
+    assert lines[1] == "2023-11-14T22:13:20Z,2023-11-14T22:14:20Z,false alarm,a,,1"
+    (tmp_path / "labels.csv").unlink()
+    (tmp_path / "labels.csv").mkdir()  # so that it cannot be written
+    answer = client.ask("POST", "/events/1", content=b'{"label":"fault"}', headers=JSON)
+    assert (answer.status_code, answer.json()["label"]) == (200, "fault")
+    store.close()
 
 
 @pytest.mark.parametrize("number", [3, 2**63 - 1, 2**63, 10**30])

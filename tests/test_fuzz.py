@@ -368,7 +368,7 @@ def arguments(folder: Path) -> st.SearchStrategy[list[str]]:
         command = commands.get_command(click.Context(commands), name)
         assert command is not None
         # Of what comes in time nothing is waited for, and 1 is the answer that --fail-on-anomaly asks for.
-        left_out = {"fail_on_anomaly", "live", *(["model"] if name == "serve" else [])}
+        left_out = {"fail_on_anomaly", "live", "follow", *(["model"] if name == "serve" else [])}
         options = [*(opt for one in command.params if one.name not in left_out for opt in one.opts), "--nothing"]
         model = ["--model", str(MODEL)] if "--model" in options else []
         pair = st.tuples(st.sampled_from(options), words).map(list)

@@ -3,7 +3,7 @@
 import { byId, keyed, make, mark, setAttribute, setText, show } from "./dom.js";
 import { get, post } from "./link.js";
 import { linkTo } from "./machines.js";
-import { duration, epoch, moment, nameOf, plural, severity, value, withUnit } from "./words.js";
+import { duration, epoch, idOf, moment, nameOf, plural, severity, value, withUnit } from "./words.js";
 
 const MOST = 50;
 const LABELS = { fault: "Fault", "false-alarm": "False alarm" };
@@ -11,29 +11,32 @@ const LABELS = { fault: "Fault", "false-alarm": "False alarm" };
 export class Events {
   constructor(complain) {
     this.complain = complain;
-    this.events = [];
-    this.change = null;
+    this.events = { all: [], own: [] };
+    this.seen = null; // the change, and the machine, of which they are
     this.choices = { all: byId("events-all"), own: byId("events-own") };
     this.own = false;
     for (const [choice, button] of Object.entries(this.choices)) {
-      button.addEventListener("click", () => this.#choose(choice === "own"));
+      button.addEventListener("click", () => this.choose(choice === "own"));
     }
   }
 
-  #choose(own) {
+  choose(own) {
     this.own = own;
     for (const [choice, button] of Object.entries(this.choices)) setAttribute(button, "aria-pressed", (choice === "own") === own);
     this.draw();
   }
 
-  // Asks for them again when the service says that something changed; one request at a time.
-  async follow(change) {
-    if (change === this.change || this.asking) return;
+  // Asks for them again when the service says that something changed, or for those of another machine; one at a time.
+  async follow(change, machine) {
+    const wanted = `${change} ${machine ? idOf(machine) : ""}`;
+    if (wanted === this.seen || this.asking) return;
     this.asking = true;
     try {
-      const events = await (await get(`events?limit=${MOST}`)).json();
-      this.change = change;
-      this.events = events;
+      const all = await (await get(`events?limit=${MOST}`)).json();
+      const asked = new URLSearchParams({ limit: MOST, key: machine?.key ?? "" });
+      const own = machine ? await (await get(`events?${asked}`)).json() : [];
+      this.events = { all, own: own.filter((event) => event.model === machine.model) };
+      this.seen = wanted;
       this.failed = false;
       this.draw();
     } catch (error) {
@@ -45,7 +48,7 @@ export class Events {
   }
 
   of(machine) {
-    return machine ? this.events.filter((event) => event.model === machine.model && event.key === machine.key) : [];
+    return this.events.own.filter((event) => event.key === machine.key && event.model === machine.model);
   }
 
   show(models, selected, now) {
@@ -55,10 +58,11 @@ export class Events {
 
   draw() {
     if (!this.models) return;
-    const shown = (this.own ? this.of(this.selected) : this.events).slice(0, MOST);
+    const shown = this.own && this.selected ? this.of(this.selected) : this.events.all;
     keyed(byId("event-list"), shown, (event) => event.id, (event) => this.#create(event));
     show(this.choices.own.parentElement, Boolean(this.selected) && this.models.length > 0);
-    setText(byId("events-note"), shown.length ? "" : this.own ? "This machine has had none." : "None so far.");
+    const most = `The newest ${MOST}; vae-detect events lists all of them.`;
+    setText(byId("events-note"), shown.length >= MOST ? most : shown.length ? "" : this.own ? "This machine has had none." : "None so far.");
   }
 
   #create({ id }) {
@@ -107,9 +111,8 @@ export class Events {
   async #send(id, change) {
     try {
       await post(`events/${id}`, change);
-      this.change = null; // the next look asks for them again
-      const event = this.events.find((each) => each.id === id);
-      if (event) Object.assign(event, change);
+      this.seen = null; // the next look asks for them again
+      for (const event of [...this.events.all, ...this.events.own]) if (event.id === id) Object.assign(event, change);
       this.draw();
     } catch (error) {
       this.complain(`The event was not changed: ${error.message}`);

@@ -43,9 +43,9 @@ function tell(state, why = "") {
     return;
   }
   const words = { live: "live", connecting: "connecting", away: "reconnecting", paused: "paused" };
-  setAttribute(byId("link"), "data-link", state);
+  setAttribute(document.body, "data-link", state);
   setAttribute(byId("link"), "title", why);
-  setText(byId("link").lastElementChild, words[state]);
+  setText(byId("link"), words[state]);
   if (state !== "live") draw();
 }
 
@@ -103,16 +103,14 @@ function draw() {
   }
   if (empty) example(snapshot.models[0]);
   events.show(snapshot.models, several ? machine : null, now());
-  events.follow(snapshot.change);
+  events.follow(snapshot.change, machine);
   showModels(snapshot.models);
 }
 
 function told(state, sentence) {
-  const away = page.link === "away" || page.link === "paused";
-  const text = away ? `${sentence}, ${ago(now() - page.snapshot.time)}` : sentence;
-  setText(byId("summary"), text);
+  setText(byId("summary"), sentence);
   setAttribute(byId("summary"), "data-state", state);
-  setAttribute(document.body, "data-link", page.link);
+  setText(byId("since"), page.link === "live" ? "" : `as of ${ago(now() - page.snapshot.time)}`);
   document.title = `${state === "normal" ? "" : "● "}${sentence} – vae-detect`;
   const icon = `data:image/svg+xml,${encodeURIComponent(`<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>${SHAPES[state]}</svg>`)}`;
   setAttribute(byId("icon"), "href", icon);
@@ -154,6 +152,7 @@ function ask(why) {
   token.forget();
   show(byId("all"), false);
   show(byId("door"), true);
+  setText(byId("link"), "locked");
   setText(byId("token-error"), why);
   byId("token").focus();
 }
@@ -190,6 +189,7 @@ byId("normal-form").addEventListener("submit", async (event) => {
 addEventListener("hashchange", () => {
   if (!location.hash.startsWith("#/")) return;
   page.follows = null;
+  if (location.hash === "#/") events.choose(false);
   draw();
   byId(location.hash === "#/" ? "machines" : "detail").focus({ preventScroll: true });
   if (innerWidth < 900) scrollTo(0, 0);

@@ -34,7 +34,7 @@ SIZES = (256, 512, 1024, MOST)
 all learn in the same second."""
 
 EARLIER = 0.25
-_LEAST_SCORES = int(SIZES[0] * (1 - EARLIER))
+_LEAST_SCORES, _LEAST_AGAIN, _LEAST_ROWS = (int(size * (1 - EARLIER)) for size in (SIZES[0], SIZES[2], SIZES[3]))
 
 _LEARNING_S = 3 * 86_400.0
 """Where the time between rows is known learning goes on for three days, though the first threshold comes sooner, and
@@ -46,6 +46,14 @@ _LEAST_RUN = 3
 
 _MOST_STRIDE = 1024
 """Of a sample that has grown so thin, two million rows, nothing more is hoped for."""
+
+
+class Alarms(msgspec.Struct, frozen=True):
+    """How often two thresholds have alarmed, in a day that goes on."""
+
+    rows: int = 0
+    own: int = 0
+    model: int = 0
 
 
 class OwnMemory(msgspec.Struct, frozen=True):
@@ -60,12 +68,15 @@ class OwnMemory(msgspec.Struct, frozen=True):
     calibration: Calibration | None = None
     why: str = ""
     hours: HoursMemory = HoursMemory()
+    day: Alarms = Alarms()
+    outdated: bool = False
+    """Whether its threshold has alarmed too often, and another one is being learnt."""
 
 
 class OwnCalibration:
     """Of one machine: `judge` gives verdicts by its own threshold, as soon as its scores support the model's rate.
 
-    Costs about 2 us a row, and a few ms at some of the first ones, when it tries to learn; holds 8 KB while it learns.
+    Costs about 3 us a row, and a few ms at some of the first ones, when it tries to learn; holds 8 KB while it learns.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -73,13 +84,15 @@ class OwnCalibration:
         self._log10_far = math.log10(bundle.calibration.far)
         self._dependence_rows = event_rows(bundle)
         period_s = bundle.data.period_s
-        self._least_rows = max(SIZES[-1] * (1 - EARLIER), _LEARNING_S / period_s if period_s else 0.0)
+        self._least_rows = max(_LEAST_ROWS, _LEARNING_S / period_s if period_s else 0.0)
         self._sample: Sample | None = Sample()
         self._stagger: float | None = None
         self._due = 1
         self._own: Calibration | None = None
         self._why = ""
         self._period_s = period_s
+        self._rows_a_day = max(1, round(86_400 / period_s)) if period_s else _LEAST_ROWS
+        self._day, self._outdated = [0, 0, 0], False
         self._hours = Hours(period_s)
         self._hours_by: Calibration | None = None
 
@@ -118,11 +131,10 @@ class OwnCalibration:
         How rows are cut into calls changes nothing. What breaks a limit stays an anomaly, and is not learnt.
         """
         scores, limited, own = results.scores, results.limited, self._own
-        if self._sample is not None:
-            if len(scores.score) != 1:
-                return _with(results, self._judged_in_pieces(scores, limited))
-            if scores.scored[0] and (limited is None or not limited[0]):
-                self._take(scores.score.tolist())
+        if len(scores.score) != 1:
+            return _with(results, self._judged_in_pieces(scores, limited))
+        if scores.scored[0] and (limited is None or not limited[0]):
+            self._take(scores.score.tolist())
         judged = scores if own is None else self._judged(own, scores, limited)
         self._count(own, judged.severity)
         return results if own is None else _with(results, judged)
@@ -174,13 +186,34 @@ class OwnCalibration:
         """How many of these scores it has seen: with the last one it learnt, or they are all."""
         sample = self._sample
         if sample is None:
-            return len(values)
+            return self._see_alarms(values)
         if self._stagger is None and values:
             self._stagger = crc32(np.float32(values[0]).tobytes()) / 2**32
             self._due = self._next(0)
         seen = sample.take(values, self._due)
         if len(sample) >= self._due:
             self._learn(sample)
+        return seen
+
+    def _see_alarms(self, values: list[float]) -> int:
+        """How many of these scores it has seen, once it has done learning: up to the end of a day, or they are all.
+
+        A day in which its own threshold alarms more often than it promised, and the model's does not, is normal life
+        that the first days did not show: it learns anew, and keeps its threshold until then.
+        """
+        own, day = self._own, self._day
+        if own is None:
+            return len(values)
+        seen = min(len(values), self._rows_a_day - day[0])
+        day[0] += seen
+        for value in values[:seen]:
+            day[1] += value > own.threshold
+            day[2] += value > self._promised.threshold
+        if day[0] == self._rows_a_day:
+            kept, normal = day[1] / day[0] <= _allowed(own), day[2] / day[0] <= _allowed(self._promised)
+            if not kept and normal:
+                self._sample, self._outdated, self._due = Sample(), True, self._next(0)
+            self._day = [0, 0, 0]
         return seen
 
     def _sizes(self) -> list[int]:
@@ -202,6 +235,9 @@ class OwnCalibration:
         """
         near = math.ceil(self._dependence_rows / sample.stride)
         scores, far = sample.scores, self._promised.far
+        if self._outdated and _share(scores, self._promised) > _allowed(self._promised):
+            self._sample, self._outdated = None, False  # no normal life after all
+            return
         move = moved(scores, near)
         if move is not None:
             parts = scores[: move.place], scores[move.place :]
@@ -213,8 +249,10 @@ class OwnCalibration:
             scores = without_runs(scores, self._threshold, max(_LEAST_RUN, near))
         scores = without_bursts(scores, far, near)
         try:
-            if len(scores) >= _LEAST_SCORES and supports(scores, far=far, dependence_rows=near):
+            least = _LEAST_AGAIN if self._outdated else _LEAST_SCORES
+            if len(scores) >= least and supports(scores, far=far, dependence_rows=near):
                 self._own, self._why = calibrate(scores, far=far, dependence_rows=near), ""
+                self._outdated = False
             else:
                 self._why = f"{len(scores)} quiet scores do not yet support a false-alarm rate of {far:.3g}"
         except InputError as error:
@@ -223,7 +261,7 @@ class OwnCalibration:
 
     def _alarms(self, scores: NDArray[np.float64]) -> bool:
         """Whether more of them alarm than was promised, by the model's threshold and by its own."""
-        return float(np.mean(scores > self._threshold)) > max(self._promised.far_high, self._promised.far)
+        return float(np.mean(scores > self._threshold)) > _allowed(self._promised)
 
     @property
     def _threshold(self) -> float:
@@ -231,7 +269,7 @@ class OwnCalibration:
         return max(each.threshold for each in (self._promised, self._own) if each is not None)
 
     def _go_on(self, sample: Sample) -> None:
-        learnt = self._own is not None and len(sample) * sample.stride >= self._least_rows
+        learnt = self._own is not None and not self._outdated and len(sample) * sample.stride >= self._least_rows
         is_full = len(sample) >= self._sizes()[-1]
         if learnt or (is_full and sample.stride >= _MOST_STRIDE):
             self._sample = None
@@ -245,7 +283,9 @@ class OwnCalibration:
         """All that the verdicts on later results depend on."""
         sample = None if self._sample is None else self._sample.memory
         hours = self._hours.memory if self._hours_by is self._own else HoursMemory()
-        return OwnMemory(sample, self._stagger, self._due, self._own, self._why, hours)
+        return OwnMemory(
+            sample, self._stagger, self._due, self._own, self._why, hours, Alarms(*self._day), self._outdated
+        )
 
     def recall(self, memory: OwnMemory) -> None:
         """Goes on from there. Raises ValueError when the sample has another size."""
@@ -258,6 +298,17 @@ class OwnCalibration:
         self._hours, self._hours_by = hours, memory.calibration
         self._sample, self._stagger, self._due = sample, memory.stagger, memory.due
         self._own, self._why = memory.calibration, memory.why
+        day = memory.day
+        self._day, self._outdated = [day.rows, day.own, day.model], memory.outdated
+
+
+def _allowed(promise: Calibration) -> float:
+    """The highest rate that a promise allows; a far_high below far can only come of hardly one effective row."""
+    return max(promise.far_high, promise.far)
+
+
+def _share(scores: NDArray[np.float64], by: Calibration) -> float:
+    return float(np.mean(scores > by.threshold))
 
 
 def _with(results: Results, scores: Scores) -> Results:

@@ -66,7 +66,7 @@ def alarms(own: OwnCalibration, scores: Floats) -> float:
     """Share of alarms, with which it learns nothing."""
     copy = OwnCalibration.__new__(OwnCalibration)
     copy.__dict__ |= own.__dict__
-    copy._sample = None
+    copy._sample, copy._rows_a_day = None, 1_000_000_000
     return float(copy.judge(results(scores)).scores.is_anomaly.mean())
 
 
@@ -97,7 +97,7 @@ def test_verdict_p_value_and_severity_are_those_of_the_table(bundle: Bundle) -> 
     assert found is not None
     scores = np.concatenate([drawn(1, 2000), found.knot_scores, [found.threshold, -5, 0, 1e9]]).astype(np.float32)
     log10_p = np.interp(scores, found.knot_scores, found.knot_log10_p)
-    own._sample = None  # it learns no more
+    own._sample, own._rows_a_day = None, 1_000_000_000  # it learns no more
     whole = own.judge(results(scores.astype(np.float64))).scores
     single = [own.judge(results(np.array([score], np.float64))).scores for score in scores]
     for judged in (whole, Scores(*map(np.concatenate, zip(*single, strict=True)))):
@@ -247,6 +247,39 @@ def test_a_fault_that_is_there_at_first_is_forgotten_when_it_is_mended(bundle: B
     own.judge(results(drawn(3, 3000)))
     assert alarms(own, drawn(4, 1000) + 30) == 1
     assert alarms(own, drawn(4, 10_000)) < 0.03
+
+
+def test_life_that_the_first_days_did_not_show_is_learnt_later(bundle: Bundle) -> None:
+    hourly = ordered(bundle, period_s=60.0)  # 1440 rows a day
+    own = after(hourly, drawn(0, 9000, 0.3))
+    first = own.calibration
+    assert first is not None
+    assert not own.is_learning
+    for seed in range(30):
+        own.judge(results(drawn(seed, 100, 0.6)))  # within what the model calls normal
+        if own.is_learning:
+            break
+    assert own.is_learning
+    assert own.calibration == first
+    own.judge(results(drawn(2, 3000, 0.6)))
+    assert own.calibration is not None
+    assert own.calibration.far_low <= alarms(own, drawn(3, 20_000, 0.6)) <= own.calibration.far_high
+    copy = OwnCalibration(hourly)
+    copy.recall(own.memory)
+    assert copy.memory == own.memory
+
+
+def test_what_the_model_calls_a_fault_is_never_learnt_later(bundle: Bundle) -> None:
+    own = after(ordered(bundle, period_s=60.0), drawn(0, 9000, 0.3))
+    first = own.calibration
+    for begin in range(0, 1440, 97):  # whenever in a day it begins
+        own = after(ordered(bundle, period_s=60.0), drawn(0, 9000 + begin, 0.3), drawn(1, 10_000, 2.0))
+        assert (own.calibration, own.is_learning) == (first, False)
+    # and an hour of it a day is no normal life either
+    scores = drawn(2, 14_400, 0.3)
+    scores[np.arange(14_400) % 1440 < 60] *= 20
+    own.judge(results(scores))
+    assert (own.calibration, own.is_learning) == (first, False)
 
 
 def test_a_level_that_moves_within_what_the_model_calls_normal_is_learnt(bundle: Bundle) -> None:

@@ -95,18 +95,29 @@ class History:
     def _add_many(self, times: NDArray[np.float64], severity: NDArray[np.float32], status: list[str]) -> None:
         n = min(len(times), RECENT)
         places = (self._rows + len(times) - n + np.arange(n)) % RECENT
-        np.frombuffer(self._times)[places], np.frombuffer(self._severities, np.float32)[places] = (
-            times[-n:],
-            severity[-n:],
-        )
-        np.frombuffer(self._statuses, np.uint8)[places] = [_PLACES[each] for each in status[-n:]]
         self._rows += len(times)
+        np.frombuffer(self._times)[places] = times[-n:]
+        np.frombuffer(self._severities, np.float32)[places] = severity[-n:]
+        np.frombuffer(self._statuses, np.uint8)[places] = np.fromiter(
+            map(_PLACES.__getitem__, status[-n:]), np.uint8, n
+        )
+        scored = severity == severity  # noqa: PLR0124  # half the time of isfinite: NaN is all there is
+        if not scored.all():
+            times, severity = times[scored], severity[scored]
         slots = (times // SLOT_S).astype(np.int64)
-        scored = np.isfinite(severity)
-        if not scored.any():
+        if not len(slots):
             return
-        self._open(max(self._newest, int(slots[scored].max())))
-        known = scored & (slots > self._newest - SLOTS)
+        first, last = int(slots.min()), int(slots.max())
+        if last > self._newest:
+            self._open(last)
+        if first == last:  # of a request without times
+            if first > self._newest - SLOTS:
+                place = first % SLOTS
+                self._total[place] += float(severity.sum())
+                self._count[place] += len(slots)
+                self._largest[place] = np.fmax(self._largest[place], severity.max())
+            return
+        known = slots > self._newest - SLOTS
         at = slots[known] % SLOTS
         np.add.at(np.frombuffer(self._total, np.float32), at, severity[known])
         np.add.at(np.frombuffer(self._count, np.uint32), at, 1)

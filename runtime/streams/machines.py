@@ -180,5 +180,5 @@ class Machine:
 def _times(times: NDArray[np.float64] | None, n: int, arrived: float | NDArray[np.float64]) -> NDArray[np.float64]:
     """Times of rows, those that are not known being when they arrived."""
     if times is None:
-        return np.full(n, arrived)
+        return np.array((arrived,)) if n == 1 and isinstance(arrived, float) else np.full(n, arrived)
     return np.where(np.isfinite(times), times, arrived)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from ..alarms.delivery import Sender
+from ..alarms.store import EventStore
 from ..bundle import Bundle
 from ..errors import InputError
 from ..opening import read_whole
 from ..prometheus.address import Address, is_address
 from ..streams.addresses import KEY, SINKS, SOURCES, Broker, Standard, Tail, Target, Web, parse_sink, parse_source
 from ..streams.login import Login
-from .alarm_options import Seconds
+from .alarm_options import Deliveries, Seconds
 from .options import NamedPath, Whole
 from .terminal import needs, say
 
@@ -237,6 +240,31 @@ class Feeds(NamedTuple):
         queries = queries_of(self.queries, bundle, taken=(TIME, layout.key))
         reader = RangeReader(client, queries, key=layout.key, most_points=_MOST_POINTS)
         return LiveSource(reader, round(period_s * 1000), time_column=time_column, say=tell)
+
+
+@contextmanager
+def delivering(
+    deliveries: Deliveries, feeds: Feeds, events: EventStore, sources: Sequence[str], say: Callable[[str], object]
+) -> Iterator[None]:
+    """Sends events while the block runs.
+
+    Parameters
+    ----------
+    sources : what --from names, whose password may be that of --alarms-to
+    """
+
+    def publisher(text: str) -> Sender:
+        address = parse_sink(text)
+        if not isinstance(address, Broker):
+            raise InputError(f"--alarms-to {text}: expected https://HOST/PATH or mqtt://HOST/TOPIC")
+        return feeds.publisher(address, "events", sources, say)
+
+    opened = deliveries.open(events, say, publisher)
+    try:
+        yield
+    finally:
+        for delivery in opened:
+            delivery.close()
 
 
 def named_sources(texts: Sequence[str], models: Sequence[str]) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ import click
 from ..scoring.framing import MOST_KEYS
 from ..streams.machines import Watching
 from .alarm_options import alarm_options, take_rule
-from .options import adaptive_option
+from .options import adaptive_option, fdr_option
 
 _Command = TypeVar("_Command", bound=Callable[..., Any] | click.Command)
 
@@ -21,6 +21,7 @@ def machine_options(command: _Command) -> _Command:
         [
             alarm_options,
             adaptive_option,
+            fdr_option,
             click.option(
                 "--fleet",
                 is_flag=True,
@@ -41,4 +42,4 @@ def machine_options(command: _Command) -> _Command:
 
 def take_watching(form: dict[str, Any]) -> Watching:
     """How machines are watched, by the options that are taken out of what a command was given."""
-    return Watching(take_rule(form), adaptive=form.pop("adaptive"), own=form.pop("fleet"))
+    return Watching(take_rule(form), adaptive=form.pop("adaptive"), fdr=form.pop("fdr"), own=form.pop("fleet"))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .alarm_options import events_in, state_option
+from .alarm_options import delivery_options, events_in, state_option, take_deliveries
+from .feed_options import Feeds, delivering, feed_options, from_help, to_help
 from .machine_options import machine_options, take_watching
 from .options import NamedPath, load_detector, provider_options
 from .service_options import access_of, service_options, where_of
@@ -28,8 +30,12 @@ from .terminal import needs
 )
 @provider_options
 @service_options
+@click.option("--from", "sources", multiple=True, metavar="[NAME=]SOURCE", help=from_help(several=True))
+@click.option("--to", "sink", metavar="SINK", help=f"{to_help()}  [default: nowhere]")
+@feed_options
 @machine_options
 @state_option()
+@delivery_options
 @click.option(
     "--shadow",
     multiple=True,
@@ -48,6 +54,8 @@ def serve(
     model: tuple[Path, ...],
     provider: str,
     threads: int,
+    sources: tuple[str, ...],
+    sink: str | None,
     max_keys: int,
     state: Path | None,
     shadow: tuple[str, ...],
@@ -65,29 +73,37 @@ def serve(
     vae-detect serve --model exported/vae.onnx
     curl -d '[1450, 172.1, 0.33, 3.3, 33.1, 19.4, 40.2, 1.9]' 'http://127.0.0.1:8000/score?explain=1'
     """
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
-        signal.signal(signal.SIGHUP, lambda *_: None)  # until the service runs: its models are as new as can be
+    _survive_hangups()
     with needs("serve"):
         from ..hosting.logs import log_to_standard_error
         from ..service.models import Keeping
         from ..service.reloading import Plan, Sources
         from ..service.server import serve as run
         from ..service.upkeep import Lasting
-    keeping = Keeping(take_watching(process), max_keys)
+        from .served_feeds import feeds_of
+    keeping, feeds = Keeping(take_watching(process), max_keys), Feeds.take(process)
+    deliveries = take_deliveries(process)
     with log_to_standard_error(json=log_format == "json", alarms=log_alarms) as log:
-        where, access = where_of(process), access_of(process, log)
-        with closing(events_in(state, lambda text: log.event("events", text, level="warning"))) as events:
+        where, access, say = where_of(process), access_of(process, log), partial(log.event, "streams", level="warning")
+        models = Sources.parse(map(str, model))
+        with closing(events_in(state, say)) as events, delivering(deliveries, feeds, events, sources, say):
             plan = Plan(
-                Sources.parse(map(str, model)),
+                models,
                 lambda path: load_detector(path, provider, threads),
-                shadows=_by_name(shadow),
-                watch=watch,
-                keeping=keeping,
-                max_series=max_series,
-                lasting=Lasting(state),
-                events=events,
+                _by_name(shadow),
+                watch,
+                keeping,
+                max_series,
+                Lasting(state, feeds_of(feeds, sources, sink, [*models.models()], say)),
+                events,
             )
             run(plan, where=where, log=log, access=access)
+
+
+def _survive_hangups() -> None:
+    """Until the service runs: its models are as new as can be."""
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 def _by_name(shadows: tuple[str, ...]) -> dict[str, Path]:

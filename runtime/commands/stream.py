@@ -20,8 +20,8 @@ from ..streams.samples import Answer, Sample
 from ..streams.saving import Saving
 from ..streams.scorer import Scorer
 from ..streams.taken import Taken
-from .alarm_options import events_in, state_option
-from .feed_options import Feeds, feed_options, from_help, to_help
+from .alarm_options import delivery_options, events_in, state_option, take_deliveries
+from .feed_options import Feeds, delivering, feed_options, from_help, to_help
 from .machine_options import machine_options, take_watching
 from .options import load_detector, model_options, table_form, table_options
 from .terminal import say
@@ -35,6 +35,7 @@ from .terminal import say
 @table_options
 @machine_options
 @state_option()
+@delivery_options
 def stream(
     model: Path,
     provider: str,
@@ -55,14 +56,14 @@ def stream(
     vae-detect stream -m pump.onnx --from 'mqtt://broker/plant/{key}/sensors' --to 'mqtt://broker/plant/{key}/verdict'
     vae-detect stream -m pump.onnx --from tail:/var/log/pump.csv --to verdicts.jsonl
     """
-    feeds, watching = Feeds.take(form), take_watching(form)
+    feeds, watching, deliveries = Feeds.take(form), take_watching(form), take_deliveries(form)
     layout = table_form(**form)
     detector = load_detector(model, provider, threads)
     name = model.stem
     origin = feeds.source(source, name, detector.bundle)
     target = feeds.sink(sink, name, [source])
     intake = Intake(detector, Payloads(detector.bundle, feeds.input_format, layout), Taken())
-    with closing(events_in(state, say)) as store:
+    with closing(events_in(state, say)) as store, delivering(deliveries, feeds, store, [source], say):
         scorer = Scorer(name, detector, intake, watching, source=origin.name, most_keys=max_keys, tell=_told_to(store))
         with _remembered(scorer, state, name, origin.name, store) as take:
             flow = Flow(origin, take, target)
@@ -96,6 +97,7 @@ def _remembered(
     told = saving.restore(scorer.detector.bundle.export_id, scorer.recall, lambda _, samples: scorer.take(samples))
     if told:
         say(told)
+    saving.begin()
     running = [machine.alarm.event for _, machine in scorer.machines.items()]
     store.end_others([event.id for event in running if event is not None], models=[name])
 

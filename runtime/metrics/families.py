@@ -166,6 +166,12 @@ _GAUGES: tuple[tuple[str, str, _Value], ...] = (
 )
 _GAUGES_BY: tuple[tuple[str, str, str, _Values], ...] = (
     (
+        "vae_detect_machines",
+        "Keys, and what comes without one, by how they are: anomaly while an event runs.",
+        "state",
+        attrgetter("machines"),
+    ),
+    (
         "vae_detect_last_input_age_seconds",
         "Seconds since a row was received last, or since the model was loaded.",
         "source",

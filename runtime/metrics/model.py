@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from ..protocol.request_times import RequestTimes
 from ..scoring.drift import DriftMonitor
 from ..scoring.framing import Framed
 from ..scoring.results import FILLED, SCORED, STATUSES, Results
+from ..streams.machines import STATES
 from .closer_look import CloserLook, Seen
 from .column_statistics import ColumnStatistics, Contributions
 from .histogram import Histogram
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 HTTP = "http"
 """The source of what comes by requests."""
 
-RATIO_BOUNDS = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0, 5.0, 10.0)
-SECONDS_BOUNDS = (1e-4, 5e-4, 1e-3, 5e-3, 0.01, 0.05, 0.1, 0.5, 1.0)
+RATIO_BOUNDS = (0.5, 0.75, 0.9, 1.0, 1.5, 2.0, 5.0, 10.0)
+SECONDS_BOUNDS = (1e-4, 5e-4, 1e-3, 5e-3, 0.025, 0.1, 0.5)
 ROWS_BOUNDS = (1.0, 16.0, 256.0)
 
 _COLUMN_BLOCKS = 4
@@ -70,6 +71,7 @@ class ModelMetrics:
         self.samples, self.poison, self.repeats = (dict[str, int]() for _ in range(3))
         """By source, what came as samples: all of them, those without a row, those that had come before."""
         self._keys: Sized = ()
+        self._states: Callable[[], Mapping[str, int]] = dict
         self._look = CloserLook(self._seen)
 
     @property
@@ -83,12 +85,23 @@ class ModelMetrics:
         now = time.monotonic()
         return {source: now - last for source, last in self._last_inputs.items()}
 
-    def show(self, detector: Detector, monitor: DriftMonitor, keys: Sized = ()) -> None:
-        """Tells threshold, promise and identity of this verified detector, what its monitor says and how many keys it
-        remembers, from now on."""
+    @property
+    def machines(self) -> dict[str, int]:
+        """By state, how many machines are in it: keys, and what comes without one."""
+        return {**dict.fromkeys(STATES, 0), **self._states()}
+
+    def show(
+        self,
+        detector: Detector,
+        monitor: DriftMonitor,
+        keys: Sized = (),
+        states: Callable[[], Mapping[str, int]] = dict,
+    ) -> None:
+        """Tells threshold, promise and identity of this verified detector, what its monitor says, how many keys it
+        remembers and in which states machines are, from now on."""
         bundle = detector.bundle
         with self._lock:
-            self.calibration, self.monitor, self._keys = bundle.calibration, monitor, keys
+            self.calibration, self.monitor, self._keys, self._states = bundle.calibration, monitor, keys, states
             self.facts = {
                 "export_id": bundle.export_id,
                 "recipe": bundle.recipe,
@@ -138,7 +151,7 @@ class ModelMetrics:
         """No version of the model answers any more; what was counted stays."""
         with self._lock:
             self.facts = self.monitor = self.calibration = None
-            self.provider, self._keys = {}, ()
+            self.provider, self._keys, self._states = {}, (), dict
             self.fell_back = math.nan
             self._last_inputs = dict.fromkeys(self._last_inputs, math.nan)
         self._look.watch(None)

@@ -14,7 +14,7 @@ from ..errors import VaeDetectError
 from ..hosting.logs import Log
 from ..scoring.results import Results
 from ..scoring.score import score_framed
-from ..streams.flow import delivered_to
+from ..streams.flow import Flow, Nowhere
 from ..streams.intake import Batch, Intake
 from ..streams.parts import Part, parts_by_key
 from ..streams.payloads import Payloads
@@ -39,8 +39,8 @@ class Feed:
 
     model: str | None
     """Its name; None where there is only one."""
-    source: Source
-    sink: Sink | None
+    open: Callable[[Served], tuple[Source, Sink | None]]
+    """Called once, with the version that is served first; None for answers that nobody wants to be told."""
     payloads: Read
 
 
@@ -49,20 +49,34 @@ class Feeding:
 
     Parameters
     ----------
+    source, sink : that it has opened
+    label : of the source in metrics and events, another for each of a model
     taken : what was answered lately
     """
 
-    def __init__(self, feed: Feed, repository: Repository, log: Log, *, taken: Taken, worker: Worker) -> None:
-        self._feed, self._repository, self._log = feed, repository, log
-        self._taken, self._worker = taken, worker
-        self.model, self.source = repository.find(feed.model).name, feed.source.name
+    def __init__(
+        self,
+        feed: Feed,
+        source: Source,
+        sink: Sink | None,
+        repository: Repository,
+        log: Log,
+        *,
+        label: str,
+        taken: Taken,
+        worker: Worker,
+    ) -> None:
+        self._feed, self._source, self._is_told = feed, source, sink is not None
+        self._repository, self._log, self._taken, self._worker = repository, log, taken, worker
+        self.model, self.label = repository.find(feed.model).name, label
         self.saving: Saving | None = None
         """Keeps the samples until their model is saved; None where nothing is kept."""
         self._served: Served | None = None
         self._intake: Intake | None = None
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=feed.source.name, daemon=True)
-        repository.find(feed.model).metrics.add_source(self.source)
+        self._flow = Flow(source, self._answers, sink or Nowhere())
+        self._thread = threading.Thread(target=self._run, name=label, daemon=True)
+        repository.find(feed.model).metrics.add_source(label)
 
     def start(self) -> None:
         """Takes samples from now on; called on the event loop."""
@@ -72,43 +86,31 @@ class Feeding:
     def stop(self) -> None:
         """No more samples."""
         self._stopped.set()
-        self._feed.source.close()
+        self._source.close()
 
     def join(self, seconds: float) -> None:
         """Waits until what was taken is answered."""
         self._thread.join(seconds)
 
     def _run(self) -> None:
-        source, sink = self._feed.source, self._feed.sink
         try:
-            for samples in source.batches():
-                if not samples:
-                    continue
-                answers = self._answers(samples)
-                if answers is None:
-                    break
-                if sink is None:
-                    delivered_to(source, answers)(samples)
-                else:
-                    sink.send(answers, delivered_to(source, answers))
+            self._flow.run()
             if not self._stopped.is_set():
-                self._log.event("source", f"{source.where}: no more samples")
+                self._log.event("source", f"{self._source.where}: no more samples")
         except VaeDetectError as error:
-            self._log.event("source", f"{source.where}: {error}", level="error")
+            self._log.event("source", str(error), level="error")
         except Exception as error:  # the service goes on, and last_input_age_seconds tells
             self._log.event("fault", "".join(traceback.format_exception(error)), level="error")
         finally:
-            source.close()
-            if sink is not None:
-                sink.close()
+            self._flow.close()
 
     def take_again(self, served: Served, samples: Sequence[Sample]) -> None:
         """Takes samples of the journal, while nothing else works on the model."""
         intake = self._intake_of(served)
         batch = intake.read(samples)
-        parts = parts_by_key(batch.rows, lambda key: served.stream(key, self.source).machine, {}, batch.arrived)
+        parts = parts_by_key(batch.rows, lambda key: served.stream(key, self.label).machine, {}, batch.arrived)
         scored = score_framed(served.detector, [(part.framed, part.rows.values) for part in parts]) if parts else []
-        accepted = served.accept(list(zip(parts, scored, strict=True)), 0.0, self.source) if parts else []
+        accepted = served.accept(list(zip(parts, scored, strict=True)), 0.0, self.label) if parts else []
         intake.answers(batch, parts, accepted)
 
     def _intake_of(self, served: Served) -> Intake:
@@ -117,8 +119,8 @@ class Feeding:
             self._intake = Intake(served.detector, self._feed.payloads(served), self._taken)
         return self._intake
 
-    def _answers(self, samples: Sequence[Sample]) -> list[Answer] | None:
-        """The answers to samples, which are in the journal then; None when the service stops before."""
+    def _answers(self, samples: Sequence[Sample]) -> list[Answer]:
+        """The answers to samples, which are in the journal then; none when the service stops before."""
         while not self._stopped.is_set():
             try:
                 served = self._repository.served(self._feed.model)
@@ -128,22 +130,22 @@ class Feeding:
             found = self._taken_by(served, samples)
             if found is not None:
                 return found
-        return None
+        return []
 
     def _taken_by(self, served: Served, samples: Sequence[Sample]) -> list[Answer] | None:
         """By this version; None where it is another by now."""
-        intake, source = self._intake_of(served), self._feed.source
+        intake = self._intake_of(served)
         repeats = self._taken.repeats
         batch = intake.read(samples)
         with self.saving.lock if self.saving is not None else threading.Lock():
             scored = asyncio.run_coroutine_threadsafe(self._score(served, batch), self._loop).result()
             if scored is None:
                 return None
-            answers = intake.answers(batch, *scored, blame=self._feed.sink is not None)
+            answers = intake.answers(batch, *scored, blame=self._is_told)
             if self.saving is not None:
-                self.saving.taken(source.name, samples)
+                self.saving.taken(self.label, samples)
         poison = sum(bool(answer.poison) for answer in answers)
-        served.metrics.took(source.name, len(samples), poison=poison, repeats=self._taken.repeats - repeats)
+        served.metrics.took(self.label, len(samples), poison=poison, repeats=self._taken.repeats - repeats)
         return answers
 
     async def _score(self, served: Served, batch: Batch) -> tuple[list[Part], list[Results]] | None:
@@ -151,7 +153,7 @@ class Feeding:
         async with AsyncExitStack() as stack:
             streams = {}
             for key in batch.keys:
-                streams[key] = served.stream(key, self._feed.source.name)
+                streams[key] = served.stream(key, self.label)
                 await stack.enter_async_context(streams[key].turn)
             if self._repository.find(self._feed.model).served is not served:
                 return None
@@ -166,4 +168,4 @@ class Feeding:
                 results = await self._worker.run(score_framed, served.detector, asked)
             seconds = perf_counter() - started
             pairs = list(zip(parts, results, strict=True))
-            return parts, served.accept(pairs, seconds, self._feed.source.name)
+            return parts, served.accept(pairs, seconds, self.label)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -16,21 +16,16 @@ from ..detector import Detector
 from ..scoring.framing import Framed
 from ..scoring.results import OK, Cause
 from ..scoring.score import explain_framed
-from ..streams.machines import Machine, Newest
+from ..streams.machines import STALE, Machine, Newest, StateNow
 from .models import Served
 
 MOST_MACHINES = 200
 """That are told at once, the worst."""
 
-STALE_PERIODS, LEAST_STALE_S, STALE_S = 10.0, 10.0, 60.0
-"""A machine is stale when so many of its periods, and seconds at least, have passed without a row; or so many seconds
-where the model knows no period."""
-
 _PEERS_S = 10.0
 """Seconds until machines are compared with their peers again: a thousand take 10 ms."""
 
-State = Literal["normal", "anomaly", "cannot tell", "stale"]
-_RANKS: Mapping[State, int] = {"anomaly": 0, "cannot tell": 2, "stale": 3, "normal": 4}
+_RANKS: Mapping[StateNow, int] = {"anomaly": 0, "cannot tell": 2, "stale": 3, "normal": 4}
 _ODD_RANK = 1
 
 
@@ -40,7 +35,7 @@ class MachineNow(msgspec.Struct, frozen=True):
     model: str
     key: str
     source: str
-    state: State
+    state: StateNow
     why: str
     severity: float | None
     """The largest of the newest ten seconds that have one."""
@@ -126,8 +121,7 @@ class Live:
         for served in self._served():
             models.append(_model_now(served))
             odd = self._odd_ones(served)
-            stale_s = _stale_s(served.detector)
-            machines += [_now(served.name, key, each, stale_s, odd.get(key)) for key, each in _machines(served)]
+            machines += [_now(served.name, key, each, odd.get(key)) for key, each in _machines(served)]
         machines.sort(key=_order)
         told = Snapshot(time.time(), models, machines[:MOST_MACHINES], len(machines), self._last_change())
         return msgspec.json.encode(told)
@@ -155,28 +149,22 @@ def _hour(machine: Machine) -> Hour:
 
 def _machines(served: Served) -> Iterable[tuple[str, Machine]]:
     """Those that have had a row."""
-    if served.unkeyed.newest is not None:
+    if served.unkeyed.has_rows:
         yield "", served.unkeyed
     for key, stream in served.keys.items():
-        if stream.machine.newest is not None:
+        if stream.machine.has_rows:
             yield key, stream.machine
 
 
-def _stale_s(detector: Detector) -> float:
-    period_s = detector.bundle.data.period_s
-    return STALE_S if period_s is None else max(LEAST_STALE_S, STALE_PERIODS * period_s)
-
-
-def _now(model: str, key: str, machine: Machine, stale_s: float, odd: float | None) -> MachineNow:
-    silent_s = time.monotonic() - machine.seen
-    is_stale = silent_s > stale_s
+def _now(model: str, key: str, machine: Machine, odd: float | None) -> MachineNow:
+    state = machine.state_now
     event = machine.alarm.event
     return MachineNow(
         model,
         key,
         machine.source,
-        "stale" if is_stale else machine.alarm.state,
-        f"no row for {silent_s:.0f} s" if is_stale else machine.alarm.why,
+        state,
+        f"no row for {time.monotonic() - machine.seen:.0f} s" if state == STALE else machine.alarm.why,
         _known(machine.history.worst),
         _known(machine.newest_time),
         None if odd is None else round(odd, 2),
@@ -217,8 +205,7 @@ def _model_now(served: Served) -> ModelNow:
 
 
 def _detail(served: Served, key: str, machine: Machine) -> Detail:
-    newest = machine.newest
-    assert newest is not None
+    newest = machine.newest or Newest(None, np.empty(0, np.float32), "", "")
     recent = [(at, _known(severity), status) for at, severity, status in machine.history.recent()]
     return Detail(
         served.name,

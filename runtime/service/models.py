@@ -7,10 +7,12 @@ import json
 import math
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -23,16 +25,13 @@ from ..scoring.framing import MOST_KEYS, Framer
 from ..scoring.results import Results, joined, parted
 from ..scoring.watch import Watch
 from ..session import Session
-from ..streams.capture import Capture
 from ..streams.keys import Keyed
 from ..streams.machines import Machine, Watching
 from ..streams.parts import Part
+from ..streams.records import Records
 from .request_reader import RequestReader
 from .shadow import Shadow
 from .turns import Turns
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 ROWS_AT_ONCE, VALUES_AT_ONCE = 1024, 1 << 14
 """Rows, and numbers in them, that are scored within about 5 ms: longer than that nothing may hold the event loop."""
@@ -54,8 +53,10 @@ class Keeping:
     most_keys: int = MOST_KEYS
     tell: Callable[[Sequence[Change]], object] = len
     """Takes what is to be told of events."""
-    captures: bool = False
-    """Whether the newest rows are held, to be written as normal data."""
+    state: Path | None = None
+    """The folder where scores and normal data are kept; None for nowhere."""
+    say: Callable[[str], object] = len
+    """Told in a line what cannot be kept, and why."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,8 @@ class Served:
     parts: Mapping[str, Session]
     """Its encoder and its decoder, where their files are there."""
     keeping: Keeping
-    capture: Capture | None = None
-    """Its newest rows."""
+    records: Records | None = None
+    """What is recorded of what it scores."""
     shadow: Shadow | None = None
     """What scores beside it."""
 
@@ -91,14 +92,10 @@ class Served:
     def of(cls, name: str, detector: Detector, metrics: ModelMetrics, keeping: Keeping) -> Served:
         """A verified detector, ready to serve."""
         bundle, watching = detector.bundle, keeping.watching.of(detector.bundle)
-        capture = Capture(bundle) if keeping.captures and bundle.image is None else None
-
-        def witness(key: str, times: NDArray[np.float64], rows: NDArray[np.float32], _: Results) -> None:
-            if capture is not None:
-                capture.add(key, times, rows)
+        records = None if keeping.state is None else Records(keeping.state, name, bundle, keeping.say)
 
         def machine(key: str = "") -> Machine:
-            seen = None if capture is None else witness
+            seen = None if records is None else records.see
             return Machine(bundle, watching, model=name, source=HTTP, key=key, witness=seen)
 
         def stream(key: str) -> Stream:
@@ -120,7 +117,7 @@ class Served:
             Inputs(bundle),
             detector.parts(),
             keeping,
-            capture,
+            records,
         )
 
     @property
@@ -168,6 +165,10 @@ class Served:
         yield "", self.unkeyed
         for key, stream in self.keys.items():
             yield f"={key}", stream.machine
+
+    def states(self) -> Counter[str]:
+        """How many machines that have had a row are in which state."""
+        return Counter(machine.state_now for _, machine in self.machines() if machine.has_rows)
 
     def end_silent(self, now: float) -> None:
         """Ends what runs of machines that have had no row for so long that it cannot go on (``time.monotonic``)."""

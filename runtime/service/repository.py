@@ -255,7 +255,7 @@ class Repository:
         model.served = replace(served, shadow=model.shadow)
         model.state, model.reason = "READY", ""
         self._asked.clear()
-        model.metrics.show(served.detector, served.watch.monitor, served.keys)
+        model.metrics.show(served.detector, served.watch.monitor, served.keys, served.states)
         self.changed(model)
 
     def _end_shadow(self, model: Model) -> None:

@@ -99,7 +99,7 @@ class _Run:
         self._listeners, self._access, self._log, self._watch = listeners, access, log, plan.watch
         metrics = ServiceMetrics(CollectorRegistry())
         keeps = plan.lasting.state is not None
-        keeping = replace(plan.keeping, tell=plan.events.apply, captures=keeps)
+        keeping = replace(plan.keeping, tell=plan.events.apply, state=plan.lasting.state, say=self._say_of_state)
         self._repository = Repository(metrics, plan.load, keeping, max_series=plan.max_series)
         self._upkeep = Upkeep(self._repository, plan.lasting, plan.events, log)
         self._reloader = Reloader(self._repository, plan, self._tell)
@@ -217,6 +217,9 @@ class _Run:
 
     def _tell(self, message: str) -> None:
         self._log.event("models", message, level="warning")
+
+    def _say_of_state(self, message: str) -> None:
+        self._log.event("state", message, level="warning")
 
     def _failed(self, error: BaseException) -> None:
         self.failure = error

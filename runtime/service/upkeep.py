@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 
 from ..alarms.store import EventStore
-from ..errors import InputError
 from ..hosting.logs import Log
 from ..streams.samples import Sample
 from ..streams.saving import Captured, Saving, Snapshot, memory_of
@@ -24,9 +23,6 @@ from .repository import Model, Repository, aside
 
 _AT_ONCE = 100
 """Machines that are saved within about 5 ms."""
-
-NORMAL = "normal"
-"""The folder of normal data in that of the state."""
 
 SWEEP_S = 5.0
 """Seconds between two looks for events of machines that fell silent."""
@@ -69,9 +65,7 @@ class Upkeep:
         for model in self._repository:
             self._taken[model.name] = {}
         for feed in self._lasting.feeds:
-            name = self._repository.find(feed.model).name
-            taken = self._taken[name].setdefault(feed.source.name, Taken())
-            self._feeds.append(Feeding(feed, self._repository, self._log, taken=taken, worker=self._worker))
+            self._feeds.append(await aside(partial(self._open, feed)))
         if self._lasting.state is not None:
             for model in self._repository:
                 if model.served is not None:
@@ -87,10 +81,19 @@ class Upkeep:
 
         Raises InputError when there are none, UnavailableError when they cannot be written.
         """
-        served = self._repository.find(name).served
-        if served is None or served.capture is None or self._lasting.state is None:
-            raise InputError("this model looks at images, of which nothing is held")
-        return served.capture.write(key, minutes, self._lasting.state / NORMAL)
+        served = self._repository.served(name)
+        assert served.records is not None
+        return served.records.keep_normal(key, minutes)
+
+    def _open(self, feed: Feed) -> Feeding:
+        served = self._repository.served(feed.model)
+        source, sink = feed.open(served)
+        known = self._taken[served.name]
+        label = source.name if source.name not in known else f"{source.name}-{len(known) + 1}"
+        known[label] = Taken()
+        return Feeding(
+            feed, source, sink, self._repository, self._log, label=label, taken=known[label], worker=self._worker
+        )
 
     def changed(self, model: Model) -> None:
         """Another version of the model answers, whose state is another."""
@@ -103,13 +106,15 @@ class Upkeep:
             feeding.stop()
 
     async def sweep(self) -> None:
-        """Ends the events of machines that fell silent, for ever."""
+        """Ends the events of machines that fell silent, and writes what is held back, for ever."""
         while True:
             await asyncio.sleep(SWEEP_S)
             now = time.monotonic()
             for model in self._repository:
                 if model.served is not None:
                     model.served.end_silent(now)
+                    if model.served.records is not None:
+                        await asyncio.to_thread(model.served.records.flush)
 
     async def end(self) -> None:
         """Waits for what was taken, and saves."""
@@ -118,13 +123,16 @@ class Upkeep:
             await asyncio.to_thread(feeding.join, _END_S)
         for saving in self._saving.values():
             await asyncio.to_thread(saving.close)
+        for served in self._repository.all_served():
+            if served.records is not None:
+                served.records.flush()
 
     def _restore(self, folder: Path, name: str, served: Served) -> None:
         """Nothing else works on the model yet."""
         saving = Saving(
             folder, name, partial(self._capture_from_thread, name), lambda text: self._log.event("state", text)
         )
-        feeds = {feeding.source: feeding for feeding in self._feeds if feeding.model == name}
+        feeds = {feeding.label: feeding for feeding in self._feeds if feeding.model == name}
 
         def take(source: str, samples: list[Sample]) -> None:
             if source in feeds:

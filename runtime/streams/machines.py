@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -31,6 +32,14 @@ MOST_EXPLAINED = 32
 thousands of events."""
 
 
+STALE: Final = "stale"
+STALE_PERIODS, LEAST_STALE_S, STALE_S = 10.0, 10.0, 60.0
+"""A machine is stale when so many of its periods, and seconds at least, have passed without a row; or so many seconds
+where the model knows no period."""
+
+StateNow = Literal["normal", "anomaly", "cannot tell", "stale"]
+STATES: tuple[StateNow, ...] = ("normal", "anomaly", "cannot tell", STALE)
+
 Witness = Callable[[str, "NDArray[np.float64]", "NDArray[np.float32]", Results], object]
 """Takes key, times (rows,), rows (rows, features) and results."""
 
@@ -41,6 +50,8 @@ class Watching(msgspec.Struct, frozen=True):
     rule: AlarmRule = AlarmRule()
     adaptive: bool = False
     """Whether thresholds follow their streams, see `adaptive.AdaptiveThreshold`."""
+    fdr: float | None = None
+    """The share of false alarms among alarms that thresholds keep, see `fdr.DiscoveryThreshold`."""
     own: bool = False
     """Whether each machine learns a threshold of its own, see `own.OwnCalibration`."""
 
@@ -92,15 +103,17 @@ class Machine:
         witness: Witness | None = None,
     ) -> None:
         self.source, self._witness = source, witness
-        self.state = StreamState(bundle, adaptive=watching.adaptive)
+        self.state = StreamState(bundle, adaptive=watching.adaptive, fdr=watching.fdr)
         self.alarm = Alarm(watching.rule, model=model, source=source, key=key)
         self.own = OwnCalibration(bundle) if watching.own else None
         self.history = History()
         self._far = bundle.calibration.far
+        period_s = bundle.data.period_s
+        self._stale_s = STALE_S if period_s is None else max(LEAST_STALE_S, STALE_PERIODS * period_s)
         self.newest: Newest | None = None
         self.seen = time.monotonic()
         """When rows were accepted last, or since when it waits for the first."""
-        self.newest_time = np.nan
+        self.newest_time = math.nan
         """Of the newest row, seconds since 1970."""
 
     def accept(self, results: Results, after: Framer) -> tuple[Results, NDArray[np.bool_] | None]:
@@ -118,6 +131,16 @@ class Machine:
             if is_own:
                 over = results.scores.p_value[results.scores.scored] < self._far
         return self.state.accept(results, after, over), over
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether it ever had any, also before a restart."""
+        return math.isfinite(self.newest_time)
+
+    @property
+    def state_now(self) -> StateNow:
+        """How it is."""
+        return STALE if time.monotonic() - self.seen > self._stale_s else self.alarm.state
 
     def come_from(self, source: str) -> None:
         """Its rows come from this source from now on."""
@@ -174,7 +197,7 @@ class Machine:
         self.alarm.recall(memory.alarm)
         self.come_from(memory.source)
         recent = self.history.recent()
-        self.newest_time = recent[-1][0] if recent else np.nan
+        self.newest_time = recent[-1][0] if recent else math.nan
 
 
 def _times(times: NDArray[np.float64] | None, n: int, arrived: float | NDArray[np.float64]) -> NDArray[np.float64]:

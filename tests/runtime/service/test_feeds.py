@@ -38,6 +38,7 @@ class Given:
         self.samples: queue.Queue[list[Sample] | None] = queue.Queue()
         self.acknowledged = list[Sample]()
         self.answers = list[Answer]()
+        self.refused = list[str]()
         self.complete = threading.Event()
         self._wanted = wanted
 
@@ -51,6 +52,7 @@ class Given:
             self.complete.set()
 
     def refuse(self, sample: Sample, why: str) -> None:
+        self.refused.append(why)
         self.done([sample])
 
     def close(self) -> None:
@@ -65,7 +67,7 @@ class Given:
 
 
 def sample(row: Floats, key: str, number: int) -> Sample:
-    return Sample(json.dumps({"id": number, "values": row.tolist()}).encode(), key, 1e9 + number)
+    return Sample(json.dumps({"id": number, "values": row.tolist()}).encode(), key, 1e9 + number, token=object())
 
 
 def run(
@@ -84,7 +86,7 @@ def run(
         return Payloads(served.detector.bundle)
 
     async def live() -> None:
-        feed = Feed(None, source, source if sink else None, payloads)
+        feed = Feed(None, lambda _: (source, source if sink else None), payloads)
         service = Upkeep(client.repository, Lasting(state, [feed]), events, Log(told.append))
         await service.begin()
         assert await asyncio.to_thread(source.complete.wait, 30)
@@ -108,11 +110,14 @@ def test_samples_are_scored_as_requests_are_and_counted(
     rows = normal_rows[:12].copy()
     rows[8:, 0] *= 3
     samples = [sample(row, "a", number) for number, row in enumerate(rows)]
-    for piece in ([], samples[:1], samples[1:8], [*samples[8:], Sample(b"nonsense{", "a")]):
+    for piece in ([], samples[:1], samples[1:8], [*samples[8:], Sample(b"nonsense{", "a", token=object())]):
         source.samples.put(piece)
     assert run(client, source, events, sink=sink) == []
 
-    assert [each.payload for each in source.acknowledged[:12]] == [each.payload for each in samples]
+    assert sorted(each.payload for each in source.acknowledged if each.payload[:1] == b"{") == sorted(
+        each.payload for each in samples
+    )
+    assert [why.split(":")[0] for why in source.refused] == ["is neither JSON nor line protocol, nor CSV of this model"]
     asked = Client(windows_detector).results(rows.tolist(), "?key=a")
     series = client.series()
     assert (series["vae_detect_rows_scored_total[]"], series["vae_detect_keys[]"]) == (9, 1)
@@ -191,13 +196,17 @@ def test_samples_wait_for_a_model_that_does_not_answer(
     monkeypatch.setattr(feeds, "_AGAIN_S", 0.01)
     events, source = EventStore(None), Given(1)
     client = client_of(detector, events)
-    served, client.model.served = client.model.served, None
-    source.samples.put([sample(normal_rows[0], "a", 0)])
+    served = client.model.served
 
-    def later() -> None:
+    def unload() -> None:
+        client.model.served = None
+        source.samples.put([sample(normal_rows[0], "a", 0)])
+
+    def load() -> None:
         client.model.served = served
 
-    threading.Timer(0.3, later).start()
+    threading.Timer(0.3, unload).start()
+    threading.Timer(0.6, load).start()
     run(client, source, events)
     assert source.bodies()[0]["status"] == "ok"
 
@@ -215,7 +224,7 @@ def test_a_fault_of_a_source_is_said_and_the_service_goes_on(detector: Detector)
 
 def test_the_last_minutes_can_be_kept_as_normal_data(detector: Detector, normal_rows: Floats, tmp_path: Path) -> None:
     events, source = EventStore(None), Given(5)
-    client = Client(detector, keeping=Keeping(tell=events.apply, captures=True))
+    client = Client(detector, keeping=Keeping(tell=events.apply, state=tmp_path))
     source.samples.put([sample(row, "a", 60 * number) for number, row in enumerate(normal_rows[:5])])
     kept = list[Path]()
 

@@ -62,7 +62,7 @@ class LiveSource:
                 yield []
                 self._closed.wait(min(IDLE_S, pause))
                 continue
-            first = max(self._last_ms + self._step_ms, now - MOST_BEHIND * self._step_ms)
+            first = max(self._last_ms + self._step_ms, now - (MOST_BEHIND - 1) * self._step_ms)
             try:
                 rows = list(self._reader.rows(Grid.between(first, now, self._step_ms)))
             except InputError as error:

@@ -164,7 +164,7 @@ def _now(model: str, key: str, machine: Machine, odd: float | None) -> MachineNo
         key,
         machine.source,
         state,
-        f"no row for {time.monotonic() - machine.seen:.0f} s" if state == STALE else machine.alarm.why,
+        f"no row for {_duration(time.monotonic() - machine.seen)}" if state == STALE else machine.alarm.why,
         _known(machine.history.worst),
         _known(machine.newest_time),
         None if odd is None else round(odd, 2),
@@ -172,6 +172,16 @@ def _now(model: str, key: str, machine: Machine, odd: float | None) -> MachineNo
         None if event is None else event.id,
         machine.own is not None and machine.own.calibration is not None,
     )
+
+
+def _duration(seconds: float) -> str:
+    """As people say it, so that it need not be told anew every second.
+
+    >>> _duration(45), _duration(840), _duration(86400)
+    ('45 s', '14 min', '24 h')
+    """
+    minutes = round(seconds / 60)
+    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{round(minutes / 60)} h"
 
 
 def _order(machine: MachineNow) -> tuple[int, float, str]:

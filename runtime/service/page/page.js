@@ -49,9 +49,17 @@ function tell(state, why = "") {
   if (state !== "live") draw();
 }
 
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part; // an address that somebody typed
+  }
+}
+
 // What is shown in full: what the address says, else the worst.
 function selected() {
-  const [, model, key] = location.hash.split("/").map(decodeURIComponent);
+  const [, model, key] = location.hash.split("/").map(decoded);
   if (model !== undefined && key !== undefined) return { model, key, chosen: true };
   const first = page.snapshot && inOrder(page.snapshot.machines)[0];
   return first ? { model: first.model, key: first.key, chosen: page.snapshot.machines_total === 1 } : null;
@@ -92,7 +100,7 @@ function draw() {
   show(byId("empty"), empty);
   show(byId("detail"), !empty);
   const [state, sentence] = summary(snapshot.machines, snapshot.machines_total);
-  told(state, empty && !snapshot.models.length ? "The model is being loaded" : sentence);
+  told(state, sentence);
   machines.show(snapshot, page.selected, now());
   const machine = empty ? null : machineOf(wanted);
   if (machine) {
@@ -117,6 +125,9 @@ function told(state, sentence) {
 }
 
 function example(model) {
+  setText(byId("empty-title"), model ? "Ready. Nothing has come yet." : "No model answers yet.");
+  show(byId("example").parentElement, Boolean(model));
+  show(byId("empty-text"), Boolean(model));
   const address = new URL("score?key=pump-1", location.href.replace(/#.*/, ""));
   const token = document.documentElement.dataset.token === "yes" ? " -H 'Authorization: Bearer TOKEN'" : "";
   const body = !model || model.kind === "images" ? "--data-binary @photo.jpg" : `-d '${page.row ?? `[${model.columns.join(", ")}]`}'`;

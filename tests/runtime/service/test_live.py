@@ -80,7 +80,7 @@ def test_a_machine_that_sends_nothing_is_stale(detector: Detector, normal_rows: 
     assert served is not None
     served.stream("a").machine.seen -= 10 * detector.bundle.data.period_s + 1  # type: ignore[operator]
     (machine,) = snapshot(client)["machines"]
-    assert (machine["state"], machine["why"]) == ("stale", "no row for 301 s")
+    assert (machine["state"], machine["why"]) == ("stale", "no row for 5 min")
 
 
 def test_who_is_unlike_the_others_comes_before_who_is_normal(detector: Detector, normal_rows: Floats) -> None:

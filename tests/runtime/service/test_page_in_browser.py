@@ -140,6 +140,8 @@ def test_what_comes_from_data_is_only_ever_text(browser: webdriver.Chrome) -> No
         wait(browser, lambda: HOSTILE in text(browser, "#detail-title"), "its details")
         wait(browser, lambda: not text(browser, "#chart-readout").startswith("no rows"), "a chart")
         assert "taken" not in browser.title
+        browser.get(f"{url}/#/%/%E0%A4%A")  # no name at all
+        wait(browser, lambda: text(browser, "#detail-title") == "%E0%A4%A", "what was typed")
         assert not browser.find_elements(By.CSS_SELECTOR, "main img[src='x'], main script")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from vae_detect.runtime.alarms.rule import SILENCE_S, AlarmRule, Gate
@@ -54,6 +55,7 @@ def test_what_is_no_gate_is_refused(text: str) -> None:
         ("p>5%", 10.5, 10, True),
         ("p>5%", 10.25, 10, False),
         ("p<5%", -10.5, -10, True),  # 5 % of 10 below -10
+        ("p<5%", -10.25, -10, False),
         ("p>5%", 0.1, 0, True),  # any deviation is more than 5 % of nothing
         ("p>", None, 10, True),  # nobody knows, so somebody is told
         ("p>", 11, None, True),
@@ -67,6 +69,7 @@ def test_one_of_the_gates_of_a_column_is_enough() -> None:
     rule = AlarmRule(gates=(Gate.parse("p>5"), Gate.parse("p<1")))
     assert [rule.passes((Cause("p", 1.0, 10 + by, 10.0),)) for by in (6.0, 2.0, -2.0)] == [True, False, True]
     assert rule.passes(())
+    assert rule.passes((Cause("q", 1.0, 10.0, 10.0),))  # which has no gates
 
 
 @pytest.mark.parametrize(
@@ -81,6 +84,8 @@ def test_rules_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
 def test_a_rule_is_fitted_to_a_model(detector: Detector, images_detector: Detector) -> None:
     assert detector.bundle.data.period_s == 30
     assert AlarmRule().of(detector.bundle).silence_s == 300  # ten rows; windows are of one
+    windows = msgspec.structs.replace(detector.bundle, window=16)
+    assert AlarmRule().of(windows).silence_s == 3 * 16 * 30
     assert AlarmRule().of(images_detector.bundle).silence_s == SILENCE_S
     AlarmRule(gates=(Gate("power_kw", ">"),)).of(detector.bundle)
     with pytest.raises(InputError, match=r"^gate of 'presure': no such column; this model has speed_rpm"):

@@ -61,6 +61,12 @@ def test_what_may_go_well_later_is_told_so(status: int) -> None:
     assert "T0KEN" not in str(busy.value)
 
 
+def test_a_server_may_ask_for_an_hour_at_most() -> None:
+    assert [BusyError("", after).after_s for after in ("90", "999999", "Mon, 05 Jan 2026 06:00:00 GMT", None)] == [
+        *(90, 3600, 0, 0)
+    ]
+
+
 def test_a_server_that_says_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhook, "TIMEOUT_S", 0.1)
     with receiving() as receiver:
@@ -81,7 +87,7 @@ def test_nobody_there_can_be_reached() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["127.0.0.1", "ftp://a/", "http:///x", "http://a:b/", "https://me:hidden@a/", "http://["]
+    "url", ["127.0.0.1", "ftp://a/", "http:///x", "http://a:b/", "https://me:hidden@a/", "http://hidden@a/", "http://["]
 )
 def test_what_is_no_address_is_refused_without_telling_it(url: str) -> None:
     with pytest.raises(InputError, match=r"^--alarms-to: ") as refused:

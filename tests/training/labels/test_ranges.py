@@ -109,9 +109,9 @@ def test_a_word_says_what_a_range_is(cells: list[str], anomalous: list[str], exp
 
 
 def test_a_fault_within_a_false_alarm_is_a_fault_and_a_key_has_its_own() -> None:
-    begins, ends = ["2026-01-05 10:00", "2026-01-05 10:02"], ["2026-01-05 10:04", "2026-01-05 10:03"]
-    ranges = read_ranges(begins, ends, "r.csv")._replace(labels=labels_of(["false alarm", "fault"]))
+    begins, ends = ["2026-01-05 10:02", "2026-01-05 10:00"], ["2026-01-05 10:03", "2026-01-05 10:04"]
+    ranges = read_ranges(begins, ends, "r.csv")._replace(labels=labels_of(["fault", "false alarm"]))
     assert ranges.at(TIMES, outside=UNREVIEWED, say=print).tolist() == [0, 0, 1, 1, 0, -1]
-    keyed, keys = ranges._replace(keys=["a", "b"]), np.array(list("ababab"))
+    keyed, keys = ranges._replace(keys=["b", "a"]), np.array(list("ababab"))
     assert keyed.at(TIMES, outside=UNREVIEWED, say=print, keys=keys).tolist() == [0, -1, 0, 1, 0, -1]
     assert keyed.at(TIMES, outside=UNREVIEWED, say=print).tolist() == [0, 0, 1, 1, 0, -1]

@@ -99,6 +99,18 @@ def test_a_model_is_calibrated_by_what_a_service_logged(model: Path, tmp_path: P
     refused(run("calibrate", "--model", model, "--from-events"), 2, "--from-events and --state DIR")
 
 
+def test_a_stream_logs_what_calibrate_takes(model: Path, tmp_path: Path) -> None:
+    header, *rows = csv_lines(simulate(duration_s=12 * 3600, period_s=30, seed=77))
+    state = tmp_path / "state"
+    streamed = run("stream", "-m", model, "--from", "-", "--state", state, stdin="".join([header, *rows]))
+    assert streamed.returncode == 0, streamed.stderr
+    asked = ("calibrate", "--model", model, "--from-events", "--state", state, "--far", "0.45")
+    result = run(*asked, "--since", "20000d")  # what is simulated happened years ago
+    assert result.returncode == 0, result.stderr
+    assert "1440 scores of 1 keys, 1440 of them normal" in result.stderr
+    refused(run(*asked), 2, "no score of export")
+
+
 def verdict(url: str, row: NDArray[np.float32]) -> dict[str, object]:
     with urllib.request.urlopen(f"{url}/score", data=json.dumps(row.tolist()).encode(), timeout=10) as reply:
         answer: dict[str, object] = json.load(reply)["results"][0]

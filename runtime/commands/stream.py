@@ -18,6 +18,7 @@ from ..streams.intake import Intake
 from ..streams.payloads import Payloads
 from ..streams.samples import Answer, Sample
 from ..streams.saving import Saving
+from ..streams.score_log import ScoreLog
 from ..streams.scorer import Scorer
 from ..streams.taken import Taken
 from .alarm_options import delivery_options, events_in, state_option, take_deliveries
@@ -64,12 +65,28 @@ def stream(
     target = feeds.sink(sink, name, [source])
     intake = Intake(detector, Payloads(detector.bundle, feeds.input_format, layout), Taken())
     with closing(events_in(state, say)) as store, delivering(deliveries, feeds, store, [source], say):
-        scorer = Scorer(name, detector, intake, watching, source=origin.name, most_keys=max_keys, tell=_told_to(store))
-        with _remembered(scorer, state, name, origin.name, store) as take:
+        log = None if state is None else ScoreLog(state / f"{name}.scores", detector.bundle.export_id, say=say)
+        scorer = Scorer(
+            *(name, detector, intake, watching),
+            source=origin.name,
+            most_keys=max_keys,
+            tell=_told_to(store),
+            witness=None if log is None else lambda key, times, _, results: log.add(key, times, results),
+        )
+        with _logged(log), _remembered(scorer, state, name, origin.name, store) as take:
             flow = Flow(origin, take, target)
             say(f"{name}: from {origin.where} to {target.where}")
             _run(flow)
             say(f"{flow.samples} samples, {flow.poison} without a row that can be scored")
+
+
+@contextmanager
+def _logged(log: ScoreLog | None) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if log is not None:
+            log.flush()
 
 
 def _told_to(store: EventStore) -> Callable[[Sequence[Change]], None]:

@@ -40,6 +40,7 @@ _SIZE = _RECORD.size
 _MOST_READ = 1 << 31
 _HEADER = 2 * _SIZE
 _BUFFER = 64 << 10
+_HELD_S = 10.0  # that scores wait at most while others come
 _LOOKED_S = 60.0  # how often the share that is kept is decided anew
 _GOLDEN = (5**0.5 - 1) / 2
 
@@ -82,6 +83,7 @@ class ScoreLog:
         self._numbers: dict[str, int] = {}
         self._buffer = bytearray()
         self._is_open, self._again = False, -math.inf
+        self._flushed = clock()
         self._lock = threading.Lock()
 
     def add(self, key: str, times: NDArray[np.float64], results: Results) -> None:
@@ -92,8 +94,8 @@ class ScoreLog:
             for at, score in zip(times.tolist(), results.scores.score.tolist(), strict=True):
                 if score == score:  # noqa: PLR0124  # no NaN: it has a score
                     self._take(key, at, score)
-            is_full = len(self._buffer) >= _BUFFER
-        if is_full:
+            is_due = len(self._buffer) >= _BUFFER or self._clock() >= self._flushed + _HELD_S
+        if is_due:
             self.flush()
 
     def _take(self, key: str, at: float, score: float) -> None:
@@ -115,18 +117,25 @@ class ScoreLog:
     def flush(self) -> None:
         """Writes what is held back."""
         with self._lock:
+            self._flushed = self._clock()
             try:
                 if self._buffer:
-                    with self.path.open("r+b") as file:  # not anew, where somebody took it away: it has a header
-                        file.seek(0, SEEK_END)
-                        file.write(self._buffer)
-                        size = file.tell()
-                    if size > self._most:
-                        self.path.replace(_older(self.path))
-                        self._is_open = False
+                    self._write()
             except OSError as error:
                 self._fail(error)
             self._buffer.clear()
+
+    def _write(self) -> None:
+        with self.path.open("r+b") as file:  # not anew, where somebody took it away: it has a header
+            if file.read(_HEADER) != self._header:  # that of another version of the model, which goes on here
+                self._is_open, self._again = False, math.inf
+                return
+            file.seek(0, SEEK_END)
+            file.write(self._buffer)
+            size = file.tell()
+        if size > self._most:
+            self.path.replace(_older(self.path))
+            self._is_open = False
 
     def _ready(self) -> bool:
         """Whether the file can be appended to; the keys that it names have their numbers then."""

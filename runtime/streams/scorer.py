@@ -11,7 +11,7 @@ from ..detector import Detector
 from ..scoring.score import score_framed
 from .intake import Intake
 from .keys import Keyed
-from .machines import Machine, Watching
+from .machines import Machine, Watching, Witness
 from .parts import parts_by_key
 from .samples import Answer, Sample
 from .saving import Captured, Snapshot, memory_of
@@ -25,6 +25,7 @@ class Scorer:
     name : of the model
     source : what kind the source is
     tell : takes what is to be told of events
+    witness : sees all that is accepted, too
     """
 
     def __init__(
@@ -37,11 +38,12 @@ class Scorer:
         source: str,
         most_keys: int,
         tell: Callable[[Sequence[Change]], object],
+        witness: Witness | None = None,
     ) -> None:
         bundle, watching = detector.bundle, watching.of(detector.bundle)
         self.detector, self.intake, self._tell = detector, intake, tell
         self.machines = Keyed(
-            lambda key: Machine(bundle, watching, model=name, source=source, key=key),
+            lambda key: Machine(bundle, watching, model=name, source=source, key=key, witness=witness),
             most_keys,
             forget=lambda machine: tell(machine.alarm.end()),
         )

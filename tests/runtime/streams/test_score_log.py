@@ -172,3 +172,28 @@ def test_a_file_that_was_taken_away_is_begun_anew(tmp_path: Path) -> None:
     again.add("p", at(3), results(3))
     again.flush()
     assert listed(read_scores(log.path, [A])) == [(3, "p", 3)]
+
+
+def test_scores_are_written_after_a_while_though_they_are_few(tmp_path: Path) -> None:
+    now = 0.0
+    log = ScoreLog(tmp_path / "pump.scores", A, clock=lambda: now)
+    log.add("p", at(1), results(1))
+    assert listed(read_scores(log.path, [A])) == []
+    now = 10.0
+    log.add("p", at(2), results(2))
+    assert listed(read_scores(log.path, [A])) == [(1, "p", 1), (2, "p", 2)]
+
+
+def test_a_version_of_the_model_that_has_gone_writes_no_more(tmp_path: Path) -> None:
+    old = ScoreLog(tmp_path / "pump.scores", A)
+    old.add("p", at(1), results(1))
+    old.flush()
+    old.add("q", at(2), results(2))
+    new = ScoreLog(tmp_path / "pump.scores", B)
+    new.add("r", at(3), results(3))
+    old.flush()
+    new.flush()
+    old.add("q", at(4), results(4))
+    old.flush()
+    assert listed(read_scores(old.path, [A])) == [(1, "p", 1)]
+    assert listed(read_scores(old.path, [B])) == [(3, "r", 3)]

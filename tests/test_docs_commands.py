@@ -43,7 +43,7 @@ from vae_detect.runtime.simulation import Fault, csv_lines, simulate
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 REASONS = {
     *("installs packages", "needs Docker", "needs public data", "needs systemd", "starts several processes"),
-    *("takes minutes", "tells of one machine", "needs a Prometheus", "needs a service"),
+    *("takes minutes", "tells of one machine", "needs a Prometheus", "needs a service", "needs a broker"),
 }
 """Why a block may not be run."""
 

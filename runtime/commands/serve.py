@@ -65,13 +65,15 @@ def serve(
     log_alarms: bool,
     **process: Any,
 ) -> None:
-    """Serve detectors over HTTP: POST /score, the Open Inference Protocol, GET /model /healthz /readyz /metrics.
+    """Serve detectors over HTTP: a page at /, POST /score, the Open Inference Protocol, /model /healthz /readyz /metrics.
 
-    SIGHUP loads the models again; what cannot be trusted leaves the version before in its place.
+    With --from they score samples of other sources too. SIGHUP loads the models again; what cannot be trusted leaves the
+    version before in its place.
 
     \b
     vae-detect serve --model exported/vae.onnx
     curl -d '[1450, 172.1, 0.33, 3.3, 33.1, 19.4, 40.2, 1.9]' 'http://127.0.0.1:8000/score?explain=1'
+    vae-detect serve -m pump.onnx --state /var/lib/vae-detect --from 'mqtt://broker/plant/{key}/sensors'
     """
     _survive_hangups()
     with needs("serve"):

@@ -185,8 +185,10 @@ def _duration(seconds: float) -> str:
 
 
 def _order(machine: MachineNow) -> tuple[int, float, str]:
-    rank = _RANKS[machine.state]
-    return min(rank, _ODD_RANK) if machine.is_odd else rank, -(machine.severity or 0.0), machine.key
+    rank, severity = _RANKS[machine.state], machine.severity or 0.0
+    if machine.state == "normal":
+        severity = math.floor(2 * severity) / 2  # so that those that are told of many stay the same for a while
+    return min(rank, _ODD_RANK) if machine.is_odd else rank, -severity, machine.key
 
 
 def _model_now(served: Served) -> ModelNow:

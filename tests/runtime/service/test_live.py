@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.service import live as module
-from vae_detect.runtime.service.live import Live
+from vae_detect.runtime.service.live import Live, MachineNow, _order
+from vae_detect.runtime.streams.machines import StateNow
 
 Floats = NDArray[np.float32]
 
@@ -129,3 +130,12 @@ def test_one_machine_closely(windows_detector: Detector, normal_rows: Floats) ->
 
     live = live_of(client)
     assert (live.detail("pump", "b"), live.detail("fan", "a"), live.detail("pump", "")) == (None, None, None)
+
+
+def test_normal_machines_do_not_change_places_for_a_little_severity() -> None:
+    def now(key: str, severity: float, state: StateNow = "normal", *, is_odd: bool = False) -> MachineNow:
+        return MachineNow("pump", key, "http", state, "", severity, 0.0, None, is_odd, None, False)
+
+    machines = [now("a", 0.1), now("b", 0.4), now("c", 0.6), now("d", 1.2, "anomaly"), now("e", 1.3, "anomaly")]
+    machines += [now("f", 0.2, is_odd=True), now("g", 0.3, "stale")]
+    assert "".join(machine.key for machine in sorted(machines, key=_order)) == "edfgcab"

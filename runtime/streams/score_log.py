@@ -110,7 +110,7 @@ class ScoreLog:
         number = self._numbers.get(key)
         if number is None:
             number = self._numbers[key] = len(self._numbers)
-            name = key.encode("utf-8", "surrogatepass")
+            name = key.encode("utf-8", "replace")
             self._buffer += _NAME.pack(math.nan, len(name), number) + name + bytes(-len(name) % _SIZE)
         self._buffer += _RECORD.pack(at, score, number)
 
@@ -181,7 +181,7 @@ def _parsed(content: bytes) -> _Parsed:
     records = np.frombuffer(content, _DTYPE, count=(len(content) - _HEADER) // _SIZE, offset=_HEADER)
     is_score, names, following = np.ones(len(records), np.bool_), dict[int, str](), 0
     for place in np.flatnonzero(np.isnan(records["time"])).tolist():
-        if place < following:  # within a name
+        if place < following:  # within a name, of a damaged file: no text in UTF-8 is a NaN
             continue
         _, length, number = _NAME.unpack_from(content, _HEADER + place * _SIZE)
         following = place + 1 - -length // _SIZE
@@ -189,7 +189,7 @@ def _parsed(content: bytes) -> _Parsed:
             records, is_score = records[:place], is_score[:place]
             break
         first = _HEADER + (place + 1) * _SIZE
-        names[number] = content[first : first + length].decode("utf-8", "surrogatepass")
+        names[number] = content[first : first + length].decode("utf-8", "replace")
         is_score[place:following] = False
     return _Parsed(records[is_score], names, _HEADER + len(records) * _SIZE)
 

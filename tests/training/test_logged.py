@@ -125,6 +125,17 @@ def test_as_many_alarms_as_were_promised_are_normal_the_lowest_first(detector: D
     )
 
 
+@pytest.mark.parametrize("label", ["false-alarm", ""])
+def test_a_fault_within_another_event_is_one(detector: Detector, label: Label, tmp_path: Path) -> None:
+    at, scores = times(4000), quiet(0)
+    scores[1000:1002], scores[1500:1502] = 30, 50
+    write(tmp_path, "p", at, scores, detector.bundle.export_id)
+    keep(tmp_path, event(at[990], at[1600], 1.1, label), event(at[1500], at[1501], 2.0, "fault"))
+    found = of(detector, tmp_path).scores
+    assert found.max() == 30
+    assert len(found) == 4000 - 22
+
+
 def test_calibrating_again_and_again_does_not_sink_the_threshold(detector: Detector, tmp_path: Path) -> None:
     """With events alone left out, each round would cut off the highest thousandth."""
     at, scores = times(20_000), np.random.default_rng(0).gamma(2, 2, size=20_000)

@@ -197,3 +197,27 @@ def test_a_version_of_the_model_that_has_gone_writes_no_more(tmp_path: Path) -> 
     old.flush()
     assert listed(read_scores(old.path, [A])) == [(1, "p", 1)]
     assert listed(read_scores(old.path, [B])) == [(3, "r", 3)]
+
+
+def test_a_damaged_name_costs_its_name_and_no_more(tmp_path: Path) -> None:
+    log = ScoreLog(tmp_path / "pump.scores", A)
+    log.add("a name of 16 by.", at(1), results(1))
+    log.add("q", at(2), results(2))
+    log.flush()
+    content = bytearray(log.path.read_bytes())
+    content[48:56] = struct.pack("<d", np.nan)
+    log.path.write_bytes(content)
+    found = read_scores(log.path, [A])
+    assert found.scores.tolist() == [1, 2]
+    assert found.names[1] == "q"
+    again = ScoreLog(log.path, A)
+    again.add("q", at(3), results(3))
+    again.flush()
+    assert read_scores(log.path, [A]).keys.tolist() == [0, 1, 1]
+
+
+def test_a_key_that_is_no_text_is_kept_as_well_as_can_be(tmp_path: Path) -> None:
+    log = ScoreLog(tmp_path / "pump.scores", A)
+    log.add("\ud800", at(1), results(1))
+    log.flush()
+    assert listed(read_scores(log.path, [A])) == [(1, "?", 1)]

@@ -65,10 +65,10 @@ def serve(
     log_alarms: bool,
     **process: Any,
 ) -> None:
-    """Serve detectors over HTTP: a page at /, POST /score, the Open Inference Protocol, /model /healthz /readyz /metrics.
+    """Serve detectors over HTTP: a page at /, POST /score, the Open Inference Protocol, /model, /healthz, /metrics.
 
-    With --from they score samples of other sources too. SIGHUP loads the models again; what cannot be trusted leaves the
-    version before in its place.
+    With --from they score samples of other sources too. SIGHUP loads the models again; what cannot be trusted leaves
+    the version before in its place.
 
     \b
     vae-detect serve --model exported/vae.onnx

@@ -84,9 +84,10 @@ class Feeding:
         self._thread.start()
 
     def stop(self) -> None:
-        """No more samples."""
-        self._stopped.set()
-        self._source.close()
+        """No more samples. Closed again, sources wait for what is under way, which the thread does."""
+        if not self._stopped.is_set():
+            self._stopped.set()
+            self._source.close()
 
     def join(self, seconds: float) -> None:
         """Waits until what was taken is answered."""

@@ -6,10 +6,12 @@ a pure function of model and rows. The journal is written before an answer leave
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from glob import escape
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -17,7 +19,7 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 
 from ..errors import InputError, VaeDetectError, of_system
-from ..output import make_folder, written_aside
+from ..output import locked, make_folder, written_aside
 from .machines import MachineMemory
 from .samples import Sample
 from .taken import Kept
@@ -71,6 +73,13 @@ class Saving:
     ----------
     capture : what is to be saved as it is; called while `lock` is held
     say : told in a line that nothing can be saved, and why; tried again with the next snapshot
+
+    Raises
+    ------
+    InputError
+        when another process has this state
+    UnavailableError
+        when nothing can be written in the folder
     """
 
     def __init__(
@@ -88,6 +97,10 @@ class Saving:
         self._is_due, self._stopped = threading.Event(), False
         self._problem = ""
         make_folder(folder)
+        self._kept = ExitStack()
+        self._kept.enter_context(
+            locked(self._path, "another serve or stream keeps its state there; give this one another --state")
+        )
         self._thread = threading.Thread(target=self._run, name="saving", daemon=True)
 
     def restore(
@@ -135,9 +148,12 @@ class Saving:
         )
         record = len(entry).to_bytes(4, "big") + zlib.crc32(entry).to_bytes(4, "big") + entry
         try:
-            self._journal.write(record)
-        except OSError as error:
-            self._give_up(error)
+            if self._journal.write(record) < len(record):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:  # what follows would stand behind half a record, where nobody reads it
+            self._journal.close()
+            self._journal = None
+            self._give_up(of_system(error, f"{self._path}: cannot be written"))
         self._bytes += len(record)
         if self._bytes > MOST_JOURNAL_BYTES:
             self._is_due.set()
@@ -159,6 +175,7 @@ class Saving:
                 self._journal = None
             for _, journal in self._journals():  # it is empty
                 journal.unlink(missing_ok=True)
+        self._kept.close()
 
     def _run(self) -> None:
         pause = LEAST_S

@@ -153,6 +153,7 @@ def test_it_goes_on_after_an_accident_with_the_same_answers(
         saving._thread.join()
         assert saving._journal is not None
         saving._journal.close()
+        saving._kept.close()  # the kernel does
         saving.close = lambda: None  # type: ignore[method-assign]
 
     run(client_of(windows_detector, kept), first, kept, state=tmp_path, then=accident)

@@ -13,6 +13,7 @@ from test_scorer import sample, scorer_of
 from vae_detect.runtime.alarms.event import Change
 from vae_detect.runtime.alarms.store import EventStore
 from vae_detect.runtime.detector import Detector
+from vae_detect.runtime.errors import InputError
 from vae_detect.runtime.streams import saving as module
 from vae_detect.runtime.streams.samples import Sample
 from vae_detect.runtime.streams.saving import Saving
@@ -177,4 +178,35 @@ def test_snapshots_are_written_by_themselves(
         saving._thread.join(0.05)
     else:
         pytest.fail("no snapshot")
+    saving.close()
+
+
+def test_two_runs_do_not_share_a_state(windows_detector: Detector, tmp_path: Path) -> None:
+    saving, _ = begin(tmp_path, scorer_of(windows_detector), [])
+    with pytest.raises(InputError, match="another serve or stream keeps its state there"):
+        begin(tmp_path, scorer_of(windows_detector), [])
+    saving.close()
+    saving, _ = begin(tmp_path, scorer_of(windows_detector), [])
+    saving.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["pump.v1.streams"]
+
+
+def test_a_journal_that_cannot_be_written_is_said_once_and_goes_on_with_the_next_snapshot(
+    windows_detector: Detector, samples: list[Sample], tmp_path: Path
+) -> None:
+    scorer, said = scorer_of(windows_detector), list[str]()
+    saving, _ = begin(tmp_path, scorer, said)
+    assert saving._journal is not None
+    saving._journal.close()
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        saving._journal = full
+        for number in range(3):
+            assert len(take(scorer, saving, samples[number : number + 1])) == 1
+    (line,) = said
+    assert "No space left on device" in line
+    assert str(tmp_path) in line
+    saving._save()
+    take(scorer, saving, samples[3:4])
+    (journal,) = tmp_path.glob("*.journal.*")
+    assert journal.stat().st_size > 0
     saving.close()

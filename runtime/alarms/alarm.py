@@ -25,6 +25,9 @@ MOST_EXPLAINED = 16
 HIGHER_SEVERITY, HIGHER_SCORE = 1.1, 1.5
 """Times what was explained before, from which on a new peak is explained too: a slow rise asks for few of them."""
 
+KEEP_S = 60.0
+"""Seconds of an event after which its newest row is a change, too: its end is known when the process is killed."""
+
 _HOUR_S = 3600.0
 
 Explain = Callable[[int], tuple[Cause, ...]]
@@ -59,6 +62,8 @@ class AlarmMemory(msgspec.Struct):
     """Whether the event has lasted long enough to count."""
     is_beyond: bool = False
     """Whether it is one too many in its hour, and told to nobody."""
+    kept: float = 0.0
+    """Time of the event's end when a change was told last."""
     explained: int = 0
     explained_severity: float = 0.0
     explained_score: float = 0.0
@@ -251,6 +256,8 @@ class Alarm:
                 _explain(memory, event, row)
                 if memory.has_lasted:
                     self._change(memory, event, "changed", changes)
+            if memory.has_lasted and event.end - memory.kept >= KEEP_S:
+                self._change(memory, event, "changed", changes)
             self._tell(memory, event, changes)
         elif memory.recent.bit_count() < self._rule.k:
             self._close(changes)
@@ -276,6 +283,7 @@ class Alarm:
         changes: list[Change],
     ) -> None:
         is_told = what == "changed" and changes and changes[-1].event is event  # what is told anyway says the newest
+        memory.kept = event.end
         if not memory.is_beyond and not is_told:
             changes.append(Change(event, what))
 

@@ -71,6 +71,12 @@ def test_changes_come_when_they_happen() -> None:
     assert (alarm.state, alarm.why, alarm.event, event.state) == ("normal", "", None, "ended")
 
 
+def test_the_end_of_what_runs_is_kept_every_minute() -> None:
+    alarm = Alarm(AlarmRule(silence_s=300))
+    changes = [spans(see(alarm, "3", at=at)) for at in (0, 59, 60, 61, 119, 121)]
+    assert changes == [[("started", 0, 0, 1)], [], [("changed", 0, 60, 3)], [], [], [("changed", 0, 121, 6)]]
+
+
 def test_an_event_keeps_what_its_peak_was_about() -> None:
     (change, _) = see(Alarm(AlarmRule()), ".2582.")
     assert (change.event.peak_severity, change.event.columns) == (8, cause(3))

@@ -11,7 +11,7 @@ import numpy as np
 from ..runtime.batch.inputs import one_of_images, read_inputs
 from ..runtime.detector import Detector
 from ..runtime.errors import InputError
-from ..runtime.images.folders import find_images
+from ..runtime.images.folders import ImageFile, digest_of, find_images
 from ..runtime.layout import Layout
 from ..runtime.limits import breaks_any
 from ..runtime.opening import digest
@@ -73,9 +73,10 @@ def of_recordings(detector: Detector, data: Sequence[Path], layout: Layout) -> N
         when one cannot be read, or the detector has learnt from it
     """
     bundle = detector.bundle
-    files = [one_of_images(data)] if bundle.image is not None else find_tables(data).files
-    sources = [file.path for file in find_images(files[0]).files] if bundle.image is not None else files
-    _refuse_learnt(detector, sources)
+    is_images = bundle.image is not None
+    files = [one_of_images(data)] if is_images else find_tables(data).files
+    identity = digest_of(_readable(files[0])) if is_images else digest(*files)
+    _refuse_learnt(detector, files, identity)
     scores: list[NDArray[np.float32]] = []
     keys, sample = list[str](), _Sample()
     rows = beyond = 0
@@ -88,7 +89,7 @@ def of_recordings(detector: Detector, data: Sequence[Path], layout: Layout) -> N
         sample.add(framed.inputs[usable])
         if of_rows is not None:
             keys += [of_rows[row] for row in np.flatnonzero(framed.full)[usable].tolist()]
-    where, one = name_of(data), "images" if bundle.image is not None else "rows"
+    where, one = name_of(data), "images" if is_images else "rows"
     whole = np.concatenate(scores) if scores else np.empty(0, np.float32)
     if not len(whole):
         raise InputError(f"{where}: none of {rows} {one} has a score to calibrate by")
@@ -96,7 +97,7 @@ def of_recordings(detector: Detector, data: Sequence[Path], layout: Layout) -> N
         whole = whole[np.argsort(np.unique(keys, return_inverse=True)[1], kind="stable")]
     told = f"{where}: {rows} {one}, {len(whole)} with a score to calibrate by"
     told += f"; {beyond} break a limit and are left out" if beyond else ""
-    return Normal(whole, where, digest(*sources), sample.inputs, told=told)
+    return Normal(whole, where, identity, sample.inputs, told=told)
 
 
 def _framed(detector: Detector, files: Sequence[Path], layout: Layout) -> Iterator[tuple[Framed, list[str] | None]]:
@@ -113,13 +114,19 @@ def _framed(detector: Detector, files: Sequence[Path], layout: Layout) -> Iterat
             yield framed, None if rows.keys is None else [f"{number} {key}" for key in rows.keys]
 
 
-def _refuse_learnt(detector: Detector, files: Sequence[Path]) -> None:
+def _readable(folder: Path) -> list[ImageFile]:
+    return [file for file in find_images(folder).files if not file.refusal]
+
+
+def _refuse_learnt(detector: Detector, files: Sequence[Path], identity: str) -> None:
+    """Raises InputError when these are what the detector has learnt from, or one of them is among that."""
     data = detector.bundle.data
-    learnt = next((path for path in files if digest(path) in (data.sha256, *data.files)), None)
-    if learnt is None and len(files) > 1 and digest(*files) == data.sha256:
+    known = {data.sha256, *data.files}
+    learnt = next((path for path in files if path.is_file() and digest(path) in known), None)
+    if learnt is None and identity == data.sha256:
         learnt = files[0]
     if learnt is not None:
         raise InputError(
-            f"{learnt}: the model was trained on this, so its rows look more normal to it than others; give another "
+            f"{learnt}: the model was trained on this, so it looks more normal to it than others; give another "
             "recording of normal operation"
         )

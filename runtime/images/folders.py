@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +12,8 @@ import numpy as np
 
 from ..bundle import Image
 from ..errors import InputError
-from .reading import EXPECTED, read_image
+from ..opening import read_whole
+from .reading import EXPECTED, MAX_BYTES, read_image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +44,17 @@ def read_file(file: ImageFile, image: Image) -> NDArray[np.uint8]:
     if file.refusal:
         raise InputError(file.refusal)
     return read_image(file.path, image)
+
+
+def digest_of(files: Sequence[ImageFile]) -> str:
+    """The sha256 of images, by their names and contents; raises InputError, naming the file, for one without."""
+    digest = sha256()
+    for file in files:
+        try:
+            digest.update(file.name.encode() + b"\0" + read_whole(file.path, most=MAX_BYTES))
+        except InputError as error:
+            raise InputError(f"{file.path}: {error}") from None
+    return digest.hexdigest()
 
 
 def find_images(path: Path, within: Path | None = None) -> ImageFolder:

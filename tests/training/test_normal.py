@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError
+from vae_detect.runtime.images.folders import digest_of, find_images
 from vae_detect.runtime.layout import Layout
 from vae_detect.runtime.opening import digest
 from vae_detect.runtime.scoring.framing import windows_at
@@ -96,6 +97,22 @@ def test_images_are_scored_too(images_detector: Detector, photos: NDArray[np.uin
     normal = of(images_detector, tmp_path)
     np.testing.assert_allclose(normal.scores, images_detector.score(photos).score, rtol=1e-5)
     assert normal.told == f"{tmp_path}: {len(photos)} images, {len(photos)} with a score to calibrate by"
+
+
+def test_images_that_the_model_has_learnt_are_no_measure(
+    images_detector: Detector, photos: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    for number, photo in enumerate(photos):
+        Image.fromarray(photo.squeeze()).save(tmp_path / f"{number:03}.png")
+    learnt = digest_of(find_images(tmp_path).files)
+    data = msgspec.structs.replace(images_detector.bundle.data, sha256=learnt)
+    monkeypatch.setattr(images_detector, "bundle", msgspec.structs.replace(images_detector.bundle, data=data))
+    with pytest.raises(InputError, match="the model was trained on this"):
+        of(images_detector, tmp_path)
+    (tmp_path / "000.png").unlink()
+    assert len(of(images_detector, tmp_path).scores) == len(photos) - 1
 
 
 def test_a_long_recording_gives_some_inputs_of_all_of_it(detector: Detector, tmp_path: Path) -> None:

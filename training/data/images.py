@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,9 +12,8 @@ import numpy as np
 
 from ...runtime.bundle import Image
 from ...runtime.errors import InputError, few
-from ...runtime.images.folders import ImageFile, image_files, read_file
-from ...runtime.images.reading import MAX_BYTES, brightest_sample
-from ...runtime.opening import read_whole
+from ...runtime.images.folders import ImageFile, digest_of, image_files, read_file
+from ...runtime.images.reading import brightest_sample
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,9 +56,6 @@ def load_images(
     values, kept, notes = _read(root, files, image)
     if brightest:
         notes.append(f"16-bit images: samples go up to {brightest}, so white is {2**bits - 1}")
-    digest = sha256()
-    for file in kept:
-        digest.update(file.name.encode() + b"\0" + read_whole(file.path, most=MAX_BYTES))
     folders = [file.name.rpartition("/")[0] for file in kept]
     classes = tuple(sorted(set(folders))) if by_class else ()
     if by_class and len(classes) < 2:
@@ -72,7 +67,7 @@ def load_images(
         np.zeros(len(values), np.int64),
         None,
         notes,
-        digest.hexdigest(),
+        digest_of(kept),
         image=image,
         classes=classes,
         class_of=np.array([classes.index(name) for name in folders]) if by_class else None,

@@ -74,7 +74,7 @@ pictures: $(VENV)/.installed .perses/page/page.js ## draw the dashboards of docs
 	$(BIN)/pytest -s tests/pictures/draw.py
 
 page-pictures: $(VENV)/.installed ## draw the pictures of docs/page.md again
-	PYTHONPATH=tests/runtime/service $(BIN)/pytest -s tests/pictures/draw_page.py
+	$(BIN)/pytest -s tests/pictures/draw_page.py
 
 clean: ## remove .venv and everything that was built
 	rm -rf $(VENV) .venv-openvino .venv-oldest .venv-mlserver .grafana .axe .perses build dist demo src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

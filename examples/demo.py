@@ -150,6 +150,8 @@ def main() -> None:
     run(f"vae-detect events --state {FOLDER}/state")
     tell(f"Say what it was, `vae-detect events --state {FOLDER}/state --label 1 fault`, and `finetune` can learn it.")
     print(f"# The model and the recordings are in {FOLDER}/.")
+    tell(f"To see it live, start the service again, open {URL}/ in a browser, and send it rows as above:")
+    print(f"$ {serving}")
     sys.exit(code)
 
 

@@ -190,6 +190,7 @@ class Feeds(NamedTuple):
             from ..streams.web import WebSink
 
             return WebSink(address, self._login_of_sink(address, sources), say=tell)
+        _refuse_circle(address, sources)
         if self.home_assistant and KEY not in address.topic and any(KEY in source for source in sources):
             raise InputError(f"--home-assistant: --to needs {KEY} in its topic, since --from has it")
         with needs("mqtt"):
@@ -254,7 +255,7 @@ def delivering(
     """
 
     def publisher(text: str) -> Sender:
-        address = parse_sink(text)
+        address = parse_sink(text) if text.startswith(("mqtt", "tcp:", "ssl:")) else None
         if not isinstance(address, Broker):
             raise InputError(f"--alarms-to {text}: expected https://HOST/PATH or mqtt://HOST/TOPIC")
         return feeds.publisher(address, "events", sources, say)
@@ -293,6 +294,18 @@ def from_help(several: bool) -> str:
 def to_help() -> str:
     """Of --to."""
     return f"Where results go: {SINKS}."
+
+
+def _refuse_circle(sink: Broker, sources: Sequence[str]) -> None:
+    """Raises InputError where results would come back as samples."""
+    with needs("mqtt"):
+        from paho.mqtt.client import topic_matches_sub
+    for text in sources:
+        source = None if is_address(text) else parse_source(text)
+        if not isinstance(source, Broker) or source.server != sink.server:
+            continue
+        if topic_matches_sub(source.filter, sink.topic.replace(KEY, "key")):
+            raise InputError(f"--to {sink}: is what --from reads, so that results would come back as samples")
 
 
 def _server_of(address: Broker | Web) -> str:

@@ -104,7 +104,7 @@ def test_options_that_go_with_others_only(detector: Detector, tmp_path: Path) ->
     with pytest.raises(click.UsageError, match="--home-assistant is for --to mqtt"):
         PLAIN._replace(home_assistant=True).sink("-", "pump", ["-"])
     with pytest.raises(InputError, match=r"--to needs \{key\} in its topic"):
-        PLAIN._replace(home_assistant=True).sink("mqtt://box/a", "pump", ["mqtt://box/{key}"])
+        PLAIN._replace(home_assistant=True).sink("mqtt://box/verdict", "pump", ["mqtt://box/in/{key}"])
 
 
 @pytest.mark.parametrize(
@@ -112,6 +112,9 @@ def test_options_that_go_with_others_only(detector: Detector, tmp_path: Path) ->
     [
         (["--from", "mqtt://me:pw@box/a"], "a password in an address can be seen"),
         (["--from", "kafka://box/a"], "expected a source"),
+        (["--from", "mqtt://box/a/{key}", "--to", "mqtt://box/a/{key}"], "results would come back as samples"),
+        (["--from", "mqtt://box/a/#", "--to", "mqtt://box/a/{key}/verdict"], "results would come back as samples"),
+        (["--from", "-", "--alarms-to", "ftp://box/a"], "expected https://HOST/PATH or mqtt://HOST/TOPIC"),
         (["--from", "-", "--to", "nowhere/x.jsonl"], "nowhere/x.jsonl: cannot be written"),
         (["--from", "-", "--key-file", "a"], "--key-file needs --cert-file"),
         ([], "--from"),

@@ -44,12 +44,13 @@ class Rows(NamedTuple):
 
     def by_key(self) -> dict[str, tuple[NDArray[np.int64], Rows]]:
         """The rows of each key and their indices in the chunk; the key whose newest row is the oldest comes first."""
-        keys = np.array(self.keys)
-        found = {}
-        for key in reversed(dict.fromkeys(reversed(self.keys or []))):
-            index = np.flatnonzero(keys == key)
-            found[key] = index, self.at(index)._replace(keys=None)
-        return found
+        places: dict[str, list[int]] = {}
+        for place, key in enumerate(self.keys or []):
+            own = places.pop(key, [])  # and back at the end
+            own.append(place)
+            places[key] = own
+        rows = self._replace(keys=None)
+        return {key: (index, rows.at(index)) for key, own in places.items() for index in [np.array(own, np.int64)]}
 
 
 def bad_row(number: int, columns: int, why: BadCell) -> Rows:

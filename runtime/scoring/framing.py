@@ -103,11 +103,14 @@ class Framer:
         status, reason, run, why_broken = self._statuses(rows, jumps)
         full = np.array([one in SCORED for one in status], np.bool_)
         joined = np.concatenate([self.memory.tail, rows.values])
-        inputs = np.lib.stride_tricks.sliding_window_view(joined, self.window, axis=0).transpose(0, 2, 1)
+        if len(rows.values) == 1:  # a view of one window takes as long as ten others
+            inputs = joined[np.newaxis]
+        else:
+            inputs = np.lib.stride_tricks.sliding_window_view(joined, self.window, axis=0).transpose(0, 2, 1)
         self._tell_filled(joined, full, status, reason)
         after = Memory(joined[len(rows.values) :].copy(), run, why_broken, last_time, last_time_ago)
         framed = Framed(rows.first, inputs if full.all() else inputs[full], full, status, reason)
-        return framed, replace(self, memory=after)
+        return framed, Framer(self.kind, self.window, self.clock, after, self.memories, self.names)
 
     def _frame_without(self, rows: Rows, astray: dict[int, tuple[str, str]], late: int) -> tuple[Framed, Framer]:
         """As `frame`, of rows some of which are out of order: these have the status and reason that is given."""

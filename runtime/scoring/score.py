@@ -115,9 +115,10 @@ def _within_limits(detector: Detector, values: NDArray[np.float32], results: Res
 
     A window that is not yet full holds nothing back that one reading tells. Of a bad row no reading is known.
     """
-    limits, names = detector.bundle.limits, detector.bundle.names
+    limits = detector.bundle.limits
     if not limits:
         return results
+    names = detector.bundle.names
     broken = broken_limits(values, limits, names)
     limited = np.asarray(broken.any(axis=1))
     for index in np.flatnonzero(limited).tolist():

@@ -10,7 +10,6 @@ import termios
 from contextlib import suppress
 
 _AT_ONCE = 1 << 16
-_MOST_UNSENT = 1 << 20
 
 
 class BufferedSocket:
@@ -77,11 +76,7 @@ class BufferedSocket:
         return int(struct.unpack("i", size)[0])
 
     def send(self, data: bytes | bytearray) -> int:
-        """Keeps it for `flush`. Raises BlockingIOError while too much is kept."""
-        if len(self._unsent) > _MOST_UNSENT:
-            self.flush()
-            if len(self._unsent) > _MOST_UNSENT:
-                raise BlockingIOError
+        """Keeps it for `flush`; who sends waits for answers before it sends much more."""
         self._unsent += data
         return len(data)
 

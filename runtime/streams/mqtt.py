@@ -12,7 +12,8 @@ from ..errors import InputError, UnavailableError
 from .addresses import KEY, Broker, check_published
 from .home_assistant import announcements
 from .login import Login
-from .mqtt_link import MOST_IN_FLIGHT, Link, Message
+from .mqtt_client import Message
+from .mqtt_link import MOST_IN_FLIGHT, Link
 from .samples import Answer, Delivered, Sample
 
 if TYPE_CHECKING:
@@ -94,6 +95,9 @@ class MqttSink:
 
     def connected(self, client: Client, *, is_known: bool, limit: int) -> None:
         self._limit = limit
+        with self._changed:  # what was on its way may have been lost
+            self._queue.extendleft(reversed(self._flight.values()))
+            self._flight.clear()
 
     def message(self, message: Message) -> None:
         """Nothing is subscribed to."""
@@ -109,7 +113,7 @@ class MqttSink:
         else:
             self._arrived += sent.samples
 
-    def turn(self, client: Client) -> None:
+    def turn(self) -> None:
         while self._queue and len(self._flight) < self._limit:
             with self._changed:
                 if not self._queue:
@@ -122,8 +126,7 @@ class MqttSink:
             if self._is_unknown(sent):
                 self._announce(sent)
                 continue
-            mid = client.publish(sent.topic, sent.body, qos=1, retain=not sent.samples).mid
-            self._flight[mid] = sent
+            self._flight[self._link.publish(sent.topic, sent.body, retain=not sent.samples)] = sent
         if self._arrived:
             arrived, self._arrived = self._arrived, []
             for function in dict.fromkeys(delivered for _, delivered in arrived):

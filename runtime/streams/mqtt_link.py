@@ -8,23 +8,21 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingExtraError, first_line
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from ..errors import first_line
 from .addresses import Broker
 from .backoff import Backoff
 from .buffered_socket import BufferedSocket
 from .login import Login
+from .mqtt_client import FAILURE, PUBACK, PUBLISH, Client, Message, Traffic
 
-try:
-    from paho.mqtt.client import Client as _PahoClient
+if TYPE_CHECKING:
     from paho.mqtt.client import MQTTMessage
-    from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
-    from paho.mqtt.packettypes import PacketTypes
-    from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
-except ImportError as error:
-    raise MissingExtraError(f"MQTT needs {error.name}: pip install 'vae-detect[mqtt]'") from None
 
 KEEPALIVE_S = 20
 CONNECT_S = 4.0
@@ -33,90 +31,9 @@ STEADY_S = 5.0
 """A connection that lasted so long was a success."""
 MOST_IN_FLIGHT = 100
 """Messages of QoS 1 on their way in one direction."""
-_PUBLISH, _PUBACK = 0x30, 0x40
-_PUBACK_HEAD = bytes([_PUBACK, 2])
+_PUBACK_HEAD = bytes([PUBACK, 2])
 _IDLE_MS = 500
-_FAILURE = 0x80
 _TAKEN_OVER = 0x8E
-
-
-class Message(NamedTuple):
-    """That has come."""
-
-    topic: bytes
-    payload: bytes
-    mid: int
-    """By which it is acknowledged; 0 where it need not be."""
-    retained: bool
-    repeated: bool
-
-
-class Traffic(Protocol):
-    """What is done over a connection; all of it is called by the thread of the connection."""
-
-    def connected(self, client: _PahoClient, *, is_known: bool, limit: int) -> None:
-        """The broker remembers us, or not, and takes so many messages at once."""
-        ...
-
-    def message(self, message: Message) -> None:
-        """A message has come."""
-        ...
-
-    def published(self, mid: int, problem: str) -> None:
-        """The broker has taken a message, or says why not."""
-        ...
-
-    def turn(self, client: _PahoClient) -> None:
-        """After what came together was read, and after `wake`: publishes and acknowledges what waits."""
-        ...
-
-    def is_full(self) -> bool:
-        """Whether nothing more should come before something is acknowledged."""
-        ...
-
-    def can_read(self) -> bool:
-        """Whether what comes can be taken. Brokers are known that send more than they were told."""
-        ...
-
-
-class _Client(_PahoClient):
-    """Reads the packets that come a thousand times a second, without properties, itself: paho takes 50 us for each."""
-
-    def __init__(self, traffic: Traffic, client_id: str) -> None:
-        super().__init__(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5, manual_ack=True)
-        self._traffic = traffic
-        self._success = ReasonCode(PacketTypes.PUBACK), Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call]
-
-    def _create_socket(self) -> Any:
-        return BufferedSocket(super()._create_socket())  # type: ignore[arg-type]
-
-    def _packet_read(self) -> MQTTErrorCode:
-        sock = self._sock
-        if self._in_packet["command"] == 0 and isinstance(sock, BufferedSocket):
-            packet = sock.packet()
-            if packet is not None and self._is_taken(*packet):
-                sock.skip()
-                return MQTTErrorCode.MQTT_ERR_SUCCESS
-        return super()._packet_read()
-
-    def _is_taken(self, command: int, body: bytes) -> bool:
-        """Whether it was a message, or the broker's word for one of ours, that says nothing more."""
-        if command == _PUBACK and len(body) == 2:
-            mid = int.from_bytes(body, "big")
-            with self._out_message_mutex:
-                if mid in self._out_messages:
-                    self._do_on_publish(mid, *self._success)
-            return True
-        qos = command >> 1 & 3
-        if command & 0xF0 != _PUBLISH or qos > 1 or len(body) < 5:
-            return False
-        end = 2 + int.from_bytes(body[:2], "big")
-        properties = end + 2 * qos
-        if properties >= len(body) or body[properties] != 0:
-            return False
-        mid = int.from_bytes(body[end:properties], "big")
-        self._traffic.message(Message(body[2:end], body[properties + 1 :], mid, bool(command & 1), bool(command & 8)))
-        return True
 
 
 class Link:
@@ -148,7 +65,7 @@ class Link:
         self._backoff = Backoff(self._stopped)
         self._refused = self._told = ""
         self._lost_at = 0.0
-        self._limit = MOST_IN_FLIGHT
+        self._mid = 0
         self._woken = False
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._client = self._made(login, session_s)
@@ -178,6 +95,22 @@ class Link:
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int:
+        """Sends a message of QoS 1; the number that `Traffic.published` tells of it. By `Traffic.turn` only."""
+        self._mid = self._mid % 0xFFFF + 1
+        name = topic.encode()
+        rest = len(name) + len(payload) + 5
+        packet = bytearray([PUBLISH | 2 | retain])
+        while rest > 127:
+            packet.append(rest & 127 | 128)
+            rest >>= 7
+        packet.append(rest)
+        packet += len(name).to_bytes(2, "big") + name + self._mid.to_bytes(2, "big") + b"\0" + payload
+        sock = self._socket()
+        if sock is not None:
+            sock.send(packet)
+        return self._mid
+
     def acknowledge(self, mids: Iterable[int]) -> None:
         """Tells the broker that these messages need not come again. By `Traffic` only."""
         sock = self._socket()
@@ -188,8 +121,8 @@ class Link:
         """Ends this connection, and tries again later. By `Traffic` only."""
         self._refused = why
 
-    def _made(self, login: Login, session_s: int) -> _Client:
-        client = _Client(self._traffic, self.client_id)
+    def _made(self, login: Login, session_s: int) -> Client:
+        client = Client(self._traffic, self.client_id)
         client.connect_timeout = CONNECT_S
         if self.broker.is_encrypted:
             client.tls_set_context(login.trust())
@@ -199,10 +132,8 @@ class Link:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
-        client.on_publish = self._on_publish
         client.on_message = self._on_message
         client.on_socket_register_write = lambda *_: None  # so that nothing is written but by our thread
-        client.max_inflight_messages = MOST_IN_FLIGHT
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = session_s
         properties.ReceiveMaximum = MOST_IN_FLIGHT
@@ -260,7 +191,7 @@ class Link:
                         self._refused = "does not answer as a broker"
                         break
                 if self.is_connected:
-                    self._traffic.turn(self._client)
+                    self._traffic.turn()
                 if self._refused:
                     break
         except OSError as error:
@@ -300,8 +231,6 @@ class Link:
         if (sock := self._socket()) is not None:
             with suppress(OSError):
                 self._write(sock)
-        if self._socket() is None:
-            self._client.max_inflight_messages = self._limit  # of those that are sent again
         if self._stopped.is_set():
             return
         lost = "the connection is lost"
@@ -324,12 +253,12 @@ class Link:
         if reason.is_failure:
             self._refused = f"refuses the connection: {reason}"
             return
-        self._limit = min(MOST_IN_FLIGHT, getattr(properties, "ReceiveMaximum", MOST_IN_FLIGHT))
+        limit = min(MOST_IN_FLIGHT, getattr(properties, "ReceiveMaximum", MOST_IN_FLIGHT))
         self.is_connected = True
         if self._lost_at:
             self._say(f"{self.broker.server}: connected again after {time.monotonic() - self._lost_at:.0f} s")
             self._lost_at, self._told = 0.0, ""
-        self._traffic.connected(client, is_known=flags.session_present, limit=self._limit)
+        self._traffic.connected(client, is_known=flags.session_present, limit=limit)
 
     def _on_disconnect(self, _client: Any, _data: Any, flags: Any, reason: ReasonCode, _properties: Any) -> None:
         if not flags.is_disconnect_packet_from_server:
@@ -339,12 +268,9 @@ class Link:
             self._refused = f"another client is called {self.client_id!r} too; give each its own name by --client-id"
 
     def _on_subscribe(self, _client: Any, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any) -> None:
-        if any(reason.value >= _FAILURE for reason in reasons):
+        if any(reason.value >= FAILURE for reason in reasons):
             self._refused = f"does not let us subscribe to {self.broker.filter!r}: {reasons[0]}"
 
     def _on_message(self, _client: Any, _data: Any, message: MQTTMessage) -> None:
         mid = message.mid if message.qos else 0
         self._traffic.message(Message(message._topic, bytes(message.payload), mid, message.retain, message.dup))
-
-    def _on_publish(self, _client: Any, _data: Any, mid: int, reason: ReasonCode, _properties: Any) -> None:
-        self._traffic.published(mid, str(reason) if reason.value >= _FAILURE else "")

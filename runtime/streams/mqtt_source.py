@@ -15,7 +15,8 @@ import msgspec
 
 from .addresses import Broker, check_published
 from .login import Login
-from .mqtt_link import MOST_IN_FLIGHT, Link, Message
+from .mqtt_client import Message
+from .mqtt_link import MOST_IN_FLIGHT, Link
 from .samples import IDLE_S, MOST_AT_ONCE, Sample
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ class MqttSource:
 
         self._generation += 1
         self._held, self._limit = 0, limit
+        self._told.clear()  # of samples that come again
         with self._ready:
             if is_known:  # all that is not acknowledged comes again
                 self._waiting.clear()
@@ -164,7 +166,7 @@ class MqttSource:
             self._said_error = True
             self._say(f"{self._broker.server}: does not take what is told of poison: {problem}")
 
-    def turn(self, client: Client) -> None:
+    def turn(self) -> None:
         if self._fresh:
             with self._ready:
                 self._waiting += self._fresh
@@ -177,7 +179,7 @@ class MqttSource:
             sample, why = self._refused.popleft()
             assert isinstance(sample.token, _Token)
             topic = self._error_topic or f"{sample.token.topic or 'vae-detect'}/errors"
-            self._told[client.publish(topic, _error(sample, why), qos=1).mid] = sample.token
+            self._told[self._link.publish(topic, _error(sample, why))] = sample.token
         if self._done:
             tokens = [self._done.popleft() for _ in range(len(self._done))]
             mids = [token.mid for token in tokens if token.mid and token.generation == self._generation]

@@ -20,8 +20,9 @@ from vae_detect.runtime.detector import Detector
 from vae_detect.runtime.errors import InputError, UnavailableError
 from vae_detect.runtime.streams.addresses import Broker
 from vae_detect.runtime.streams.login import Login
-from vae_detect.runtime.streams.mqtt import Publisher
+from vae_detect.runtime.streams.mqtt import MqttSink, Publisher
 from vae_detect.runtime.streams.mqtt_source import MqttSource, default_client_id
+from vae_detect.runtime.streams.samples import Answer, Sample
 
 Floats = NDArray[np.float32]
 
@@ -194,6 +195,34 @@ def test_an_event_that_does_not_arrive_raises(monkeypatch: pytest.MonkeyPatch) -
             publisher.send(b"{}", "m1")
     assert publisher._sink.under_way == 0
     publisher.close()
+
+
+def test_results_that_the_broker_refuses_are_kept_and_told(tmp_path: Path) -> None:
+    (tmp_path / "acl").write_text("topic readwrite plant/+/sensors\n")
+    said, done = list[str](), list[Sample]()
+    with running_broker(tmp_path / "broker", f"allow_anonymous true\nacl_file {tmp_path / 'acl'}") as broker:
+        sink = MqttSink(Broker("127.0.0.1", broker.port, "plant/a/verdict"), Login(), client_id="a", say=said.append)
+        sink.send([Answer(Sample(b""), b"{}"), Answer(Sample(b""), b"")], done.extend)
+        wait(lambda: said, 10)
+        assert "does not take results on plant/a/verdict: Not authorized; trying again" in said[0]
+        assert (sink.under_way, done) == (1, [])  # the header waits with the result before it
+        sink.close()
+
+
+def test_results_of_any_size_arrive_in_order_and_headers_after_those_before(rig: Rig) -> None:
+    done, got = list[Sample](), list[bytes]()
+    rig.collector.message_callback_add("large/#", lambda _client, _data, message: got.append(bytes(message.payload)))
+    rig.collector.subscribe("large/#", 1)
+    time.sleep(0.2)
+    sink = MqttSink(Broker("127.0.0.1", rig.broker.port, "large/{key}"), Login(), client_id="a", say=print)
+    bodies = [b"x" * size for size in (0, 1, 115, 116, 117, 16_370, 16_380, 3_000_000, 0, 5)]
+    samples = [Sample(b"", "a/b", token=number) for number in range(len(bodies))]
+    sink.send([Answer(sample, body) for sample, body in zip(samples, bodies, strict=True)], done.extend)
+    wait(lambda: len(done) == len(bodies), 10)
+    assert [sample.token for sample in done] == [*range(len(bodies))]
+    wait(lambda: len(got) == 8, 10)
+    assert got == [body for body in bodies if body]
+    sink.close()
 
 
 def test_home_assistant_is_told_of_each_key_once(rig: Rig, normal_rows: Floats) -> None:

@@ -179,6 +179,31 @@ def test_password_and_certificates_are_shown_and_never_told(tmp_path: Path, cert
     assert secret not in repr(login) + "".join(said) + (tmp_path / "broker" / "log").read_text()
 
 
+def test_only_what_is_done_is_acknowledged(rig: Rig) -> None:
+    address = Broker("127.0.0.1", rig.broker.port, "own/{key}")
+
+    def taken(done: int, *, published: bool) -> list[bytes]:
+        """What a source gives, which is then done with so many of them."""
+        source = MqttSource(address, Login(), client_id="own", say=print)
+        found: list[Sample] = []
+        end = time.monotonic() + (10 if published else 1)
+        for samples in source.batches():
+            if published and source.is_connected and not found and not samples:
+                for number in range(4):
+                    rig.publisher.publish("own/a", f"[{number}]", qos=1)
+            found += samples
+            if len(found) >= 4 or time.monotonic() > end:
+                source.done(found[:done])
+                time.sleep(0.2)
+                source._link.leave()  # as if it were killed, but for the part that is done
+                break
+        return [sample.payload for sample in found]
+
+    assert taken(1, published=True)[:4] == [b"[0]", b"[1]", b"[2]", b"[3]"]
+    assert taken(3, published=False)[:3] == [b"[1]", b"[2]", b"[3]"]
+    assert taken(0, published=False) == []
+
+
 def test_files_that_hold_no_certificate_are_told(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("none")
     with pytest.raises(InputError, match=r"ca\.pem: holds no certificate \(PEM\)"):

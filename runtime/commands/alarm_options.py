@@ -109,7 +109,6 @@ def alarm_options(command: _Command) -> _Command:
             ),
             click.option(
                 "--gate",
-                "gates",
                 multiple=True,
                 type=_GateType(),
                 metavar="GATE",
@@ -126,9 +125,7 @@ def alarm_options(command: _Command) -> _Command:
 def take_rule(form: dict[str, Any]) -> AlarmRule:
     """The rule of `alarm_options`, which are taken out of what a command was given."""
     k, n = form.pop("alarm")
-    return AlarmRule(
-        k, n, form.pop("clear"), form.pop("min_duration"), form.pop("most_events"), tuple(form.pop("gates"))
-    )
+    return AlarmRule(k, n, form.pop("clear"), form.pop("min_duration"), form.pop("most_events"), form.pop("gate"))
 
 
 class Deliveries(NamedTuple):

@@ -30,8 +30,15 @@ from .terminal import needs
 )
 @provider_options
 @service_options
-@click.option("--from", "sources", multiple=True, metavar="[NAME=]SOURCE", help=from_help(several=True))
-@click.option("--to", "sink", metavar="SINK", help=f"{to_help()}  [default: nowhere]")
+@click.option(
+    "--from",
+    "sources",
+    multiple=True,
+    envvar="VAE_DETECT_SERVE_FROM",
+    metavar="[NAME=]SOURCE",
+    help=from_help(several=True),
+)
+@click.option("--to", "sink", envvar="VAE_DETECT_SERVE_TO", metavar="SINK", help=f"{to_help()}  [default: nowhere]")
 @feed_options
 @machine_options
 @state_option()

@@ -30,8 +30,23 @@ from .terminal import say
 
 @click.command()
 @model_options
-@click.option("--from", "source", required=True, metavar="SOURCE", help=from_help(several=False))
-@click.option("--to", "sink", default="-", show_default=True, metavar="SINK", help=to_help())
+@click.option(
+    "--from",
+    "source",
+    required=True,
+    envvar="VAE_DETECT_STREAM_FROM",
+    metavar="SOURCE",
+    help=from_help(several=False),
+)
+@click.option(
+    "--to",
+    "sink",
+    default="-",
+    show_default=True,
+    envvar="VAE_DETECT_STREAM_TO",
+    metavar="SINK",
+    help=to_help(),
+)
 @feed_options
 @table_options
 @machine_options

@@ -50,7 +50,7 @@ def test_what_is_mounted_is_there_and_nothing_is_open_to_other_machines() -> Non
 
 
 def test_the_detector_is_given_what_the_command_knows() -> None:
-    known = {f"VAE_DETECT_SERVE_{str(option.name).upper()}" for option in serve.params}
+    known = {f"VAE_DETECT_SERVE_{option.opts[0].lstrip('-').replace('-', '_').upper()}" for option in serve.params}
     assert SERVICES["detector"]["environment"].keys() <= known
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
+import numpy as np
 
-from ..arrays import short
-from ..scoring.results import Cause, Results
+from ..scoring.results import Results
 from .event import Change, Event, because
+from .place import Alarmed, Explain, Place
 from .rule import AlarmRule
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 State = Literal["normal", "anomaly", "cannot tell"]
@@ -28,24 +27,10 @@ HIGHER_SEVERITY, HIGHER_SCORE = 1.1, 1.5
 KEEP_S = 60.0
 """Seconds of an event after which its newest row is a change, too: its end is known when the process is killed."""
 
+_MANY = 64
+"""Rows from which on it pays to take those at once that only make an event longer."""
+
 _HOUR_S = 3600.0
-
-Explain = Callable[[int], tuple[Cause, ...]]
-"""By the place of a row: the columns that contribute most, the largest first, but first those beyond a limit."""
-
-
-class Alarmed(msgspec.Struct):
-    """A row that alarms."""
-
-    time: float
-    number: int
-    """Of the row in its recording."""
-    score: float | None
-    severity: float | None
-    reason: str
-    causes: tuple[Cause, ...] = ()
-    age: int = 0
-    """Rows with a verdict since."""
 
 
 class AlarmMemory(msgspec.Struct):
@@ -70,29 +55,6 @@ class AlarmMemory(msgspec.Struct):
     hour: float = -math.inf
     """When the hour began in which events are counted."""
     in_hour: int = 0
-
-
-class _Place(NamedTuple):
-    """A row with a verdict among results."""
-
-    results: Results
-    at: int
-    time: float
-    number: int
-    is_anomaly: bool
-    explain: Explain
-
-    def read(self) -> Alarmed:
-        """What there is to know of it without its causes."""
-        scores, at = self.results.scores, self.at
-        scored = bool(scores.scored[at])
-        score = short(scores.score[at]) if scored else None
-        severity = short(scores.severity[at]) if scored else None
-        return Alarmed(self.time, self.number, score, severity, self.results.reason[at])
-
-    @property
-    def is_limited(self) -> bool:
-        return self.results.limited is not None and bool(self.results.limited[self.at])
 
 
 class Alarm:
@@ -205,19 +167,51 @@ class Alarm:
             idle = memory.event is None and not memory.recent
             if idle and (index := alarms.find(1, index)) < 0:  # what is normal until then changes nothing
                 return
+            index = self._skip(results, times, alarms, index, numbers, changes)
+            if index == len(alarms):
+                return
             time = float(times[index])
             if not idle and abs(time - memory.last) > self._rule.silence_s:
                 self._close(changes)
             if alarms[index] or scored[index]:
                 memory.last = time
                 number = results.first + index if numbers is None else int(numbers[index])
-                place = _Place(results, index, time, number, bool(alarms[index]), explain)
+                place = Place(results, index, time, number, bool(alarms[index]), explain)
                 if memory.event is None:
                     self._wait(memory, place, changes)
                 else:
                     self._go_on(memory, memory.event, place, changes)
 
-    def _wait(self, memory: AlarmMemory, place: _Place, changes: list[Change]) -> None:
+    def _skip(
+        self,
+        results: Results,
+        times: NDArray[np.float64],
+        alarms: bytes,
+        index: int,
+        numbers: NDArray[np.int64] | None,
+        changes: list[Change],
+    ) -> int:
+        """Takes many rows at once that only make an event longer, none above its peak; the first row after them."""
+        memory, event = self._memory, self._memory.event
+        end = alarms.find(0, index)
+        n = (len(alarms) if end < 0 else end) - index
+        if n < _MANY or event is None or event.peak_score is None:
+            return index
+        cut = times[index : index + n]
+        higher = ~(results.scores.score[index : index + n] <= np.float32(event.peak_score))
+        after = np.abs(np.diff(cut, prepend=memory.last)) > self._rule.silence_s
+        n = next(iter(np.flatnonzero(higher | after).tolist()), n)
+        if not n:
+            return index
+        newest = min(n, self._rule.n)
+        memory.recent = (memory.recent << newest | (1 << newest) - 1) & self._mask
+        memory.last = float(cut[n - 1])
+        event.end, event.rows = max(event.end, float(cut[:n].max())), event.rows + n
+        event.last_row = results.first + index + n - 1 if numbers is None else int(numbers[index + n - 1])
+        self._keep(memory, event, changes)
+        return index + n
+
+    def _wait(self, memory: AlarmMemory, place: Place, changes: list[Change]) -> None:
         """A row while nothing runs."""
         rule = self._rule
         counts = False
@@ -244,23 +238,26 @@ class Alarm:
         _explain(memory, event, worst)
         return event
 
-    def _go_on(self, memory: AlarmMemory, event: Event, place: _Place, changes: list[Change]) -> None:
+    def _go_on(self, memory: AlarmMemory, event: Event, place: Place, changes: list[Change]) -> None:
         """A row while an event runs."""
         memory.recent = (memory.recent << 1 | place.is_anomaly) & self._mask
-        row = place.read()
-        if place.is_anomaly or (self._rule.clear < 1 and (row.severity or 0) >= self._rule.clear):
-            event.end, event.last_row = max(event.end, row.time), row.number
+        if place.is_anomaly or place.is_at_least(self._rule.clear):
+            event.end, event.last_row = max(event.end, place.time), place.number
             event.rows += place.is_anomaly
-            if _raise(event, row) and _is_worth(memory, row):
+            if not place.is_below(event) and _raise(event, row := place.read()) and _is_worth(memory, row):
                 row.causes = place.explain(place.at)
                 _explain(memory, event, row)
                 if memory.has_lasted:
                     self._change(memory, event, "changed", changes)
-            if memory.has_lasted and event.end - memory.kept >= KEEP_S:
-                self._change(memory, event, "changed", changes)
-            self._tell(memory, event, changes)
+            self._keep(memory, event, changes)
         elif memory.recent.bit_count() < self._rule.k:
             self._close(changes)
+
+    def _keep(self, memory: AlarmMemory, event: Event, changes: list[Change]) -> None:
+        """Tells an event that has become longer, now and then."""
+        if memory.has_lasted and event.end - memory.kept >= KEEP_S:
+            self._change(memory, event, "changed", changes)
+        self._tell(memory, event, changes)
 
     def _tell(self, memory: AlarmMemory, event: Event, changes: list[Change]) -> None:
         """Counts an event as soon as it has lasted."""

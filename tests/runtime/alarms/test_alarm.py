@@ -223,6 +223,29 @@ def test_pieces_saved_and_restored_are_as_the_whole(text: str, rule: AlarmRule, 
     assert list(found.values()) == list(expected.values())
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from("..2223o-!"), st.integers(1, 150)), max_size=6),
+    _RULES,
+    st.sampled_from([0.0, 700.0]),
+)
+def test_many_rows_at_once_are_as_one_by_one(parts: list[tuple[str, int]], rule: AlarmRule, jump: float) -> None:
+    text = "".join(letter * count for letter, count in parts)
+    times = np.arange(len(text), dtype=np.float64)
+    times[len(text) // 2 :] += jump
+    one, other = Alarm(rule), Alarm(rule)
+    whole = {id(each.event): each.event for each in one.see(drawn(text), times, partial(_cause_of, 0))}
+    single = {
+        id(each.event): each.event
+        for at in range(len(text))
+        for each in other.see(drawn(text[at], first=at), times[at : at + 1], partial(_cause_of, at))
+    }
+    told = ("start", "end", "rows", "peak_score", "state", "first_row", "last_row")
+    assert [[getattr(event, name) for name in told] for event in whole.values()] == [
+        [getattr(event, name) for name in told] for event in single.values()
+    ]
+    assert (one.started, one.untold, one.state) == (other.started, other.untold, other.state)
+
+
 @given(st.text(".2", max_size=60))
 def test_by_the_defaults_events_are_unbroken_runs(text: str) -> None:
     assert [rows for _, _, rows, _ in events(text)] == [len(run) for run in text.replace(".", " ").split()]

@@ -130,7 +130,7 @@ def test_mistakes_end_the_command_at_once(arguments: list[str], told: str, own_f
 def test_the_environment_says_where_samples_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAE_DETECT_STREAM_FROM", "kafka://box/a")
     result = run_here("stream", "-m", MODEL)
-    assert "'kafka://box/a': expected a source" in result.stderr
+    assert "kafka://...: expected a source" in result.stderr
     monkeypatch.setenv("VAE_DETECT_SERVE_FROM", "kafka://box/a")
     result = run_here("serve", "-m", MODEL, "--port", "0")
-    assert (result.returncode, "'kafka://box/a': expected a source" in result.stderr) == (2, True)
+    assert (result.returncode, "kafka://...: expected a source" in result.stderr) == (2, True)

@@ -101,7 +101,7 @@ def test_of_several_models_each_is_told_by_its_name() -> None:
     with serving(arguments) as (running, said, port):
         assert running.stderr is not None
         lines = [said[-1], running.stderr.readline()]
-        where = f" with 263 metric series on http://127.0.0.1:{port}\n"
+        where = f" with 268 metric series on http://127.0.0.1:{port}\n"
         assert lines == [f"serving {name}: 0fc2e898d8035d70 (vae, cpu){where}" for name in ("pump", "fan")]
 
 

@@ -105,7 +105,7 @@ def test_a_service_tells_of_its_life(systemd: tuple[socket.socket, str]) -> None
         while not told[-1].startswith(b"READY=1"):
             told.append(taking.recv(1000))
         assert set(told[:-1]) <= {b"WATCHDOG=1"}
-        serving = said[-1].strip().replace(" with 161 metric series", "")
+        serving = said[-1].strip().replace(" with 164 metric series", "")
         assert told[-1].decode() == f"READY=1\nSTATUS={serving}"
         assert [taking.recv(100) for _ in range(5)] == [b"WATCHDOG=1"] * 5
         running.send_signal(signal.SIGTERM)

@@ -90,7 +90,7 @@ class LivePage:
         if event is None:
             raise RefusedError(404, "no such event; GET /events lists them")
         if wanted.acknowledged is not UNSET:
-            store.ack(event_id)
+            store.ack(event_id, acknowledged=wanted.acknowledged)
         if wanted.label is not UNSET:
             store.label(event_id, wanted.label)
             if store.path is not None:

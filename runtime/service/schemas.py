@@ -83,9 +83,9 @@ class ToldEvent(msgspec.Struct):
 
 
 class EventChange(msgspec.Struct, forbid_unknown_fields=True):
-    """What a person says of an event: that it was seen, and what it was."""
+    """What a person says of an event: that it was seen, or not after all, and what it was."""
 
-    acknowledged: Literal[True] | UnsetType = UNSET
+    acknowledged: bool | UnsetType = UNSET
     label: Label | UnsetType = UNSET
 
 

@@ -249,6 +249,8 @@ def test_an_event_is_acknowledged_and_labelled(client: Client) -> None:
     assert (answer.status_code, answer.json()["acknowledged"], answer.json()["label"]) == (200, True, "")
     answer = client.ask("POST", "/events/1", content=b'{"label":"fault"}', headers=JSON)
     assert (answer.json()["acknowledged"], answer.json()["label"]) == (True, "fault")
+    answer = client.ask("POST", "/events/1", content=b'{"acknowledged":false}', headers=JSON)
+    assert (answer.json()["acknowledged"], answer.json()["label"]) == (False, "fault")
     assert client.service.events.last_change() > before
     assert client.ask("POST", "/events/1", content=b'{"label":""}', headers=JSON).json()["label"] == ""
 
@@ -272,7 +274,7 @@ def test_there_may_be_no_such_event(client: Client, number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b'{"acknowledged":false}', b'{"label":"odd"}', b'{"x":1}', b"\xff", b"[" * 100_000]
+    "body", [b"", b"[]", b'{"acknowledged":"yes"}', b'{"label":"odd"}', b'{"x":1}', b"\xff", b"[" * 100_000]
 )
 def test_an_odd_change_is_refused(client: Client, body: bytes) -> None:
     answer = client.ask("POST", "/events/1", content=body, headers=JSON)

@@ -244,8 +244,14 @@ def test_what_cannot_be_kept_as_normal_is_told(browser: webdriver.Chrome, scenes
     assert barriers(browser) == []
     key(browser, Keys.ESCAPE)
     assert not browser.find_element(By.ID, "normal-dialog").is_displayed()
-    refused = [each["message"] for each in browser.get_log("browser")]
-    assert [each for each in refused if " 400 " not in each] == []  # Chromium notes every answer of that kind
+    refused = list[str]()
+
+    def is_noted() -> bool:
+        refused.extend(each["message"] for each in browser.get_log("browser"))
+        return bool(refused)
+
+    wait(browser, is_noted, "the note that Chromium makes of every answer of that kind, sooner or later")
+    assert [each for each in refused if " 400 " not in each] == []
 
 
 def test_a_phone_shows_one_thing_at_a_time(browser: webdriver.Chrome, scenes: Callable[[Scene], str]) -> None:

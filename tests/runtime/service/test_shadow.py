@@ -61,7 +61,7 @@ def test_what_is_counted_by_hand(
     assert (metrics.disagreements, metrics.skipped) == (differ, 0)
     assert metrics.ratio.sum == pytest.approx(ratio.sum(), rel=1e-5)
     buckets = {bucket[0]: bucket[1] for bucket in metrics.ratio.buckets()[0]}
-    for bound in ("0.75", "1.0", "1.1", "+Inf"):
+    for bound in ("0.75", "1.0", "1.5", "+Inf"):
         assert buckets[bound] == int(np.sum(ratio <= float(bound)))
     shadow.close()
 

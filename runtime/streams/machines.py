@@ -203,5 +203,7 @@ class Machine:
 def _times(times: NDArray[np.float64] | None, n: int, arrived: float | NDArray[np.float64]) -> NDArray[np.float64]:
     """Times of rows, those that are not known being when they arrived."""
     if times is None:
-        return np.array((arrived,)) if n == 1 and isinstance(arrived, float) else np.full(n, arrived)
+        if isinstance(arrived, np.ndarray):
+            return arrived
+        return np.array((arrived,)) if n == 1 else np.full(n, arrived)  # half the time, nearly always
     return np.where(np.isfinite(times), times, arrived)

@@ -106,7 +106,7 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 	$(PYTHON) -m venv --clear .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet uv
 	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest --resolution lowest-direct \
-		--requirements pyproject.toml --extra cpu --extra serve --extra images --extra tables --extra prometheus
+		--requirements pyproject.toml --extra cpu --extra serve --extra images --extra tables --extra prometheus --extra mqtt
 	touch $@
 
 # By the npm that the types of Python are checked with.

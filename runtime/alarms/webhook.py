@@ -16,7 +16,8 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..errors import InputError, UnavailableError, first_line, of_system
+from ..errors import InputError, UnavailableError, first_line
+from ..trust import trusting
 
 TIMEOUT_S, WHOLE_S = 10.0, 30.0
 """Seconds without a byte of an answer, and of all of it."""
@@ -96,7 +97,7 @@ class Webhook:
             raise InputError("--alarms-to: an address holds no password; --alarms-secret-file signs what is sent")
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._secret, self._clock = secret, clock
-        self._trust = _trust(ca_file) if parts.scheme == "https" else None
+        self._trust = trusting(ca_file) if parts.scheme == "https" else None
         self.where = f"{parts.scheme}://{parts.netloc}"
         """As told to people: a path may be as good as a password."""
 
@@ -155,12 +156,3 @@ def _hang_up(connection: HTTPConnection) -> None:
     if connection.sock is not None:
         with suppress(OSError):
             connection.sock.shutdown(socket.SHUT_RDWR)
-
-
-def _trust(ca_file: Path | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except ssl.SSLError as error:
-        raise InputError(f"{ca_file}: holds no certificate (PEM): {error.reason}") from None
-    except OSError as error:
-        raise of_system(error, str(ca_file)) from None

@@ -14,7 +14,8 @@ from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_ope
 
 import msgspec
 
-from ..errors import InputError, TooLargeError, UnavailableError, VaeDetectError, first_line, of_system
+from ..errors import InputError, TooLargeError, UnavailableError, VaeDetectError, first_line
+from ..trust import trusting
 from .address import Address
 
 TIMEOUT_S = 120.0
@@ -75,7 +76,7 @@ class Client:
         self.address = address
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._option, self._timeout_s, self._pause = option, timeout_s, pause
-        self._opener = build_opener(_NoRedirects, HTTPSHandler(context=_trust(ca_file)))
+        self._opener = build_opener(_NoRedirects, HTTPSHandler(context=trusting(ca_file)))
 
     def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
         """The answer to a request that may be repeated.
@@ -160,12 +161,3 @@ def _said(content: bytes) -> str:
         return first_line(msgspec.json.decode(content, type=_Told).error)
     text = content.decode(errors="replace").strip()
     return first_line(text) if text else ""
-
-
-def _trust(ca_file: Path | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except ssl.SSLError as error:
-        raise InputError(f"{ca_file}: holds no certificate (PEM): {error.reason}") from None
-    except OSError as error:
-        raise of_system(error, str(ca_file)) from None

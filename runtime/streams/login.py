@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import InputError, of_system
+from ..trust import trusting
 
 
 class Login(NamedTuple):
@@ -25,7 +26,7 @@ class Login(NamedTuple):
 
     def trust(self) -> ssl.SSLContext:
         """For an encrypted connection. Raises InputError for files that hold no certificate or key."""
-        context = _trust(self.ca_file)
+        context = trusting(self.ca_file)
         if self.cert_file is not None:
             try:
                 context.load_cert_chain(self.cert_file, self.key_file, password=_no_password)
@@ -35,15 +36,6 @@ class Login(NamedTuple):
             except OSError as error:
                 raise of_system(error, str(error.filename or self.cert_file)) from None
         return context
-
-
-def _trust(ca_file: Path | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except ssl.SSLError as error:
-        raise InputError(f"{ca_file}: holds no certificate (PEM): {error.reason}") from None
-    except OSError as error:
-        raise of_system(error, str(ca_file)) from None
 
 
 def _no_password() -> str:

@@ -92,7 +92,7 @@ class ScoreLog:
             if not self._ready():
                 return
             for at, score in zip(times.tolist(), results.scores.score.tolist(), strict=True):
-                if score == score:  # noqa: PLR0124  # no NaN: it has a score
+                if not math.isnan(score):  # it has a score
                     self._take(key, at, score)
             is_due = len(self._buffer) >= _BUFFER or self._clock() >= self._flushed + _HELD_S
         if is_due:

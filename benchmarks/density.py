@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from paho.mqtt.client import Client
+from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
 COLUMNS, WINDOW = 38, 16
@@ -130,9 +130,9 @@ class Collector:
         self._thread = threading.Thread(target=self._client.loop_forever, daemon=True)
         self._thread.start()
 
-    def _note(self, _client: object, _data: object, message: object) -> None:
+    def _note(self, _client: object, _data: object, message: MQTTMessage) -> None:
         if self.is_counting:
-            sent = float(message.payload[6:23].split(b",")[0])  # type: ignore[attr-defined]
+            sent = float(json.loads(message.payload)["id"])
             self.took_ms.append(1000 * (time.time() - sent))
 
 

@@ -174,7 +174,7 @@ class OwnCalibration:
             self._hours, self._hours_by = Hours(self._period_s), by
         if len(severity) == 1:
             one = severity.item()
-            if one == one:  # noqa: PLR0124  # no NaN: it has a score
+            if not math.isnan(one):  # it has a score
                 self._hours.add(one, 1)
             return
         known = severity[~np.isnan(severity)].astype(np.float64)
@@ -322,6 +322,6 @@ def _log10_p(own: Calibration, score: float) -> float:
     if 0 < after < len(knots):
         low, high = knots[after - 1], knots[after]
         return log10_p[after - 1] + (log10_p[after] - log10_p[after - 1]) * ((score - low) / (high - low))
-    if score != score:  # noqa: PLR0124  # NaN: not scored
+    if math.isnan(score):  # not scored
         return score
     return log10_p[0] if after == 0 else log10_p[-1]
